@@ -1,0 +1,111 @@
+//! Small quantities that must not be mistaken for one another.
+//!
+//! Lengths are bytes in `usize`; time spans are [`std::time::Duration`].
+
+use std::fmt;
+use std::time::Duration;
+
+/// Nanoseconds since the start of a run. It comes from whoever drives the run; nothing here reads a clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The start of the run.
+    pub const ZERO: Instant = Instant(0);
+
+    /// The instant this many nanoseconds after the start.
+    pub const fn from_nanos(nanos: u64) -> Instant {
+        Instant(nanos)
+    }
+
+    /// Nanoseconds since the start.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// This instant, `span` later; at the end of time it stays there.
+    pub fn saturating_add(self, span: Duration) -> Instant {
+        Instant(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time since `earlier`; zero if `earlier` is later.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Seconds with three decimals, as `13.500 s`; finer parts are cut off, never rounded up.
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03} s", self.0 / 1_000_000_000, self.0 / 1_000_000 % 1_000)
+    }
+}
+
+/// The largest IP packet that a device or route takes, in bytes, without any link header. 68 to 65535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mtu(u16);
+
+impl Mtu {
+    /// The smallest MTU of IPv4 (RFC 791 section 3.2).
+    pub const MIN: Mtu = Mtu(68);
+
+    /// An MTU, if it is at least 68 B.
+    pub fn new(bytes: u16) -> Option<Mtu> {
+        (bytes >= Mtu::MIN.0).then_some(Mtu(bytes))
+    }
+
+    /// This MTU less an overhead, never below 68 B.
+    pub fn less(self, overhead: u16) -> Mtu {
+        Mtu(self.0.saturating_sub(overhead).max(Mtu::MIN.0))
+    }
+
+    /// The size in bytes.
+    pub const fn bytes(self) -> u16 {
+        self.0
+    }
+
+    /// Whether an IP packet of this many bytes fits.
+    pub fn fits(self, bytes: usize) -> bool {
+        bytes <= usize::from(self.0)
+    }
+}
+
+impl fmt::Display for Mtu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr(pub [u8; 6]);
+
+/// As `66:f9:37:c3:7e:94`.
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A VXLAN network identifier: 24 bits (RFC 7348 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vni(u32);
+
+impl Vni {
+    /// An identifier, if it fits into 24 bits.
+    pub fn new(value: u32) -> Option<Vni> {
+        (value < 1 << 24).then_some(Vni(value))
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Vni {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
