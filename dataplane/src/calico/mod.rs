@@ -1,1 +1,5 @@
-//! TODO
+//! The datastore.
+
+/// The datastore of a cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterState;

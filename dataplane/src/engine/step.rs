@@ -1,0 +1,114 @@
+//! What an engine says it did: every step with its reason, in terms of the node's own tables.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::encap::Encap;
+use crate::route::{DeviceId, RouteId};
+
+/// Which header of an encapsulated packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// The packet as the workload sent it.
+    Inner,
+    /// The tunnel packet around it.
+    Outer,
+}
+
+/// An ICMP error that an engine sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IcmpKind {
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// The next-hop MTU of a "fragmentation needed" (3/4).
+    pub mtu: Option<u16>,
+}
+
+/// One thing that an engine did with a packet. Routes and devices are those of the node's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The packet came in by a device.
+    Received {
+        /// The device.
+        device: DeviceId,
+    },
+    /// The node itself sent the packet.
+    Originated,
+    /// Fragments were joined into this packet.
+    Reassembled {
+        /// Its length in bytes.
+        length: u16,
+    },
+    /// The tunnel's source is on the allow-list.
+    TunnelSourceAllowed {
+        /// The outer source.
+        source: IpAddr,
+    },
+    /// A tunnel header was removed.
+    Decapsulated {
+        /// Which.
+        encap: Encap,
+        /// The device that the inner packet appears on.
+        device: DeviceId,
+        /// The bytes removed.
+        overhead: u16,
+    },
+    /// A route won for the destination.
+    Routed {
+        /// The destination that was looked up.
+        destination: IpAddr,
+        /// The route.
+        route: RouteId,
+    },
+    /// The destination lies in a pool, yet no route of the cluster covers it: the host's own routes decide.
+    NoClusterRoute,
+    /// One was taken from the TTL.
+    TtlDecremented {
+        /// What is left.
+        left: u8,
+    },
+    /// The packet was split.
+    Fragmented {
+        /// Before or after encapsulation.
+        layer: Layer,
+        /// Into how many.
+        pieces: u16,
+        /// To fit this MTU.
+        mtu: u16,
+    },
+    /// A tunnel header was put in front.
+    Encapsulated {
+        /// Which.
+        encap: Encap,
+        /// The route that leads into the tunnel.
+        route: RouteId,
+        /// The outer source.
+        source: Ipv4Addr,
+        /// The outer destination.
+        destination: Ipv4Addr,
+        /// The bytes added.
+        overhead: u16,
+    },
+    /// The packet was handed to a workload or to the node's own stack, through a device.
+    Delivered {
+        /// The device.
+        device: DeviceId,
+    },
+    /// The packet left from a network card.
+    Transmitted {
+        /// The card.
+        device: DeviceId,
+        /// The next hop, which stands for its MAC.
+        next_hop: IpAddr,
+    },
+    /// An ICMP error was sent about the packet.
+    IcmpSent {
+        /// Which.
+        icmp: IcmpKind,
+        /// To whom.
+        to: IpAddr,
+    },
+    /// An ICMP error was due, but the limit of errors to this receiver was used up.
+    IcmpSuppressed,
+}

@@ -1,0 +1,241 @@
+//! The scenario as meant: every default filled, every name resolved, every unit typed. Truth (the wires) and belief (what the
+//! datastore holds) stay apart: the wires are here, the belief is [`Model::cluster`].
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use overlab_dataplane::calico::ClusterState;
+use overlab_dataplane::fields::FieldRef;
+use overlab_dataplane::{Instant, Mtu};
+
+use crate::expectations::Claim;
+use crate::fabric::{Knobs, Preset};
+
+/// A backend, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BackendKind {
+    /// Virtual time, no privileges.
+    Sim,
+    /// Linux network namespaces, real time.
+    Netns,
+}
+
+/// A flow, by its place in [`Model::flows`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlowId(pub u32);
+
+/// Everything that a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// `metadata.title`.
+    pub title: Option<String>,
+    /// Root of all random streams.
+    pub seed: u64,
+    /// When sending ends.
+    pub duration: Duration,
+    /// Where the scenario may run.
+    pub backends: BTreeSet<BackendKind>,
+    /// The wires between machines.
+    pub underlays: Vec<Underlay>,
+    /// Calico nodes, in file order.
+    pub nodes: Vec<Machine>,
+    /// Machines outside the cluster.
+    pub hosts: Vec<Machine>,
+    /// Workloads, in file order.
+    pub workloads: Vec<Workload>,
+    /// What is sent. Flows of a matrix come last.
+    pub flows: Vec<Flow>,
+    /// What must be true.
+    pub expectations: Vec<Expectation>,
+    /// What the datastore holds: given manifests and what was derived.
+    pub cluster: ClusterState,
+    /// What was derived rather than written, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// One underlay network.
+#[derive(Clone, Debug)]
+pub struct Underlay {
+    /// Its name; its router goes by it too.
+    pub name: Arc<str>,
+    /// The preset that it was made from.
+    pub preset: Preset,
+    /// How it treats packets.
+    pub knobs: Knobs,
+    /// Its subnets, in file order.
+    pub subnets: Vec<Subnet>,
+}
+
+/// A subnet of an underlay: one L2 segment, or what a cloud makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its name within the underlay.
+    pub name: Arc<str>,
+    /// Its addresses.
+    pub cidr: IpNet,
+    /// The router's address in it.
+    pub gateway: IpAddr,
+    /// The MTU of the segment.
+    pub mtu: Mtu,
+}
+
+/// A machine on the wires: a Calico node, or a host outside the cluster.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Place of its underlay in [`Model::underlays`].
+    pub underlay: usize,
+    /// Place of its subnet in [`Underlay::subnets`].
+    pub subnet: usize,
+    /// Its address with the subnet's prefix length.
+    pub address: IpNet,
+    /// The MTU of its network card.
+    pub mtu: Mtu,
+    /// Whether the fabric checks that packets of this card carry its own address.
+    pub source_destination_check: bool,
+    /// Where it is declared.
+    pub field: FieldRef,
+}
+
+/// A workload (a pod).
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Place of its node in [`Model::nodes`].
+    pub node: usize,
+    /// Its address.
+    pub address: IpAddr,
+    /// Where it is declared.
+    pub field: FieldRef,
+}
+
+/// Something that can send or be sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// A workload, by its place in [`Model::workloads`].
+    Workload(usize),
+    /// A node's own process, by its place in [`Model::nodes`].
+    Node(usize),
+    /// A machine outside the cluster, by its place in [`Model::hosts`].
+    Host(usize),
+}
+
+/// A flow's transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    /// ICMP echo.
+    Icmp,
+    /// UDP datagrams.
+    Udp,
+}
+
+/// What the sending socket does about path MTUs: Linux's `IP_MTU_DISCOVER`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathMtuDiscovery {
+    /// `want`: DF set, fragments what is known to be too long (Linux's default).
+    #[default]
+    Want,
+    /// `dont`: DF clear.
+    Dont,
+    /// `do`: DF set, refuses to send what is known to be too long.
+    Do,
+    /// `probe`: DF set, ignores what was learned about the path.
+    Probe,
+}
+
+/// What the receiver does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reply {
+    /// Sends the payload back.
+    #[default]
+    Echo,
+    /// Only listens.
+    None,
+}
+
+/// One flow.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Its name; for a matrix's probes `FROM->TO`.
+    pub name: Arc<str>,
+    /// The sender.
+    pub from: Endpoint,
+    /// The receiver, where the destination address is a machine's or workload's of the scenario.
+    pub to: Option<Endpoint>,
+    /// The address that is sent to.
+    pub destination: IpAddr,
+    /// ICMP or UDP.
+    pub transport: Transport,
+    /// UDP source port, or ICMP identifier; unique among the flows of a scenario.
+    pub source_port: u16,
+    /// UDP destination port; 0 for ICMP.
+    pub destination_port: u16,
+    /// Bytes after the UDP or ICMP header; at least 8, since the first 8 carry the sequence number.
+    pub payload: usize,
+    /// When the first packet is sent.
+    pub start: Instant,
+    /// Between two packets.
+    pub interval: Duration,
+    /// How many packets are sent.
+    pub count: u32,
+    /// What the sending socket does about path MTUs. The answering socket of a UDP flow does the same.
+    pub path_mtu_discovery: PathMtuDiscovery,
+    /// The TTL that requests are sent with; 64 if not said.
+    pub ttl: u8,
+    /// The six DSCP bits of requests.
+    pub dscp: u8,
+    /// The two ECN bits of requests.
+    pub ecn: u8,
+    /// What the receiver does.
+    pub reply: Reply,
+    /// Whether it is a probe that a matrix expectation made.
+    pub probe: bool,
+    /// Where it is declared.
+    pub field: FieldRef,
+}
+
+/// A stretch of time, `from` included and `to` not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// As it is printed: the name of a phase, or `[0.000,1.000)`.
+    pub label: Arc<str>,
+    /// Its start.
+    pub from: Instant,
+    /// Its end.
+    pub to: Instant,
+}
+
+/// How two machines or workloads lie to each other, by the wires and never by the datastore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// On one node.
+    SameNode,
+    /// On two nodes of one subnet.
+    SameSubnet,
+    /// On two nodes of different subnets.
+    CrossSubnet,
+}
+
+/// One entry of `expect`: which packets, and what is claimed of them.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    /// What was selected, as it is printed: `az`, `[a, b]`, `matrix same-subnet`.
+    pub label: Arc<str>,
+    /// The flows that it speaks of.
+    pub flows: Vec<FlowId>,
+    /// When the packets were sent.
+    pub window: Window,
+    /// Claims about both directions, or, if `reverse` is there, about forward packets only.
+    pub claims: Vec<Claim>,
+    /// Claims about packets of the reverse direction.
+    pub reverse: Option<Vec<Claim>>,
+    /// Where it is written.
+    pub field: FieldRef,
+}
