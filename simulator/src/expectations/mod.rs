@@ -1,9 +1,28 @@
 //! Expectations: one file a claim. They judge what was observed, never what is inside.
+//!
+//! [`LIST`] holds every claim's key and reader; a new claim is one file and one line there.
+
+mod delivered;
+mod dropped;
+mod encap;
+mod outer;
+mod overhead;
+mod path;
+mod quantity;
+mod selection;
+mod source_seen;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong};
+use serde_json::Value;
+
+pub use quantity::Quantity;
+pub use selection::{Scope, Selection};
+
+use crate::observe::PacketKey;
 
 /// One claim of an expectation, with the place where it is written.
 #[derive(Clone, Debug)]
@@ -13,16 +32,57 @@ pub struct Claim {
     /// Where it is written.
     pub field: FieldRef,
     /// What it holds packets against.
-    pub kind: Arc<dyn Kind>,
+    pub expectation: Arc<dyn Expectation>,
 }
 
-/// A kind of claim. A new one is one file and one line in the list.
-pub trait Kind: fmt::Debug + Send + Sync {}
+/// A kind of claim.
+pub trait Expectation: fmt::Debug + Send + Sync {
+    /// Holds the selected packets against the claim.
+    fn judge(&self, packets: &Selection<'_>) -> Verdict;
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds.
+    Pass {
+        /// What was seen.
+        actual: String,
+    },
+    /// It does not hold.
+    Fail {
+        /// A stable code: `E-DLV-01`, ...
+        code: &'static str,
+        /// What was claimed.
+        expected: String,
+        /// What was seen instead.
+        actual: String,
+        /// The first packet that offends.
+        packet: Option<PacketKey>,
+    },
+    /// It cannot be told here.
+    Inconclusive {
+        /// Why, and what would help.
+        reason: String,
+    },
+}
+
+impl Verdict {
+    /// The claim met no packet that it could speak of: an error, never a pass.
+    fn never_evaluated(expected: impl Into<String>, actual: impl Into<String>) -> Verdict {
+        Verdict::Fail {
+            code: "E-EXP-02",
+            expected: expected.into(),
+            actual: actual.into(),
+            packet: None,
+        }
+    }
+}
 
 /// Names that claims may use for addresses and places.
 pub trait Names {
     /// The address of a node, workload or host.
-    fn address(&self, name: &str) -> Option<std::net::IpAddr>;
+    fn address(&self, name: &str) -> Option<IpAddr>;
     /// Every name that [`Names::address`] knows, for suggestions.
     fn names(&self) -> Vec<&str>;
     /// Every place that a path or a drop may name: workloads, nodes, hosts, `node/device`, `node/eni`, underlays,
@@ -30,7 +90,40 @@ pub trait Names {
     fn places(&self) -> Vec<&str>;
 }
 
+type Reader = fn(&Value, &dyn Names) -> Result<Arc<dyn Expectation>, Wrong>;
+
+/// Every claim: its key, and how its value is read.
+pub const LIST: &[(&str, Reader)] = &[
+    ("delivered", delivered::read),
+    ("dropped", dropped::read),
+    ("encap", encap::read),
+    ("outer", outer::read),
+    ("overhead", overhead::read),
+    ("path", path::read),
+    ("sourceSeen", source_seen::read),
+];
+
 /// Reads every claim among the keys of a mapping; keys that are no claims are left for the caller to ask for.
-pub fn read_claims(_fields: &mut Fields<'_>, _names: &dyn Names, _refusals: &mut Vec<Refusal>) -> Vec<Claim> {
-    Vec::new()
+pub fn read_claims(fields: &mut Fields<'_>, names: &dyn Names, refusals: &mut Vec<Refusal>) -> Vec<Claim> {
+    LIST.iter()
+        .filter_map(|(key, read)| {
+            let field = fields.field(key);
+            let expectation = fields.parse(key, refusals, |value| read(value, names))?;
+            Some(Claim { key, field, expectation })
+        })
+        .collect()
 }
+
+/// The address that a name stands for, or that is written out.
+fn address(text: &str, names: &dyn Names) -> Result<IpAddr, Wrong> {
+    names.address(text).or_else(|| text.parse().ok()).ok_or_else(|| {
+        let wrong = Wrong::expected("an address, or the name of a node, workload or host");
+        match overlab_dataplane::fields::suggestion(text, names.names()) {
+            Some(near) => wrong.help(format!("did you mean `{near}`?")),
+            None => wrong,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -126,6 +126,8 @@ pub struct Hop {
     pub at: Instant,
     /// Where.
     pub place: Place,
+    /// Whether it came as a fragment other than the first.
+    pub later_fragment: bool,
     /// What happened, in order.
     pub steps: Vec<Step>,
     /// The tables that the steps of a node refer to.
@@ -204,4 +206,19 @@ pub struct IcmpSeen {
     pub from: IpAddr,
     /// The stack that it reached.
     pub to: Place,
+}
+
+impl Trace {
+    /// The workloads, machines, subnets and routers that the packet passed, in order. Of a packet that was split, the first
+    /// fragment tells.
+    pub fn path(&self) -> Vec<&str> {
+        let mut path: Vec<&str> = Vec::new();
+        for hop in self.hops.iter().filter(|hop| !hop.later_fragment) {
+            let counts = !matches!(hop.place.kind, PlaceKind::Device | PlaceKind::Eni);
+            if counts && path.last() != Some(&&*hop.place.name) {
+                path.push(&hop.place.name);
+            }
+        }
+        path
+    }
 }

@@ -1,0 +1,102 @@
+//! The packets that a claim speaks of.
+
+use crate::observe::{Direction, Disposition, Trace};
+use crate::scenario::{Flow, Reply};
+
+/// Which directions a claim speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Both together; reverse packets are held against the mirror image.
+    Both,
+    /// Packets of the flow's sender only.
+    Forward,
+    /// Packets of the flow's receiver only.
+    Reverse,
+}
+
+/// The packets that a claim speaks of: those of its flows, sent in its window.
+#[derive(Clone, Debug)]
+pub struct Selection<'a> {
+    flows: &'a [Flow],
+    packets: Vec<&'a Trace>,
+    scope: Scope,
+    ranges: bool,
+}
+
+impl<'a> Selection<'a> {
+    /// Selects from `packets` those in the scope's direction. With `ranges`, counts are held against the range that the
+    /// scenario gives for runs that cannot be exact.
+    pub fn new(flows: &'a [Flow], packets: Vec<&'a Trace>, scope: Scope, ranges: bool) -> Selection<'a> {
+        Selection {
+            flows,
+            packets,
+            scope,
+            ranges,
+        }
+    }
+
+    /// Which directions the claim speaks of.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Whether counts and times need a range.
+    pub fn ranges(&self) -> bool {
+        self.ranges
+    }
+
+    /// The packets, in the order of flow, direction and number.
+    pub fn packets(&self) -> impl Iterator<Item = &'a Trace> + '_ {
+        self.packets.iter().copied().filter(|trace| match self.scope {
+            Scope::Both => true,
+            Scope::Forward => trace.key.direction == Direction::Forward,
+            Scope::Reverse => trace.key.direction == Direction::Reverse,
+        })
+    }
+
+    /// What counts as one attempt, and whether it was delivered: a packet, or, where both directions are spoken of, a request
+    /// together with its reply.
+    pub fn attempts(&self) -> impl Iterator<Item = (&'a Trace, bool)> + '_ {
+        let both = self.scope == Scope::Both;
+        self.packets()
+            .filter(move |trace| !both || trace.key.direction == Direction::Forward)
+            .map(move |trace| {
+                let answered = !both || !self.is_echoed(trace) || self.reply_to(trace).is_some_and(is_delivered);
+                (trace, is_delivered(trace) && answered)
+            })
+    }
+
+    /// The packet that was lost in a failed attempt: the request, or else its reply.
+    pub fn lost_in(&self, attempt: &'a Trace) -> &'a Trace {
+        match self.reply_to(attempt) {
+            Some(reply) if is_delivered(attempt) => reply,
+            Some(_) | None => attempt,
+        }
+    }
+
+    /// Packets of which nothing tells how they ended.
+    pub fn unknown(&self) -> usize {
+        self.packets()
+            .filter(|trace| trace.disposition == Disposition::Unknown)
+            .count()
+    }
+
+    fn is_echoed(&self, trace: &Trace) -> bool {
+        self.flows
+            .get(trace.key.flow.0 as usize)
+            .is_some_and(|flow| flow.reply == Reply::Echo)
+    }
+
+    fn reply_to(&self, request: &Trace) -> Option<&'a Trace> {
+        let wanted = crate::observe::PacketKey {
+            direction: Direction::Reverse,
+            ..request.key
+        };
+        let index = self.packets.binary_search_by(|trace| trace.key.cmp(&wanted)).ok()?;
+        self.packets.get(index).copied()
+    }
+}
+
+pub(super) fn is_delivered(trace: &Trace) -> bool {
+    matches!(trace.disposition, Disposition::Delivered { .. })
+}
