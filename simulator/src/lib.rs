@@ -19,3 +19,4 @@ pub mod expectations;
 pub mod fabric;
 pub mod observe;
 pub mod scenario;
+pub mod topology;
