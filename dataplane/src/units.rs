@@ -98,6 +98,11 @@ impl Vni {
         (value < 1 << 24).then_some(Vni(value))
     }
 
+    /// The identifier of these three bytes, as the wire has them.
+    pub const fn from_bytes([a, b, c]: [u8; 3]) -> Vni {
+        Vni(u32::from_be_bytes([0, a, b, c]))
+    }
+
     /// The number.
     pub const fn get(self) -> u32 {
         self.0
