@@ -191,8 +191,9 @@ impl Node {
         node.ipip_tunnel = annotation("IPv4IPIPTunnelAddr").and_then(|v| ipv4(v).ok());
         node.vxlan_tunnel = annotation("IPv4VXLANTunnelAddr").and_then(|v| ipv4(v).ok());
         node.vxlan_mac = annotation("VXLANTunnelMACAddr").and_then(|v| mac(v).ok());
+        let number = |value: Option<&Value>| value.and_then(Value::as_str).and_then(|text| text.parse().ok());
         for key in ["ASNumber", "RouteReflectorClusterID", "IPv4WireguardInterfaceAddr"] {
-            let default = key == "ASNumber" && annotation(key).is_some_and(|v| *v == DEFAULT_AS.to_string());
+            let default = key == "ASNumber" && number(annotation(key)) == Some(DEFAULT_AS);
             if annotation(key).is_some() && !default {
                 let name = format!("projectcalico.org/{key}");
                 let field = below_keys(&node.at, &["metadata", "annotations", &name]);
