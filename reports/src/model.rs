@@ -154,8 +154,9 @@ pub struct ExpectationReport {
     /// The kind of failure: `E-ENC-01`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// What was expected, as a phrase: `vxlan on every packet`.
-    pub expected: String,
+    /// What was expected, as a phrase: `vxlan on every packet`. Passes do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
     /// What was seen, as a phrase; if inconclusive, why nothing could be said.
     pub actual: String,
     /// Where it is written: `file:line`.
@@ -385,6 +386,16 @@ impl ScenarioReport {
             .map(Case::Expectation)
             .chain(self.golden.as_ref().filter(unmatched).map(Case::Golden))
             .chain(run)
+    }
+}
+
+impl ExpectationReport {
+    /// Expected and actual in one phrase.
+    pub fn message(&self) -> String {
+        match &self.expected {
+            Some(expected) => format!("expected {expected}; {}", self.actual),
+            None => self.actual.clone(),
+        }
     }
 }
 

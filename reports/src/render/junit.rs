@@ -38,10 +38,7 @@ fn suite(scenario: &ScenarioReport) -> TestSuite {
 
 fn test_case(scenario: &ScenarioReport, case: Case<'_>) -> TestCase {
     let (name, message) = match case {
-        Case::Expectation(e) => (
-            format!("{} {} {}", e.id, e.label, e.claim),
-            format!("expected {}; {}", e.expected, e.actual),
-        ),
+        Case::Expectation(e) => (format!("{} {} {}", e.id, e.label, e.claim), e.message()),
         Case::Golden(golden) => ("golden".to_owned(), text::golden_message(golden)),
         Case::Run(_, problem) => ("run".to_owned(), problem.reason.clone()),
     };

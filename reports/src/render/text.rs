@@ -107,15 +107,13 @@ fn summary_line(report: &Report) -> String {
 fn row(case: &Case<'_>) -> Vec<String> {
     match case {
         Case::Expectation(e) => {
-            let mut cells = vec![e.label.clone(), e.window.clone(), e.claim.clone()];
-            cells.push(match e.status {
-                Status::Pass => e.actual.clone(),
-                Status::Inconclusive | Status::Fail | Status::Error => {
-                    let code = e.code.as_ref().map(|code| format!("{code}  ")).unwrap_or_default();
-                    format!("{code}expected {}; {}", e.expected, e.actual)
-                }
-            });
-            cells
+            let code = e.code.as_ref().map(|code| format!("{code}  ")).unwrap_or_default();
+            vec![
+                e.label.clone(),
+                e.window.clone(),
+                e.claim.clone(),
+                format!("{code}{}", e.message()),
+            ]
         }
         Case::Golden(golden) => vec!["golden".to_owned(), String::new(), String::new(), golden_message(golden)],
         Case::Run(_, problem) => vec!["run".to_owned(), String::new(), String::new(), problem.reason.clone()],

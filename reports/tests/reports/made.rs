@@ -82,7 +82,7 @@ pub(crate) fn tunnelled_packet() -> PacketReport {
     }
 }
 
-fn expectation(id: &str, label: &str, claim: &str, expected: &str, actual: &str) -> ExpectationReport {
+fn expectation(id: &str, label: &str, claim: &str, actual: &str) -> ExpectationReport {
     ExpectationReport {
         id: text(id),
         label: text(label),
@@ -90,7 +90,7 @@ fn expectation(id: &str, label: &str, claim: &str, expected: &str, actual: &str)
         claim: text(claim),
         status: Status::Pass,
         code: None,
-        expected: text(expected),
+        expected: None,
         actual: text(actual),
         place: text("scenarios/aws/check-on.yaml:21"),
         packet: None,
@@ -110,10 +110,11 @@ pub(crate) fn failing() -> ScenarioReport {
     };
     let fail = |id: &str, claim: &str, code: &str, expected: &str, actual: &str| ExpectationReport {
         status: Status::Fail,
+        expected: Some(text(expected)),
         code: Some(text(code)),
         packet: Some(checked_packet()),
         advice: advice.clone(),
-        ..expectation(id, "zone", claim, expected, actual)
+        ..expectation(id, "zone", claim, actual)
     };
     ScenarioReport {
         name: text("check-on"),
@@ -142,8 +143,8 @@ pub(crate) fn failing() -> ScenarioReport {
                 "web-a1, a1, a2, web-a2",
                 "no packet was delivered",
             ),
-            expectation("1.encap", "across", "encap", "ipip on every packet", "ipip on 20 of 20"),
-            expectation("1.overhead", "across", "overhead", "20 B a packet", "20 B on 20 of 20"),
+            expectation("1.encap", "across", "encap", "ipip on 20 of 20"),
+            expectation("1.overhead", "across", "overhead", "20 B on 20 of 20"),
         ],
         flows: vec![
             FlowRow {
