@@ -43,6 +43,16 @@ impl Text {
                 }
             }
         }
+        if let Some(problem) = scenario
+            .problem
+            .as_ref()
+            .filter(|_| !cases.iter().any(|case| matches!(case, Case::Run(..))))
+        {
+            writeln!(out, "  reason  {}", problem.reason)?;
+            if let Some(remedy) = &problem.remedy {
+                writeln!(out, "  try     {remedy}")?;
+            }
+        }
         writeln!(out)
     }
 

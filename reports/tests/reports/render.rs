@@ -88,7 +88,14 @@ fn a_problem_that_every_expectation_tells_is_not_counted_again() {
         expectation.status = Status::Inconclusive;
     }
     assert!(scenario.cases().all(|case| matches!(case, Case::Expectation(_))));
-    assert_eq!(Report::new("", 3, vec![scenario]).summary.inconclusive, 4);
+    let report = Report::new("", 3, vec![scenario]);
+    assert_eq!(report.summary.inconclusive, 4);
+    let text = rendered(renderer("text").unwrap(), &report);
+    assert_eq!(
+        text.matches("try     run as root").count(),
+        1,
+        "the remedy is told once: {text}"
+    );
 }
 
 #[test]
