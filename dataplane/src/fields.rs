@@ -149,6 +149,8 @@ pub fn suggestion<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>)
 /// A reader over the keys of one mapping.
 pub struct Fields<'v> {
     map: Option<&'v Map<String, Value>>,
+    /// The value is no mapping and was refused for that; nothing in it is missed as well.
+    refused: bool,
     at: FieldRef,
     asked: Vec<&'static str>,
 }
@@ -157,11 +159,13 @@ impl<'v> Fields<'v> {
     /// Reads a mapping; any other value but null is refused. A null is an empty mapping, as in Kubernetes.
     pub fn new(value: &'v Value, at: FieldRef, refusals: &mut Vec<Refusal>) -> Fields<'v> {
         let map = value.as_object();
-        if map.is_none() && !value.is_null() {
+        let refused = map.is_none() && !value.is_null();
+        if refused {
             refusals.push(wrong_type(&at, "a mapping", value));
         }
         Fields {
             map,
+            refused,
             at,
             asked: Vec::new(),
         }
@@ -216,7 +220,7 @@ impl<'v> Fields<'v> {
         refusals: &mut Vec<Refusal>,
         read: impl FnOnce(&'v Value) -> Result<T, Wrong>,
     ) -> Option<T> {
-        if self.map.is_some_and(|map| map.get(key).is_none_or(Value::is_null)) {
+        if !self.refused && self.map.and_then(|map| map.get(key)).is_none_or(Value::is_null) {
             self.asked.push(key);
             refusals.push(
                 Refusal::new("K-MISSING", self.at.clone(), format!("`{key}` is missing"))
@@ -234,6 +238,7 @@ impl<'v> Fields<'v> {
             Some(value) => Fields::new(value, at, refusals),
             None => Fields {
                 map: None,
+                refused: self.refused,
                 at,
                 asked: Vec::new(),
             },
@@ -464,6 +469,19 @@ mod tests {
         assert_eq!(refusals.len(), 1);
         assert_eq!(refusals[0].field.path.to_string(), "ipipMod");
         assert_eq!(refusals[0].help.as_deref(), Some("did you mean `ipipMode`?"));
+    }
+
+    #[test]
+    fn a_key_that_must_be_there_is_missed_in_an_empty_mapping_and_in_an_absent_one() {
+        let mut refusals = Vec::new();
+        for value in [json!(null), json!({}), json!({"spec": null})] {
+            let mut fields = Fields::new(&value, FieldRef::default(), &mut refusals);
+            fields.fields("spec", &mut refusals).require("cidr", &mut refusals, text);
+        }
+        assert_eq!(refusals.iter().map(|r| r.code).collect::<Vec<_>>(), ["K-MISSING"; 3]);
+        let wrong = json!("text");
+        Fields::new(&wrong, FieldRef::default(), &mut refusals).require("cidr", &mut refusals, text);
+        assert_eq!(refusals.last().map(|r| r.code), Some("K-TYPE"));
     }
 
     #[test]

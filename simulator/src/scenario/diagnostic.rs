@@ -1,0 +1,253 @@
+//! What is wrong with a file, where, why, and what would be right; and the files read, by which a field finds its line.
+//!
+//! Nothing is judged here: refusals come in with fields, diagnostics go out with places.
+
+use std::fmt;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin as SnippetOrigin, Renderer, Snippet};
+use overlab_dataplane::fields::{FieldRef, Origin, Refusal};
+
+use super::yaml::{Positions, Problem, Span};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The scenario cannot be run.
+    Error,
+    /// It can, but probably does not mean what it says.
+    Warning,
+}
+
+/// Something wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// A stable identifier.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, as a lower-case sentence without a full stop.
+    pub message: String,
+    /// Where.
+    pub place: Place,
+    /// The rule behind it.
+    pub why: Option<String>,
+    /// What would be right.
+    pub help: Option<String>,
+    /// Another place that takes part in a conflict, and its role.
+    pub related: Option<(Place, String)>,
+}
+
+/// A file, or a place in one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file as it was named.
+    pub file: Arc<str>,
+    /// Where in it; none for the file as a whole.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// A place in a line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The line, from 1.
+    pub line: usize,
+    /// The first character, from 1.
+    pub column: usize,
+    /// The character after the last one; never on a later line.
+    pub end: usize,
+    /// The line's text; the end of a very long line is cut off.
+    pub text: String,
+}
+
+/// As `file:line:column`, or as `file`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.excerpt {
+            Some(at) => write!(f, "{}:{}:{}", self.file, at.line, at.column),
+            None => f.write_str(&self.file),
+        }
+    }
+}
+
+/// A line longer than this is shown without its text when the place lies beyond it.
+const LONGEST_EXCERPT: usize = 1000;
+
+impl Diagnostic {
+    /// A diagnostic about a whole file.
+    pub(super) fn of_file(code: &'static str, file: &str, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            place: Place {
+                file: file.into(),
+                excerpt: None,
+            },
+            why: None,
+            help: Some(help.into()),
+            related: None,
+        }
+    }
+
+    /// The diagnostic as the Rust compiler would show it, ending in a line feed; the same bytes each time.
+    pub fn render(&self, colour: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let group = Group::with_title(level.primary_title(&self.message).id(self.code));
+        let mut group = show(group, &self.place, AnnotationKind::Primary, None);
+        if let Some((place, role)) = &self.related {
+            group = show(group, place, AnnotationKind::Context, Some(role));
+        }
+        if let Some(why) = &self.why {
+            group = group.element(Level::NOTE.message(why));
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help));
+        }
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[group]) + "\n"
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+fn show<'d>(group: Group<'d>, place: &'d Place, kind: AnnotationKind, label: Option<&'d str>) -> Group<'d> {
+    let Some(at) = &place.excerpt else {
+        return group.element(SnippetOrigin::path(&*place.file));
+    };
+    let byte = |column: usize| at.text.char_indices().nth(column - 1).map_or(at.text.len(), |(byte, _)| byte);
+    if at.column > LONGEST_EXCERPT {
+        return group.element(SnippetOrigin::path(&*place.file).line(at.line).char_column(at.column));
+    }
+    group.element(
+        Snippet::source(&at.text)
+            .line_start(at.line)
+            .path(&*place.file)
+            .annotation(kind.span(byte(at.column)..byte(at.end)).label(label)),
+    )
+}
+
+/// The files that were read, and which document is in which.
+#[derive(Debug, Default)]
+pub struct Sources {
+    files: Vec<File>,
+    documents: Vec<Document>,
+}
+
+#[derive(Debug)]
+struct File {
+    name: Arc<str>,
+    text: String,
+}
+
+#[derive(Debug)]
+struct Document {
+    file: usize,
+    positions: Positions,
+}
+
+impl Sources {
+    /// Adds a file.
+    pub(super) fn add_file(&mut self, name: &str, text: String) -> usize {
+        self.files.push(File { name: name.into(), text });
+        self.files.len() - 1
+    }
+
+    /// What a file says.
+    pub(super) fn text(&self, file: usize) -> &str {
+        &self.files[file].text
+    }
+
+    /// Adds a document of a file.
+    pub(super) fn add_document(&mut self, file: usize, positions: Positions) -> Origin {
+        self.documents.push(Document { file, positions });
+        Origin(u32::try_from(self.documents.len() - 1).expect("documents are limited to far fewer"))
+    }
+
+    /// Where a field is. A field that is missing is shown at what should hold it.
+    pub fn place(&self, field: &FieldRef) -> Option<Place> {
+        self.find(field, false)
+    }
+
+    /// What is wrong, with its places.
+    pub fn diagnostic(&self, refusal: &Refusal) -> Diagnostic {
+        let place = |field: &FieldRef, at_key| {
+            self.find(field, at_key).unwrap_or_else(|| Place {
+                file: "(no file)".into(),
+                excerpt: None,
+            })
+        };
+        Diagnostic {
+            code: refusal.code,
+            severity: Severity::Error,
+            message: refusal.message.clone(),
+            place: place(&refusal.field, refusal.at_key),
+            why: refusal.why.clone(),
+            help: refusal.help.clone(),
+            related: refusal.related.as_ref().map(|(field, role)| (place(field, false), role.clone())),
+        }
+    }
+
+    /// Every refusal with its places, in file order, and each only once.
+    pub fn diagnostics(&self, refusals: &[Refusal]) -> Vec<Diagnostic> {
+        let mut diagnostics: Vec<_> = refusals.iter().map(|refusal| self.diagnostic(refusal)).collect();
+        let line = |d: &Diagnostic| d.place.excerpt.as_ref().map_or((0, 0), |at| (at.line, at.column));
+        diagnostics.sort_by(|a, b| a.place.file.cmp(&b.place.file).then(line(a).cmp(&line(b))));
+        diagnostics.dedup();
+        diagnostics
+    }
+
+    /// Why a file is not YAML, with its place.
+    pub(super) fn syntax(&self, file: usize, problem: Problem) -> Diagnostic {
+        let place = |span| self.excerpt(file, span);
+        Diagnostic {
+            code: problem.code,
+            severity: Severity::Error,
+            message: problem.message,
+            place: place(problem.span),
+            why: problem.why.map(str::to_owned),
+            help: problem.help.map(str::to_owned),
+            related: problem.related.map(|(span, role)| (place(Some(span)), role.to_owned())),
+        }
+    }
+
+    fn find(&self, field: &FieldRef, at_key: bool) -> Option<Place> {
+        let document = self.documents.get(usize::try_from(field.origin.0).ok()?)?;
+        let span = document.positions.locate(&field.path.0, at_key);
+        Some(self.excerpt(document.file, Some(span)))
+    }
+
+    fn excerpt(&self, file: usize, span: Option<Span>) -> Place {
+        let File { name, text } = &self.files[file];
+        Place {
+            file: name.clone(),
+            excerpt: span.map(|span| excerpt(text, span)),
+        }
+    }
+}
+
+fn excerpt(text: &str, span: Span) -> Excerpt {
+    let start = text.floor_char_boundary(span.start as usize);
+    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+    let line = text[line_start..line_end].trim_end();
+    let line_end = line_start + line.len();
+    let end = match span.end as usize {
+        end if end <= start => line_end,
+        end => text.floor_char_boundary(end).min(line_end),
+    };
+    let column = 1 + text[line_start..start].chars().count();
+    Excerpt {
+        line: 1 + text[..line_start].matches('\n').count(),
+        column,
+        end: column + text.get(start..end).map_or(0, |marked| marked.chars().count()).max(1),
+        text: line.chars().take(2 * LONGEST_EXCERPT).collect(),
+    }
+}

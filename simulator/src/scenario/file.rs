@@ -1,0 +1,175 @@
+//! Files as documents: which is the scenario, and which are manifests.
+//!
+//! It opens files and tells documents apart; what they mean is not asked here.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use overlab_dataplane::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
+use serde_json::Value;
+
+use super::diagnostic::{Diagnostic, Sources};
+use super::yaml;
+
+/// The API version of scenarios.
+const API_VERSION: &str = "overlab.dev/v1alpha1";
+const KIND: &str = "Scenario";
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// One document as written.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// Its handle in [`Sources`].
+    pub(super) origin: Origin,
+    /// What it says.
+    pub(super) value: Value,
+}
+
+/// What was read from one file or several.
+#[derive(Debug, Default)]
+pub struct Written {
+    pub(super) sources: Sources,
+    pub(super) scenario: Option<Document>,
+    pub(super) manifests: Vec<Document>,
+}
+
+impl Written {
+    /// Whether there is a Scenario document, rather than manifests alone.
+    pub fn is_scenario(&self) -> bool {
+        self.scenario.is_some()
+    }
+
+    /// The files that were read.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Where the scenario begins, for what is wrong with it as a whole.
+    pub(super) fn root(&self) -> FieldRef {
+        FieldRef {
+            origin: self.scenario.as_ref().map_or_else(Origin::default, |document| document.origin),
+            path: FieldPath::root(),
+        }
+    }
+}
+
+/// Reads files as one stream of documents.
+///
+/// # Errors
+/// If a file cannot be read or is not YAML, if a Scenario document is not the first one, or if nothing is written at all.
+pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Written, Vec<Diagnostic>> {
+    let mut written = Written::default();
+    let mut diagnostics = Vec::new();
+    for path in paths {
+        if let Err(problems) = open_one(path.as_ref(), &mut written) {
+            diagnostics.extend(problems);
+        }
+    }
+    if diagnostics.is_empty() { Ok(written) } else { Err(diagnostics) }
+}
+
+fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
+    let name = path.display().to_string();
+    let text = text(path, &name).map_err(|diagnostic| vec![diagnostic])?;
+    let file = written.sources.add_file(&name, text);
+    let documents = yaml::parse(written.sources.text(file)).map_err(|problems| {
+        let diagnose = |problem| written.sources.syntax(file, problem);
+        problems.into_iter().map(diagnose).collect::<Vec<_>>()
+    })?;
+    if documents.is_empty() {
+        let help = "a scenario begins with `apiVersion: overlab.dev/v1alpha1` and `kind: Scenario`";
+        return Err(vec![Diagnostic::of_file("F-EMPTY", &name, "nothing is written in this file", help)]);
+    }
+    let mut refusals = Vec::new();
+    for (place, document) in documents.into_iter().enumerate() {
+        let origin = written.sources.add_document(file, document.positions);
+        let document = Document {
+            origin,
+            value: document.value,
+        };
+        match is_scenario(&document, &mut refusals) {
+            true if place > 0 || written.scenario.is_some() => refusals.push(not_first(&document)),
+            true => written.scenario = Some(document),
+            false => written.manifests.push(document),
+        }
+    }
+    if refusals.is_empty() { Ok(()) } else { Err(written.sources.diagnostics(&refusals)) }
+}
+
+fn is_scenario(document: &Document, refusals: &mut Vec<Refusal>) -> bool {
+    let word = |key| document.value.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api, kind) = (word("apiVersion"), word("kind"));
+    let field = |key: &str| FieldRef {
+        origin: document.origin,
+        path: FieldPath::root().key(key),
+    };
+    if api == API_VERSION && kind != KIND {
+        let refusal = Refusal::new("K-VALUE", field("kind"), format!("unknown kind {kind:?}"));
+        refusals.push(refusal.help(format!("write `kind: {KIND}`")));
+    } else if api != API_VERSION && kind == KIND {
+        let refusal = Refusal::new("K-VERSION", field("apiVersion"), format!("`{KIND}` has no API version {api:?}"));
+        refusals.push(refusal.help(format!("write `apiVersion: {API_VERSION}`")));
+    } else if api != API_VERSION && api.split('/').next().is_some_and(|group| group != "" && suggestion(group, ["overlab.dev"]).is_some()) {
+        let refusal = Refusal::new("K-VERSION", field("apiVersion"), format!("unknown API version {api:?}"));
+        refusals.push(refusal.help(format!("write `apiVersion: {API_VERSION}`")));
+    }
+    api == API_VERSION && kind == KIND
+}
+
+fn not_first(document: &Document) -> Refusal {
+    let at = FieldRef {
+        origin: document.origin,
+        path: FieldPath::root().key("kind"),
+    };
+    Refusal::new("F-ORDER", at, "a scenario that is not the first document")
+        .why("the first document says what is to be run, and all others are manifests that it runs with")
+        .help("move it to the beginning, or into a file of its own")
+}
+
+/// Reads a whole file, as long as it is a reasonable one.
+fn text(path: &Path, name: &str) -> Result<String, Diagnostic> {
+    let unreadable = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => Diagnostic::of_file("F-MISSING", name, format!("no such file: {name}"), missing(path)),
+        _ => Diagnostic::of_file("F-READ", name, format!("cannot read {name}: {error}"), "look at the file's permissions"),
+    };
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(Diagnostic::of_file("F-FOLDER", name, format!("{name} is a folder"), "name a file in it"));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Diagnostic::of_file("F-SIZE", name, format!("{name} is larger than 64 MiB"), "split it"));
+    }
+    if bytes.contains(&0) {
+        return Err(Diagnostic::of_file("F-TEXT", name, format!("{name} is not a text"), "name a YAML or JSON file"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+        let message = format!("line {line} of {name} is not UTF-8");
+        Diagnostic::of_file("F-TEXT", name, message, "save the file as UTF-8")
+    })
+}
+
+/// What may have been meant instead of a file that is not there.
+fn missing(path: &Path) -> String {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return format!("there is no folder {} either", folder.display());
+    };
+    let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    match suggestion(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{}`?", folder.join(near).display()),
+        None => "check the spelling, and the folder that it is looked for in".to_owned(),
+    }
+}

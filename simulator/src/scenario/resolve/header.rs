@@ -1,0 +1,100 @@
+//! What holds for the whole run: name, profile, seed, duration, backends, accepted lints.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlab_dataplane::calico::{Profile, UnknownProfile};
+use overlab_dataplane::fields::{Fields, Refusal, Wrong, integer, text, word};
+use serde_json::Value;
+
+use super::NOT_MODELLED;
+use crate::scenario::model::BackendKind;
+use crate::scenario::quantity;
+
+/// Sending goes on for this long after the last event.
+const AFTER_LAST_EVENT: Duration = Duration::from_secs(1);
+
+/// What holds for the whole run.
+pub(super) struct Run {
+    pub(super) profile: Profile,
+    pub(super) seed: u64,
+    pub(super) duration: Duration,
+    pub(super) backends: BTreeSet<BackendKind>,
+}
+
+/// Reads `metadata`: name and title.
+pub(super) fn metadata(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> (Arc<str>, Option<String>) {
+    let name = fields.require("name", refusals, name);
+    let title = fields.parse("title", refusals, text);
+    for (_, field, value) in fields.entries("labels", refusals) {
+        if let Err(wrong) = text(value) {
+            refusals.push(wrong.at(field, value));
+        }
+    }
+    (name.unwrap_or_default().into(), title.map(str::to_owned))
+}
+
+fn name(value: &Value) -> Result<&str, Wrong> {
+    text(value).and_then(|name| if name.trim().is_empty() { Err(Wrong::expected("a name")) } else { Ok(name) })
+}
+
+/// Reads the keys of `spec` that hold for the whole run.
+pub(super) fn run(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Run {
+    let run = Run {
+        profile: spec.parse("profile", refusals, profile).unwrap_or_default(),
+        seed: spec.parse("seed", refusals, |v| integer(v, 0, u64::MAX)).unwrap_or(1),
+        duration: spec.parse("duration", refusals, duration).unwrap_or(AFTER_LAST_EVENT),
+        backends: spec.parse("backends", refusals, backends).unwrap_or([BackendKind::Sim, BackendKind::Netns].into()),
+    };
+    spec.parse("wire", refusals, wire);
+    allow(spec, refusals);
+    run
+}
+
+fn profile(value: &Value) -> Result<Profile, Wrong> {
+    let list = || Profile::ALL.map(|profile| format!("`{profile}`")).join(" and ");
+    text(value)?.parse().map_err(|error: UnknownProfile| match &error {
+        UnknownProfile::NotModelled(_) => {
+            Wrong::rule(NOT_MODELLED, error.to_string()).help(format!("the profiles are {}", list()))
+        }
+        UnknownProfile::Unknown { name, near } => {
+            let wrong = Wrong::rule("K-VALUE", format!("unknown profile {name:?}"));
+            match near {
+                Some(near) => wrong.help(format!("did you mean `{near}`?")),
+                None => wrong.help(format!("the profiles are {}", list())),
+            }
+        }
+    })
+}
+
+fn wire(value: &Value) -> Result<(), Wrong> {
+    match word(value, &[("linux", true), ("rfc", false)])? {
+        true => Ok(()),
+        false => Err(Wrong::rule(NOT_MODELLED, "`wire: rfc` is not modelled yet").help("write `wire: linux`, or nothing")),
+    }
+}
+
+fn duration(value: &Value) -> Result<Duration, Wrong> {
+    match quantity::duration(value)? {
+        Duration::ZERO => Err(Wrong::expected("a time above 0s").why("nothing is sent in a run of no length")),
+        duration => Ok(duration),
+    }
+}
+
+fn backends(value: &Value) -> Result<BTreeSet<BackendKind>, Wrong> {
+    let expected = || Wrong::expected("a list of `sim` and `netns`");
+    let words = [("sim", BackendKind::Sim), ("netns", BackendKind::Netns)];
+    let items = value.as_array().filter(|items| !items.is_empty()).ok_or_else(expected)?;
+    items.iter().map(|item| word(item, &words)).collect()
+}
+
+/// Lints that the author accepts. Each says why, so that a reader need not guess.
+fn allow(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
+    for (field, value) in spec.items("allow", refusals) {
+        let mut entry = Fields::new(value, field, refusals);
+        entry.require("lint", refusals, text);
+        entry.require("reason", refusals, name);
+        entry.finish(refusals);
+    }
+}

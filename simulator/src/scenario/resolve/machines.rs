@@ -1,0 +1,246 @@
+//! Machines on the wires: nodes, counted or named, and hosts outside the cluster.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use overlab_dataplane::Mtu;
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean};
+
+use super::names::Names;
+use super::refuse_unmodelled;
+use super::underlay::Wires;
+use crate::fabric::Preset;
+use crate::scenario::model::{Machine, Subnet, Underlay};
+use crate::scenario::quantity::{ipv4, mtu};
+
+/// Every machine.
+pub(super) struct Machines {
+    pub(super) nodes: Vec<Machine>,
+    pub(super) hosts: Vec<Machine>,
+    /// Nodes that a subnet counts; each gets a workload if the scenario names none.
+    pub(super) counted: Vec<usize>,
+    /// Who has which address.
+    pub(super) addresses: BTreeMap<IpAddr, FieldRef>,
+}
+
+/// A machine before its address is known.
+struct Draft {
+    name: String,
+    place: Option<(usize, usize)>,
+    ip: Option<Ipv4Addr>,
+    mtu: Option<Mtu>,
+    check: Option<bool>,
+    field: FieldRef,
+}
+
+/// Reads `nodes` and `hosts`, and makes the nodes that subnets count.
+pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refusals: &mut Vec<Refusal>) -> Machines {
+    let mut nodes = counted(wires);
+    let count = nodes.len();
+    for (name, field, value) in spec.entries("nodes", refusals) {
+        let mut fields = Fields::new(value, field, refusals);
+        let draft = draft(name, &mut fields, wires, refusals);
+        refuse_unmodelled(&mut fields, &["groups", "quirks", "interfaces", "nics", "dataplane"], refusals);
+        fields.finish(refusals);
+        nodes.push(draft);
+    }
+    let mut hosts = Vec::new();
+    for (name, field, value) in spec.entries("hosts", refusals) {
+        let mut fields = Fields::new(value, field, refusals);
+        hosts.push(draft(name, &mut fields, wires, refusals));
+        fields.finish(refusals);
+    }
+    if nodes.is_empty() && !wires.underlays.is_empty() {
+        refusals.push(
+            Refusal::new("K-MISSING", spec.field("nodes"), "the scenario has no nodes")
+                .help("add `nodes: N` to a subnet, or `nodes: {a1: {subnet: az-a}}` to `spec`"),
+        );
+    }
+    nodes.iter().for_each(|draft| names.claim("node", &draft.name, &draft.field, refusals));
+    hosts.iter().for_each(|draft| names.claim("host", &draft.name, &draft.field, refusals));
+
+    let mut addresses = BTreeMap::new();
+    for draft in nodes.iter().chain(&hosts) {
+        check_address(draft, wires, &mut addresses, refusals);
+    }
+    let mut place = |draft: Draft| machine(draft, wires, &mut addresses, refusals);
+    Machines {
+        nodes: nodes.into_iter().map(&mut place).collect(),
+        hosts: hosts.into_iter().map(&mut place).collect(),
+        counted: (0..count).collect(),
+        addresses,
+    }
+}
+
+/// The nodes of subnets with `nodes: N`: `a1`, `a2` in `az-a`.
+fn counted(wires: &Wires) -> Vec<Draft> {
+    let mut drafts = Vec::new();
+    for counted in &wires.counted {
+        let subnet = &wires.underlays[counted.underlay].subnets;
+        let Some(subnet) = subnet.get(counted.subnet) else { continue };
+        let stem = subnet.name.rsplit('-').next().unwrap_or(&subnet.name);
+        drafts.extend((1..=counted.count).map(|number| Draft {
+            name: format!("{stem}{number}"),
+            place: Some((counted.underlay, counted.subnet)),
+            ip: None,
+            mtu: None,
+            check: None,
+            field: counted.field.clone(),
+        }));
+    }
+    drafts
+}
+
+fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<Refusal>) -> Draft {
+    let place = fields.require("subnet", refusals, |v| wires.subnet(v));
+    let ip = fields.parse("ip", refusals, ipv4);
+    let mtu = fields.parse("mtu", refusals, |v| mtu(v, u16::MAX));
+    let limit = place.map(|(u, s)| &wires.underlays[u].subnets[s]);
+    if let (Some(mtu), Some(subnet)) = (mtu, limit)
+        && mtu > subnet.mtu
+    {
+        refusals.push(
+            Refusal::new("E-MTU", fields.field("mtu"), format!("MTU {mtu} is above {}, that of subnet {}", subnet.mtu, subnet.name))
+                .why("a card that sends longer packets than its segment carries loses them without a word")
+                .help(format!("use at most {}, or raise the `mtu` of the subnet or underlay", subnet.mtu)),
+        );
+    }
+    let preset = place.map(|(u, _)| wires.underlays[u].preset);
+    let check = fields.parse("sourceDestCheck", refusals, |v| match preset {
+        Some(Preset::Onprem) => Err(Wrong::rule("E-CHECK", "`onprem` has no source/destination check")
+            .why("it is a property of interfaces in AWS; a switch in a data centre has no such thing")
+            .help("remove `sourceDestCheck`, or use `preset: aws`")),
+        Some(Preset::Aws) | None => boolean(v),
+    });
+    Draft {
+        name: name.to_owned(),
+        place,
+        ip,
+        mtu,
+        check,
+        field: fields.at().clone(),
+    }
+}
+
+fn ip_field(field: &FieldRef) -> FieldRef {
+    FieldRef {
+        origin: field.origin,
+        path: field.path.key("ip"),
+    }
+}
+
+/// Refuses a written address that its subnet does not hold, that somebody else has, or that nobody may have.
+fn check_address(draft: &Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) {
+    let (Some(ip), Some((u, s))) = (draft.ip, draft.place) else { return };
+    let (underlay, subnet) = (&wires.underlays[u], &wires.underlays[u].subnets[s]);
+    let at = ip_field(&draft.field);
+    if !subnet.cidr.contains(&IpAddr::V4(ip)) {
+        let others = underlay.subnets.iter().find(|other| other.cidr.contains(&IpAddr::V4(ip)));
+        let help = match others {
+            Some(other) => format!("use an address of {}, or `subnet: {}`", subnet.cidr, other.name),
+            None => format!("use an address of {}", subnet.cidr),
+        };
+        refusals.push(
+            Refusal::new("E-ADDR", at.clone(), format!("{ip} is not in {}, the addresses of subnet {}", subnet.cidr, subnet.name))
+                .why("the wires of a subnet carry its own addresses only")
+                .help(help),
+        );
+    } else if let Some(whose) = reserved(ip, underlay, subnet) {
+        refusals.push(
+            Refusal::new("E-ADDR", at.clone(), format!("{ip} is {whose} of {}", subnet.cidr))
+                .help(format!("use an address from {} on", first(underlay, subnet))),
+        );
+    }
+    if let Some(other) = addresses.insert(IpAddr::V4(ip), at.clone()) {
+        refusals.push(
+            Refusal::new("E-ADDR", at, format!("{ip} is there twice"))
+                .why("an address belongs to one machine only")
+                .help("give each machine an address of its own")
+                .related(other, "first here"),
+        );
+    }
+}
+
+/// Whose an address is that no machine may have.
+///
+/// Source: AWS VPC user guide, "Subnet sizing": the first four addresses and the last one.
+fn reserved(ip: Ipv4Addr, underlay: &Underlay, subnet: &Subnet) -> Option<&'static str> {
+    let network = match subnet.cidr.network() {
+        IpAddr::V4(network) => u32::from(network),
+        IpAddr::V6(_) => return None,
+    };
+    if IpAddr::V4(ip) == subnet.cidr.broadcast() {
+        return Some("the broadcast address");
+    }
+    match (u32::from(ip).wrapping_sub(network), underlay.preset) {
+        (0, _) => Some("the network address"),
+        (1, _) => Some("the router's address"),
+        (2, Preset::Aws) => Some("the DNS server's address"),
+        (3, Preset::Aws) => Some("an address that AWS keeps for itself"),
+        _ => None,
+    }
+}
+
+/// The first address that is handed out.
+fn first(underlay: &Underlay, subnet: &Subnet) -> Ipv4Addr {
+    match subnet.cidr.network() {
+        IpAddr::V4(network) => {
+            let size = 1u64 << (32 - subnet.cidr.prefix_len());
+            // A subnet too small for the preset's habit begins right after what is reserved.
+            let host = if u64::from(underlay.knobs.first_node) + 1 < size { underlay.knobs.first_node } else { 4 };
+            Ipv4Addr::from(u32::from(network).saturating_add(host))
+        }
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+/// A machine whose subnet or address was refused is placed anyhow, so that others can name it.
+fn machine(draft: Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) -> Machine {
+    let (underlay, subnet) = draft.place.unwrap_or_default();
+    let known = wires.underlays.get(underlay).and_then(|u| Some((u, u.subnets.get(subnet)?)));
+    let ip = match (draft.ip, known) {
+        (Some(ip), _) => ip,
+        (None, Some((u, s))) if draft.place.is_some() => free(&draft, u, s, addresses, refusals),
+        (None, _) => Ipv4Addr::UNSPECIFIED,
+    };
+    let prefix = known.map_or(32, |(_, subnet)| subnet.cidr.prefix_len());
+    Machine {
+        name: Arc::from(draft.name),
+        underlay,
+        subnet,
+        address: IpNet::new(ip.into(), prefix).unwrap_or(IpNet::from(IpAddr::V4(ip))),
+        mtu: draft.mtu.or(known.map(|(_, subnet)| subnet.mtu)).unwrap_or(Mtu::MIN),
+        source_destination_check: draft.check.unwrap_or(known.is_some_and(|(u, _)| u.knobs.source_destination_check)),
+        field: draft.field,
+    }
+}
+
+/// The lowest address from the preset's first on that nobody has.
+fn free(
+    draft: &Draft,
+    underlay: &Underlay,
+    subnet: &Subnet,
+    addresses: &mut BTreeMap<IpAddr, FieldRef>,
+    refusals: &mut Vec<Refusal>,
+) -> Ipv4Addr {
+    let candidates = u32::from(first(underlay, subnet))..=u32::MAX;
+    let found = candidates
+        .map(Ipv4Addr::from)
+        .take_while(|ip| subnet.cidr.contains(&IpAddr::V4(*ip)) && IpAddr::V4(*ip) != subnet.cidr.broadcast())
+        .find(|ip| !addresses.contains_key(&IpAddr::V4(*ip)));
+    match found {
+        Some(ip) => {
+            addresses.insert(ip.into(), draft.field.clone());
+            ip
+        }
+        None => {
+            refusals.push(
+                Refusal::new("E-ADDR", draft.field.clone(), format!("{} has no address left for `{}`", subnet.cidr, draft.name))
+                    .help("give the subnet a wider `cidr`"),
+            );
+            Ipv4Addr::UNSPECIFIED
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! From a scenario as written to the [`Model`] that it means: defaults filled, names resolved, units typed.
+//!
+//! Truth and belief meet here and stay apart: [`underlay`] and [`machines`] read the wires, [`belief`] puts the datastore
+//! together from manifests and, where there is none, from the wires. Every refusal is collected before anything is given up.
+
+mod belief;
+mod cast;
+mod expect;
+mod flows;
+mod header;
+mod machines;
+mod matrix;
+mod names;
+mod time;
+mod underlay;
+mod workloads;
+
+use overlab_dataplane::calico::ClusterState;
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
+
+use super::file::Written;
+use super::model::Model;
+use cast::Cast;
+use names::Names;
+
+pub(super) use belief::resources;
+
+/// What a key that is known and not modelled is refused with.
+const NOT_MODELLED: &str = "K-NOT-MODELLED";
+
+/// Resolves a scenario.
+///
+/// # Errors
+/// Everything in it that is wrong.
+pub(super) fn resolve(written: &Written) -> Result<Model, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    let model = read(written, &mut refusals);
+    match model {
+        Some(model) if refusals.is_empty() => Ok(model),
+        Some(_) | None => Err(refusals),
+    }
+}
+
+fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
+    let document = written.scenario.as_ref()?;
+    let mut root = Fields::new(&document.value, written.root(), refusals);
+    root.ignore(&["apiVersion", "kind"]);
+    let mut metadata = root.fields("metadata", refusals);
+    let (name, title) = header::metadata(&mut metadata, refusals);
+    metadata.finish(refusals);
+    let mut spec = root.fields("spec", refusals);
+    let run = header::run(&mut spec, refusals);
+    refuse_unmodelled(&mut spec, &["timeline", "variants", "permute", "lints", "environment", "faults"], refusals);
+
+    let mut names = Names::default();
+    let wires = underlay::read(&mut spec, &mut names, refusals);
+    let mut machines = machines::read(&mut spec, &wires, &mut names, refusals);
+    let requests = workloads::read(&mut spec, &wires, &machines, &mut names, refusals);
+    let mut notes = Vec::new();
+    let sound = refusals.is_empty();
+    let cluster = belief::cluster(written, run.profile, &machines.nodes, sound.then_some(&requests), &mut notes, refusals);
+    if let Some(cluster) = &cluster {
+        belief::source_destination_checks(cluster, &wires.underlays, &mut machines.nodes, &mut notes);
+    }
+    notes.extend(wires.notes.iter().cloned());
+
+    let cast = Cast::new(wires.underlays, machines, requests, cluster.as_ref());
+    let clock = time::Clock::read(&mut spec, run.duration, refusals);
+    let mut flows = flows::read(&mut spec, &cast, &clock, refusals);
+    let expectations = expect::read(&mut spec, &cast, &clock, &mut flows, refusals);
+    let at = root.field("spec");
+    let flows = flows.finish(cluster.as_ref(), &at, refusals);
+    spec.finish(refusals);
+    root.finish(refusals);
+
+    Some(Model {
+        name,
+        title,
+        seed: run.seed,
+        duration: run.duration,
+        backends: run.backends,
+        underlays: cast.underlays,
+        nodes: cast.nodes,
+        hosts: cast.hosts,
+        workloads: cast.workloads,
+        flows,
+        expectations,
+        cluster: cluster?,
+        notes,
+    })
+}
+
+/// Refuses keys that scenarios have and that nothing here can do yet.
+fn refuse_unmodelled(fields: &mut Fields<'_>, keys: &[&'static str], refusals: &mut Vec<Refusal>) {
+    for key in keys {
+        if fields.value(key).is_some() {
+            refusals.push(not_modelled(fields.field(key), &format!("`{key}`")).at_key().help(format!("remove `{key}`")));
+        }
+    }
+}
+
+fn not_modelled(field: FieldRef, what: &str) -> Refusal {
+    Refusal::new(NOT_MODELLED, field, format!("{what} is not modelled yet"))
+        .why("what is not modelled is refused, since a guess would look like a result")
+}
+
+/// The cluster of bare manifests.
+///
+/// # Errors
+/// Everything in them that is wrong.
+pub(super) fn bare(written: &Written, profile: overlab_dataplane::calico::Profile) -> Result<ClusterState, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    let resources = resources(written, &mut refusals);
+    match refusals.is_empty() {
+        true => ClusterState::build(profile, resources, Vec::new()),
+        false => Err(refusals),
+    }
+}

@@ -1,0 +1,119 @@
+//! Workloads as they are asked for; the datastore gives them their addresses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use overlab_dataplane::calico::WorkloadRequest;
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, suggestion, text};
+use serde_json::Value;
+
+use super::machines::Machines;
+use super::names::Names;
+use super::refuse_unmodelled;
+use super::underlay::Wires;
+use crate::scenario::model::Machine;
+use crate::scenario::quantity::ipv4;
+
+/// A workload, and the place of its node.
+pub(super) struct Request {
+    pub(super) node: usize,
+    pub(super) request: WorkloadRequest,
+}
+
+/// Reads `workloads`. Without that key, every node that a subnet counts has one.
+pub(super) fn read(
+    spec: &mut Fields<'_>,
+    wires: &Wires,
+    machines: &Machines,
+    names: &mut Names,
+    refusals: &mut Vec<Refusal>,
+) -> Vec<Request> {
+    let mut requests = Vec::new();
+    if spec.value("workloads").is_none() {
+        for node in &machines.counted {
+            let machine = &machines.nodes[*node];
+            let name = format!("pod-{}", machine.name);
+            names.claim("workload", &name, &machine.field, refusals);
+            requests.push(request(name, (*node, machine), None, None, &machine.field));
+        }
+    }
+    for (name, field, value) in spec.entries("workloads", refusals) {
+        let fields = Fields::new(value, field, refusals);
+        requests.extend(read_one(name, fields, wires, machines, names, refusals));
+    }
+    requests
+}
+
+fn read_one(
+    name: &str,
+    mut fields: Fields<'_>,
+    wires: &Wires,
+    machines: &Machines,
+    names: &mut Names,
+    refusals: &mut Vec<Refusal>,
+) -> Vec<Request> {
+    let node = fields.require("node", refusals, |v| find_node(v, &machines.nodes));
+    let ip = fields.parse("ip", refusals, ipv4).map(IpAddr::V4);
+    let pool = fields.parse("pool", refusals, text).map(Arc::from);
+    let count = fields.parse("count", refusals, |v| integer(v, 1, 1000));
+    refuse_unmodelled(&mut fields, &["createdAt", "labels", "namespace"], refusals);
+    let (at, ip_at, count_at) = (fields.at().clone(), fields.field("ip"), fields.field("count"));
+    fields.finish(refusals);
+    if ip.is_some() && count.is_some_and(|count| count > 1) {
+        let refusal = Refusal::new("E-COUNT", count_at, "several workloads cannot share one `ip`");
+        refusals.push(refusal.help("remove `ip`, or `count`"));
+    }
+    if let Some(ip) = ip {
+        check_address(ip, &ip_at, wires, machines, refusals);
+    }
+    let all: Vec<String> = match count {
+        None => vec![name.to_owned()],
+        Some(count) => (1..=count).map(|number| format!("{name}-{number}")).collect(),
+    };
+    all.iter().for_each(|name| names.claim("workload", name, &at, refusals));
+    let Some(node) = node else { return Vec::new() };
+    let on = (node, &machines.nodes[node]);
+    all.into_iter().map(|name| request(name, on, ip, pool.clone(), &at)).collect()
+}
+
+fn request(name: String, on: (usize, &Machine), address: Option<IpAddr>, pool: Option<Arc<str>>, at: &FieldRef) -> Request {
+    Request {
+        node: on.0,
+        request: WorkloadRequest {
+            name: name.into(),
+            node: on.1.name.clone(),
+            address,
+            pool,
+            origin: at.clone(),
+        },
+    }
+}
+
+fn find_node(value: &Value, nodes: &[Machine]) -> Result<usize, Wrong> {
+    let name = text(value)?;
+    let known = || nodes.iter().map(|node| &*node.name);
+    nodes.iter().position(|node| *node.name == *name).ok_or_else(|| {
+        let wrong = Wrong::rule("E-NODE", format!("unknown node {name:?}"));
+        match suggestion(name, known()) {
+            Some(near) => wrong.help(format!("did you mean `{near}`?")),
+            None => wrong.help(format!("the nodes are {}", known().collect::<Vec<_>>().join(", "))),
+        }
+    })
+}
+
+/// A workload on an address of the wires could never be told from the machine that has it.
+fn check_address(ip: IpAddr, at: &FieldRef, wires: &Wires, machines: &Machines, refusals: &mut Vec<Refusal>) {
+    if let Some(machine) = machines.addresses.get(&ip) {
+        refusals.push(
+            Refusal::new("E-ADDR", at.clone(), format!("{ip} is there twice"))
+                .why("an address belongs to one machine or workload only")
+                .help("use an address of an IPPool")
+                .related(machine.clone(), "first here"),
+        );
+    } else if let Some(subnet) = wires.underlays.iter().flat_map(|u| &u.subnets).find(|s| s.gateway == ip) {
+        refusals.push(
+            Refusal::new("E-ADDR", at.clone(), format!("{ip} is the router's address of {}", subnet.cidr))
+                .help("use an address of an IPPool"),
+        );
+    }
+}
