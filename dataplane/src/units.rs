@@ -49,9 +49,12 @@ impl Mtu {
     /// The smallest MTU of IPv4 (RFC 791 section 3.2).
     pub const MIN: Mtu = Mtu(68);
 
+    /// The largest MTU: the longest IPv4 packet.
+    pub const MAX: Mtu = Mtu(u16::MAX);
+
     /// An MTU, if it is at least 68 B.
-    pub fn new(bytes: u16) -> Option<Mtu> {
-        (bytes >= Mtu::MIN.0).then_some(Mtu(bytes))
+    pub const fn new(bytes: u16) -> Option<Mtu> {
+        if bytes >= Mtu::MIN.0 { Some(Mtu(bytes)) } else { None }
     }
 
     /// This MTU less an overhead, never below 68 B.

@@ -18,5 +18,8 @@ pub mod backend;
 pub mod expectations;
 pub mod fabric;
 pub mod observe;
+pub mod run;
 pub mod scenario;
 pub mod topology;
+pub mod workload;
+pub mod world;

@@ -19,6 +19,18 @@ pub struct Template {
     pub(super) udp_sum: u16,
 }
 
+impl Template {
+    /// The outer source address.
+    pub fn source(&self) -> Ipv4Addr {
+        self.outer.address(12)
+    }
+
+    /// The outer destination address.
+    pub fn destination(&self) -> Ipv4Addr {
+        self.outer.address(16)
+    }
+}
+
 /// The outer IPv4 header but for what differs from packet to packet, and the sum of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outer {
@@ -39,6 +51,11 @@ impl Outer {
             bytes,
             sum: checksum::sum(&bytes),
         }
+    }
+
+    fn address(&self, at: usize) -> Ipv4Addr {
+        let octets: Option<&[u8; 4]> = self.bytes.get(at..).and_then(<[u8]>::first_chunk);
+        octets.copied().map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from)
     }
 
     /// The header in front of `payload_len` bytes. The DSCP is 0.

@@ -14,7 +14,11 @@ impl Engine {
     /// Source: Calico felix/rules/static.go, RPFilter; felix/rules/endpoints.go, endpointIptablesChain.
     pub(super) fn workload_rule(&self, device: DeviceId, packet: &Ipv4View<'_>) -> Option<DropReason> {
         let source = IpAddr::V4(packet.source());
-        let own = self.tables.workloads.iter().any(|w| w.device == device && w.addresses.contains(&source));
+        let own = self
+            .tables
+            .workloads
+            .iter()
+            .any(|w| w.device == device && w.addresses.contains(&source));
         if !own {
             return Some(DropReason::WorkloadSpoof);
         }

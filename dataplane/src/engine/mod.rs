@@ -139,7 +139,12 @@ impl Engine {
     /// An engine with these tables.
     pub fn new(tables: Arc<NodeTables>) -> Engine {
         let vxlan = tables.vxlan.as_ref().and_then(|tunnel| match tunnel.local {
-            IpAddr::V4(local) => Some(Vxlan { vni: tunnel.vni, port: tables.vxlan_port, mac: tunnel.mac, local }),
+            IpAddr::V4(local) => Some(Vxlan {
+                vni: tunnel.vni,
+                port: tables.vxlan_port,
+                mac: tunnel.mac,
+                local,
+            }),
             IpAddr::V6(_) => None,
         });
         let tunnels = tables.routes.iter().map(|route| tunnel(&tables, vxlan, route)).collect();
@@ -196,7 +201,9 @@ impl Engine {
             if failure.reason == ReassemblyError::Timeout
                 && let Some(first) = failure.fragments.first()
             {
-                let error = crate::wire::IcmpError::TimeExceeded { code: crate::wire::icmp::time_exceeded::REASSEMBLY };
+                let error = crate::wire::IcmpError::TimeExceeded {
+                    code: crate::wire::icmp::time_exceeded::REASSEMBLY,
+                };
                 self.reply(now, error, first.bytes(), outcome);
             }
         }

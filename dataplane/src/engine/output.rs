@@ -15,25 +15,44 @@ impl Engine {
     ///
     /// Source: Linux net/ipv4/ip_forward.c, ip_forward.
     pub(super) fn forward(&mut self, now: Instant, mut packet: Packet, outcome: &mut Outcome) {
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else { return };
+        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+            return;
+        };
         let (destination, ttl, dont_fragment) = (header.destination(), header.ttl(), header.dont_fragment());
         if !self.tables.forwarding {
             return Engine::drop_packet(outcome, DropReason::NotForwarding, None);
         }
         let Some(id) = self.find_route(destination, outcome) else {
             if outcome.drop.is_some_and(|drop| drop.reason == DropReason::NoRoute) {
-                self.reply(now, IcmpError::DestinationUnreachable { code: unreachable::NET }, packet.bytes(), outcome);
+                self.reply(
+                    now,
+                    IcmpError::DestinationUnreachable { code: unreachable::NET },
+                    packet.bytes(),
+                    outcome,
+                );
             }
             return;
         };
         if ttl <= 1 {
             Engine::drop_packet(outcome, DropReason::TtlExpired, None);
-            return self.reply(now, IcmpError::TimeExceeded { code: time_exceeded::TTL }, packet.bytes(), outcome);
+            return self.reply(
+                now,
+                IcmpError::TimeExceeded {
+                    code: time_exceeded::TTL,
+                },
+                packet.bytes(),
+                outcome,
+            );
         }
         let (device, mtu) = self.device_and_mtu(id);
         if dont_fragment && !mtu.fits(packet.longest_wire_packet()) {
             Engine::drop_packet(outcome, DropReason::TooBig, device);
-            return self.reply(now, IcmpError::FragmentationNeeded { mtu: mtu.bytes() }, packet.bytes(), outcome);
+            return self.reply(
+                now,
+                IcmpError::FragmentationNeeded { mtu: mtu.bytes() },
+                packet.bytes(),
+                outcome,
+            );
         }
         if let Some(mut header) = Ipv4Mut::new(packet.bytes_mut()) {
             let left = header.decrement_ttl();
@@ -49,7 +68,9 @@ impl Engine {
             return Engine::drop_packet(outcome, DropReason::Malformed, None);
         };
         let (flow, dont_fragment) = (FlowKey::of(&header), header.dont_fragment());
-        let Some(id) = self.find_route(header.destination(), outcome) else { return };
+        let Some(id) = self.find_route(header.destination(), outcome) else {
+            return;
+        };
         if self.tables.route(id).is_some_and(|route| route.kind == RouteKind::Local) {
             self.begun.insert(flow);
         }
@@ -105,10 +126,16 @@ impl Engine {
         match route.kind {
             RouteKind::Local => {
                 outcome.steps.push(Step::Delivered { device });
-                outcome.out.push(Out::Deliver { device, workload: true, packet });
+                outcome.out.push(Out::Deliver {
+                    device,
+                    workload: true,
+                    packet,
+                });
             }
             RouteKind::Direct | RouteKind::Host => {
-                let Ok(header) = Ipv4View::unverified(packet.bytes()) else { return };
+                let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+                    return;
+                };
                 let next_hop = route.gateway.unwrap_or(IpAddr::V4(header.destination()));
                 self.transmit(device, next_hop, packet, outcome);
             }
@@ -140,14 +167,25 @@ impl Engine {
         let limit = outer_mtu.less(encap.overhead());
         if encap == Encap::Ipip && dont_fragment && !limit.fits(packet.longest_wire_packet()) {
             Engine::drop_packet(outcome, DropReason::TooBig, Some(device));
-            return self.reply(now, IcmpError::FragmentationNeeded { mtu: limit.bytes() }, packet.bytes(), outcome);
+            return self.reply(
+                now,
+                IcmpError::FragmentationNeeded { mtu: limit.bytes() },
+                packet.bytes(),
+                outcome,
+            );
         }
         self.identification = self.identification.wrapping_add(1);
         if encapsulation.push(template, &mut packet, self.identification).is_err() {
             return Engine::drop_packet(outcome, DropReason::Malformed, Some(device));
         }
         let overhead = encap.overhead();
-        outcome.steps.push(Step::Encapsulated { encap, route: id, source, destination, overhead });
+        outcome.steps.push(Step::Encapsulated {
+            encap,
+            route: id,
+            source,
+            destination,
+            overhead,
+        });
         self.counters.overhead_bytes += u64::from(overhead) * packet.wire_packets() as u64;
         if outer_mtu.fits(packet.longest_wire_packet()) {
             return self.send_piece(now, outer_route, packet, outcome);
@@ -171,7 +209,11 @@ impl Engine {
         self.counters.transmitted_packets += packet.wire_packets() as u64;
         self.counters.transmitted_bytes += packet.wire_bytes() as u64;
         outcome.steps.push(Step::Transmitted { device, next_hop });
-        outcome.out.push(Out::Transmit { device, next_hop, packet });
+        outcome.out.push(Out::Transmit {
+            device,
+            next_hop,
+            packet,
+        });
     }
 }
 
@@ -181,6 +223,10 @@ fn pieces(packet: &Packet, layer: Layer, mtu: Mtu, outcome: &mut Outcome) -> Vec
         Engine::drop_packet(outcome, DropReason::Malformed, None);
     }
     let count = u16::try_from(pieces.len()).unwrap_or(u16::MAX);
-    outcome.steps.push(Step::Fragmented { layer, pieces: count, mtu: mtu.bytes() });
+    outcome.steps.push(Step::Fragmented {
+        layer,
+        pieces: count,
+        mtu: mtu.bytes(),
+    });
     pieces
 }

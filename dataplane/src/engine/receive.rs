@@ -63,9 +63,16 @@ impl Engine {
 
     /// A packet for an address of the node itself.
     fn local(&mut self, now: Instant, device: DeviceId, packet: Packet, outcome: &mut Outcome) -> Local {
-        let Some(packet) = self.reassemble(now, packet, outcome) else { return Local::Done };
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else { return Local::Done };
-        let from_workload = self.tables.device(device).is_some_and(|device| device.kind == DeviceKind::Workload);
+        let Some(packet) = self.reassemble(now, packet, outcome) else {
+            return Local::Done;
+        };
+        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+            return Local::Done;
+        };
+        let from_workload = self
+            .tables
+            .device(device)
+            .is_some_and(|device| device.kind == DeviceKind::Workload);
         if from_workload && !self.may_reach_host(&header) {
             Engine::drop_packet(outcome, DropReason::PolicyDeny, None);
             return Local::Done;
@@ -77,7 +84,11 @@ impl Engine {
             return self.tunnel_packet(now, Encap::Vxlan, packet, outcome);
         }
         outcome.steps.push(Step::Delivered { device });
-        outcome.out.push(Out::Deliver { device, workload: false, packet });
+        outcome.out.push(Out::Deliver {
+            device,
+            workload: false,
+            packet,
+        });
         Local::Done
     }
 
@@ -104,10 +115,15 @@ impl Engine {
     /// Source: Calico felix/rules/static.go, filterInputChain; Linux vxlan_rcv, ipip_rcv.
     fn tunnel_packet(&mut self, now: Instant, encap: Encap, mut packet: Packet, outcome: &mut Outcome) -> Local {
         let tables = self.tables.clone();
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else { return Local::Done };
+        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+            return Local::Done;
+        };
         let source = IpAddr::V4(header.source());
         let end: Option<(DeviceId, bool, &dyn Encapsulation)> = match encap {
-            Encap::Ipip => tables.ipip.as_ref().map(|t| (t.device, t.allowed.contains(&source), &Ipip as &dyn Encapsulation)),
+            Encap::Ipip => tables
+                .ipip
+                .as_ref()
+                .map(|t| (t.device, t.allowed.contains(&source), &Ipip as &dyn Encapsulation)),
             Encap::Vxlan => {
                 let tunnel = tables.vxlan.as_ref().zip(self.vxlan.as_ref());
                 tunnel.map(|(t, vxlan)| (t.device, t.allowed.contains(&source), vxlan as &dyn Encapsulation))
@@ -115,7 +131,11 @@ impl Engine {
             Encap::None => None,
         };
         let Some((device, allowed, encapsulation)) = end else {
-            let code = if encap == Encap::Ipip { unreachable::PROTOCOL } else { unreachable::PORT };
+            let code = if encap == Encap::Ipip {
+                unreachable::PROTOCOL
+            } else {
+                unreachable::PORT
+            };
             Engine::drop_packet(outcome, DropReason::NoDecap, None);
             self.reply(now, IcmpError::DestinationUnreachable { code }, packet.bytes(), outcome);
             return Local::Done;
@@ -127,7 +147,11 @@ impl Engine {
         outcome.steps.push(Step::TunnelSourceAllowed { source });
         match encapsulation.pull(&mut packet) {
             Ok(_) => {
-                outcome.steps.push(Step::Decapsulated { encap, device, overhead: encap.overhead() });
+                outcome.steps.push(Step::Decapsulated {
+                    encap,
+                    device,
+                    overhead: encap.overhead(),
+                });
                 Local::Inner(packet, device)
             }
             Err(error) => {

@@ -59,7 +59,9 @@ impl Engine {
             None => self.tables.source_for(IpAddr::V4(sender)),
         };
         let Some(IpAddr::V4(source)) = source else { return };
-        let Some(answer) = icmp::error_packet(error, source, about) else { return };
+        let Some(answer) = icmp::error_packet(error, source, about) else {
+            return;
+        };
         let unlimited = matches!(error, IcmpError::FragmentationNeeded { .. });
         if !unlimited && !self.limiter.admit(now, sender) {
             return outcome.steps.push(Step::IcmpSuppressed);
@@ -69,14 +71,29 @@ impl Engine {
         self.originate(now, answer, outcome);
         outcome.steps.truncate(steps);
         outcome.drop = drop;
-        outcome.steps.push(Step::IcmpSent { icmp: kind(error), to: IpAddr::V4(sender) });
+        outcome.steps.push(Step::IcmpSent {
+            icmp: kind(error),
+            to: IpAddr::V4(sender),
+        });
     }
 }
 
 fn kind(error: IcmpError) -> IcmpKind {
     match error {
-        IcmpError::DestinationUnreachable { code } => IcmpKind { kind: 3, code, mtu: None },
-        IcmpError::FragmentationNeeded { mtu } => IcmpKind { kind: 3, code: 4, mtu: Some(mtu) },
-        IcmpError::TimeExceeded { code } => IcmpKind { kind: 11, code, mtu: None },
+        IcmpError::DestinationUnreachable { code } => IcmpKind {
+            kind: 3,
+            code,
+            mtu: None,
+        },
+        IcmpError::FragmentationNeeded { mtu } => IcmpKind {
+            kind: 3,
+            code: 4,
+            mtu: Some(mtu),
+        },
+        IcmpError::TimeExceeded { code } => IcmpKind {
+            kind: 11,
+            code,
+            mtu: None,
+        },
     }
 }

@@ -96,6 +96,7 @@ impl<'a> View<'a> {
             vxlan: self.vxlan,
             vxlan_port: self.settings.vxlan_port,
             workloads: self.workloads,
+            pools: self.cluster.pools().values().map(|pool| pool.cidr).collect(),
             rules: WorkloadRules {
                 endpoint_to_host: self.settings.endpoint_to_host,
                 allow_vxlan: self.settings.allow_vxlan_from_workloads,

@@ -29,7 +29,11 @@ impl Sim {
     }
 
     fn start(&mut self, start: FlowStart) {
-        let socket = |sender| Socket { id: start.id, flow: start.flow.clone(), sender };
+        let socket = |sender| Socket {
+            id: start.id,
+            flow: start.flow.clone(),
+            sender,
+        };
         if let Some(stack) = self.stacks.get_mut(&start.from) {
             stack.open(socket(true));
         }

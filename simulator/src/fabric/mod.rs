@@ -67,7 +67,13 @@ impl Output {
     fn record(&mut self, packet: &Packet, place: &Place, dropped: Option<DropReason>, text: impl FnOnce() -> String) {
         if packet.tag() != Tag::NONE {
             let later_fragment = Ipv4View::unverified(packet.bytes()).is_ok_and(|ip| ip.fragment_offset() > 0);
-            self.records.push(Record { tag: packet.tag(), later_fragment, place: place.clone(), text: text(), dropped });
+            self.records.push(Record {
+                tag: packet.tag(),
+                later_fragment,
+                place: place.clone(),
+                text: text(),
+                dropped,
+            });
         }
     }
 }
@@ -102,17 +108,26 @@ impl Fabric {
             ports.push(port(machine, segment));
         }
         let routers = router::build(model, topology);
-        Fabric { ports, segments, routers }
+        Fabric {
+            ports,
+            segments,
+            routers,
+        }
     }
 
     /// Sends a packet from a card to a next hop on its segment.
     pub fn transmit(&mut self, now: Instant, nic: NicId, next_hop: IpAddr, packet: Packet, out: &mut Output) {
         let port = &self.ports[nic.0 as usize];
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else { return };
+        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+            return;
+        };
         if port.checked && IpAddr::V4(header.source()) != port.address {
             let source = header.source();
             out.record(&packet, &port.eni, Some(DropReason::SrcDstCheck), || {
-                format!("source/destination check: the source {source} is not this interface's {}", port.address)
+                format!(
+                    "source/destination check: the source {source} is not this interface's {}",
+                    port.address
+                )
             });
             return;
         }
@@ -126,11 +141,16 @@ impl Fabric {
             Station::Router { router, segment } => self.route(at, router, segment, packet, out),
             Station::Nic(nic) => {
                 let port = &self.ports[nic.0 as usize];
-                let Ok(header) = Ipv4View::unverified(packet.bytes()) else { return };
+                let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+                    return;
+                };
                 if port.checked && IpAddr::V4(header.destination()) != port.address {
                     let destination = header.destination();
                     out.record(&packet, &port.eni, Some(DropReason::SrcDstCheck), || {
-                        format!("source/destination check: the destination {destination} is not this interface's {}", port.address)
+                        format!(
+                            "source/destination check: the destination {destination} is not this interface's {}",
+                            port.address
+                        )
                     });
                     return;
                 }
@@ -144,7 +164,11 @@ impl Fabric {
         let wires = &self.segments[segment];
         if !wires.mtu.fits(packet.longest_wire_packet()) {
             out.record(&packet, &wires.place, Some(DropReason::TooBig), || {
-                format!("{} B is more than the segment's {} B", packet.longest_wire_packet(), wires.mtu)
+                format!(
+                    "{} B is more than the segment's {} B",
+                    packet.longest_wire_packet(),
+                    wires.mtu
+                )
             });
             return;
         }
@@ -163,12 +187,19 @@ impl Fabric {
             Station::Router { .. } => format!("the router, {next_hop}"),
         };
         out.record(&packet, &wires.place, None, || format!("carried to {to}"));
-        out.transits.push(Transit { at: now.saturating_add(delay), to: *station, packet });
+        out.transits.push(Transit {
+            at: now.saturating_add(delay),
+            to: *station,
+            packet,
+        });
     }
 }
 
 fn port(machine: &Machine, segment: usize) -> Port {
-    let place = |kind, what: &str| Place { kind, name: Arc::from(format!("{}/{what}", machine.name)) };
+    let place = |kind, what: &str| Place {
+        kind,
+        name: Arc::from(format!("{}/{what}", machine.name)),
+    };
     Port {
         eni: place(PlaceKind::Eni, "eni"),
         device: place(PlaceKind::Device, "eth0"),

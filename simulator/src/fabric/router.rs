@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use overlab_dataplane::wire::{IcmpError, Ipv4Mut, Ipv4View, error_packet, split};
+use overlab_dataplane::wire::fragment::split;
+use overlab_dataplane::wire::icmp::error_packet;
+use overlab_dataplane::wire::{IcmpError, Ipv4Mut, Ipv4View};
 use overlab_dataplane::{Fib, Instant, Mtu, Packet};
 
 use super::segment::index;
@@ -26,7 +28,10 @@ pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
     let mut routers = Vec::new();
     for (underlay, wires) in model.underlays.iter().enumerate() {
         let mut router = Router {
-            place: Place { kind: PlaceKind::Router, name: wires.name.clone() },
+            place: Place {
+                kind: PlaceKind::Router,
+                name: wires.name.clone(),
+            },
             no_route: wires.knobs.no_route,
             decrements_ttl: wires.knobs.router_decrements_ttl,
             addresses: Vec::new(),
@@ -47,10 +52,13 @@ pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
 
 impl Router {
     fn address_on(&self, segment: usize) -> Option<Ipv4Addr> {
-        self.addresses.iter().find(|(on, _)| *on == segment).and_then(|(_, address)| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        })
+        self.addresses
+            .iter()
+            .find(|(on, _)| *on == segment)
+            .and_then(|(_, address)| match address {
+                IpAddr::V4(address) => Some(*address),
+                IpAddr::V6(_) => None,
+            })
     }
 }
 
@@ -82,7 +90,9 @@ impl Fabric {
                 let wires = &self.segments[segment];
                 let pieces = pieces(packet, wires.mtu);
                 for piece in pieces {
-                    let Ok(header) = Ipv4View::unverified(piece.bytes()) else { continue };
+                    let Ok(header) = Ipv4View::unverified(piece.bytes()) else {
+                        continue;
+                    };
                     let destination = IpAddr::V4(header.destination());
                     out.record(&piece, &hop.place, None, || format!("routed to {}", wires.place));
                     self.onto_segment(now, segment, destination, piece, &hop.place, out);
@@ -93,8 +103,12 @@ impl Fabric {
 
     /// Sends an ICMP error of the router's own, by the router's own routes.
     fn tell_sender(&self, now: Instant, router: usize, error: IcmpError, source: Ipv4Addr, about: &Packet, out: &mut Output) {
-        let Some(answer) = error_packet(error, source, about.bytes()) else { return };
-        let Ok(header) = Ipv4View::unverified(answer.bytes()) else { return };
+        let Some(answer) = error_packet(error, source, about.bytes()) else {
+            return;
+        };
+        let Ok(header) = Ipv4View::unverified(answer.bytes()) else {
+            return;
+        };
         let destination = IpAddr::V4(header.destination());
         if let Some(segment) = self.routers[router].fib.best(destination) {
             self.onto_segment(now, *segment, destination, answer, &self.routers[router].place, out);
@@ -111,7 +125,11 @@ impl Router {
         };
         let destination = IpAddr::V4(header.destination());
         if self.addresses.iter().any(|(_, address)| *address == destination) {
-            return Fate::Drop(DropReason::NoListener, None, "underlay routers answer nothing themselves".to_owned());
+            return Fate::Drop(
+                DropReason::NoListener,
+                None,
+                "underlay routers answer nothing themselves".to_owned(),
+            );
         }
         if self.decrements_ttl && header.ttl() <= 1 {
             let error = IcmpError::TimeExceeded { code: 0 };
@@ -122,12 +140,19 @@ impl Router {
                 NoRoute::Silent => None,
                 NoRoute::NetUnreachable => Some(IcmpError::DestinationUnreachable { code: 0 }),
             };
-            return Fate::Drop(DropReason::FabricNoRoute, error, format!("the underlay has no route to {destination}"));
+            return Fate::Drop(
+                DropReason::FabricNoRoute,
+                error,
+                format!("the underlay has no route to {destination}"),
+            );
         };
         let mtu = mtu_of(*segment);
         if header.dont_fragment() && !mtu.fits(packet.longest_wire_packet()) {
             let error = IcmpError::FragmentationNeeded { mtu: mtu.bytes() };
-            let text = format!("{} B with DF set is more than the next segment's {mtu} B", packet.longest_wire_packet());
+            let text = format!(
+                "{} B with DF set is more than the next segment's {mtu} B",
+                packet.longest_wire_packet()
+            );
             return Fate::Drop(DropReason::TooBig, Some(error), text);
         }
         Fate::Forward(*segment)
@@ -139,6 +164,7 @@ fn pieces(packet: Packet, mtu: Mtu) -> Vec<Packet> {
         return vec![packet];
     }
     let mut pieces = Vec::new();
-    split(&packet, mtu, &mut pieces);
+    // A header that was judged is one that can be split.
+    let _ = split(&packet, mtu, &mut pieces);
     pieces
 }

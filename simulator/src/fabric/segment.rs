@@ -15,10 +15,7 @@ use crate::scenario::Model;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Station {
     Nic(NicId),
-    Router {
-        router: usize,
-        segment: usize,
-    },
+    Router { router: usize, segment: usize },
 }
 
 #[derive(Debug)]
@@ -43,9 +40,15 @@ pub(super) fn build(model: &Model) -> Vec<Segment> {
     let mut segments = Vec::new();
     for (router, underlay) in model.underlays.iter().enumerate() {
         for subnet in &underlay.subnets {
-            let station = Station::Router { router, segment: segments.len() };
+            let station = Station::Router {
+                router,
+                segment: segments.len(),
+            };
             segments.push(Segment {
-                place: Place { kind: PlaceKind::Subnet, name: Arc::from(format!("{}/{}", underlay.name, subnet.name)) },
+                place: Place {
+                    kind: PlaceKind::Subnet,
+                    name: Arc::from(format!("{}/{}", underlay.name, subnet.name)),
+                },
                 mtu: subnet.mtu,
                 stations: BTreeMap::from([(subnet.gateway, station)]),
                 delay_between_cards: underlay.knobs.delay_same_subnet,

@@ -47,7 +47,12 @@ pub struct ErrorReport {
 impl Attribution {
     /// An attribution over the flows of a scenario.
     pub fn new(flows: &[Flow], vxlan_port: u16) -> Attribution {
-        let mut attribution = Attribution { icmp: BTreeMap::new(), udp: BTreeMap::new(), trains: BTreeMap::new(), vxlan_port };
+        let mut attribution = Attribution {
+            icmp: BTreeMap::new(),
+            udp: BTreeMap::new(),
+            trains: BTreeMap::new(),
+            vxlan_port,
+        };
         for (i, flow) in flows.iter().enumerate() {
             let id = FlowId(i as u32);
             match flow.transport {
@@ -61,7 +66,12 @@ impl Attribution {
     /// The packet that a bare IPv4 packet, as a stack sent it, is or belongs to.
     pub fn packet(&mut self, bytes: &[u8]) -> Option<PacketKey> {
         let ip = Ipv4Packet::new(bytes).filter(|ip| ip.get_version() == 4)?;
-        let train = (ip.get_source(), ip.get_destination(), ip.get_next_level_protocol().0, ip.get_identification());
+        let train = (
+            ip.get_source(),
+            ip.get_destination(),
+            ip.get_next_level_protocol().0,
+            ip.get_identification(),
+        );
         if ip.get_fragment_offset() > 0 {
             return self.trains.get(&train).copied();
         }
@@ -79,14 +89,27 @@ impl Attribution {
     pub fn error(&self, bytes: &[u8]) -> Option<ErrorReport> {
         let ip = Ipv4Packet::new(bytes).filter(|ip| ip.get_next_level_protocol() == IpNextHeaderProtocols::Icmp)?;
         let icmp = IcmpPacket::new(ip.payload())?;
-        if !matches!(icmp.get_icmp_type(), IcmpTypes::DestinationUnreachable | IcmpTypes::TimeExceeded) {
+        if !matches!(
+            icmp.get_icmp_type(),
+            IcmpTypes::DestinationUnreachable | IcmpTypes::TimeExceeded
+        ) {
             return None;
         }
         let quote = ip.payload().get(8..)?;
         let about = self.quoted(quote)?;
         let (kind, code) = (icmp.get_icmp_type().0, icmp.get_icmp_code().0);
-        let mtu = ip.payload().get(6..8).map(|b| u16::from_be_bytes([b[0], b[1]])).filter(|_| (kind, code) == (3, 4));
-        Some(ErrorReport { about, kind, code, mtu, from: IpAddr::V4(ip.get_source()) })
+        let mtu = ip
+            .payload()
+            .get(6..8)
+            .map(|b| u16::from_be_bytes([b[0], b[1]]))
+            .filter(|_| (kind, code) == (3, 4));
+        Some(ErrorReport {
+            about,
+            kind,
+            code,
+            mtu,
+            from: IpAddr::V4(ip.get_source()),
+        })
     }
 
     fn quoted(&self, quote: &[u8]) -> Option<PacketKey> {
@@ -102,7 +125,10 @@ impl Attribution {
             }
         };
         let ip = Ipv4Packet::new(inner)?;
-        self.transport(ip.get_next_level_protocol(), inner.get(usize::from(ip.get_header_length()) * 4..)?)
+        self.transport(
+            ip.get_next_level_protocol(),
+            inner.get(usize::from(ip.get_header_length()) * 4..)?,
+        )
     }
 
     fn transport(&self, protocol: IpNextHeaderProtocol, bytes: &[u8]) -> Option<PacketKey> {
@@ -125,7 +151,11 @@ impl Attribution {
             Some(sequence) => sequence,
             None => u32::from(u16::from_be_bytes([sequence_high, sequence_low])),
         };
-        Some(PacketKey { flow, direction, sequence })
+        Some(PacketKey {
+            flow,
+            direction,
+            sequence,
+        })
     }
 
     fn datagram(&self, bytes: &[u8]) -> Option<PacketKey> {
@@ -134,7 +164,11 @@ impl Attribution {
         let forward = self.udp.get(&(source, destination)).map(|flow| (*flow, Direction::Forward));
         let reverse = || self.udp.get(&(destination, source)).map(|flow| (*flow, Direction::Reverse));
         let (flow, direction) = forward.or_else(reverse)?;
-        Some(PacketKey { flow, direction, sequence: sequence(bytes.get(8..)?)? })
+        Some(PacketKey {
+            flow,
+            direction,
+            sequence: sequence(bytes.get(8..)?)?,
+        })
     }
 }
 

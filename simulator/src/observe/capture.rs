@@ -31,7 +31,10 @@ impl Capture {
 
     /// A capture that keeps every packet.
     pub fn on() -> Capture {
-        Capture { on: true, ..Capture::default() }
+        Capture {
+            on: true,
+            ..Capture::default()
+        }
     }
 
     /// Adds an interface.

@@ -39,7 +39,10 @@ impl Observer {
         if self.index.contains_key(&key) {
             return;
         }
-        let request = PacketKey { direction: Direction::Forward, ..key };
+        let request = PacketKey {
+            direction: Direction::Forward,
+            ..key
+        };
         let window_at = self.trace(request).map_or(at, |request| request.sent_at);
         let payload = self.payloads.get(key.flow.0 as usize).map_or(0, |(_, payload)| *payload);
         self.index.insert(key, self.traces.len());
@@ -63,7 +66,10 @@ impl Observer {
         if let Some(key) = self.attribution.packet(packet.bytes()) {
             let answers = key.direction == Direction::Reverse && self.transport(key) == Some(Transport::Icmp);
             if answers && !self.index.contains_key(&key) {
-                let request = PacketKey { direction: Direction::Forward, ..key };
+                let request = PacketKey {
+                    direction: Direction::Forward,
+                    ..key
+                };
                 self.received(request, now, reply_destination(packet));
                 self.sent(key, now);
             }
@@ -73,7 +79,12 @@ impl Observer {
         } else if let Some(report) = self.attribution.error(packet.bytes()) {
             let unreachable = report.kind == 3 && matches!(report.code, 2 | 3);
             if unreachable && let Some(index) = self.index.get(&report.about) {
-                self.dropped(Tag(*index as u64 + 1), DropReason::Host(HostDropReason::NoListener), stack, now);
+                self.dropped(
+                    Tag(*index as u64 + 1),
+                    DropReason::Host(HostDropReason::NoListener),
+                    stack,
+                    now,
+                );
             }
         }
     }
@@ -85,13 +96,22 @@ impl Observer {
             && let Some(trace) = self.index.get(&report.about).and_then(|index| self.traces.get_mut(*index))
         {
             let (kind, code, mtu, from) = (report.kind, report.code, report.mtu, report.from);
-            trace.icmp_errors.push(IcmpSeen { at: now, kind, code, mtu, from, to: stack.clone() });
+            trace.icmp_errors.push(IcmpSeen {
+                at: now,
+                kind,
+                code,
+                mtu,
+                from,
+                to: stack.clone(),
+            });
         }
     }
 
     /// A socket got a packet whole.
     pub fn received(&mut self, key: PacketKey, at: Instant, from: Option<IpAddr>) {
-        let Some(trace) = self.index.get(&key).and_then(|index| self.traces.get_mut(*index)) else { return };
+        let Some(trace) = self.index.get(&key).and_then(|index| self.traces.get_mut(*index)) else {
+            return;
+        };
         if trace.disposition == Disposition::Unknown {
             self.unsettled -= 1;
         }
@@ -103,7 +123,11 @@ impl Observer {
     pub fn dropped(&mut self, tag: Tag, reason: DropReason, place: &Place, at: Instant) {
         let Some(trace) = self.tagged(tag) else { return };
         if trace.disposition == Disposition::Unknown {
-            trace.disposition = Disposition::Dropped { reason, place: place.clone(), at };
+            trace.disposition = Disposition::Dropped {
+                reason,
+                place: place.clone(),
+                at,
+            };
             self.unsettled -= 1;
         }
     }
@@ -125,7 +149,17 @@ impl Observer {
         let Some(index) = self.index.get(&key) else { return };
         let tag = Tag(*index as u64 + 1);
         let steps = vec![Step::Stack("the stack refused to send it".to_owned()), Step::Dropped(reason)];
-        self.hop(tag, Hop { at, place: stack.clone(), later_fragment: false, steps, tables: None, left: Vec::new() });
+        self.hop(
+            tag,
+            Hop {
+                at,
+                place: stack.clone(),
+                later_fragment: false,
+                steps,
+                tables: None,
+                left: Vec::new(),
+            },
+        );
         self.dropped(tag, reason, stack, at);
     }
 

@@ -11,7 +11,10 @@ pub fn build(model: &Model) -> Topology {
             topology.connect(Vertex::Router { underlay }, Vertex::Subnet { underlay, subnet });
         }
     }
-    let on_subnet = |machine: &crate::scenario::Machine| Vertex::Subnet { underlay: machine.underlay, subnet: machine.subnet };
+    let on_subnet = |machine: &crate::scenario::Machine| Vertex::Subnet {
+        underlay: machine.underlay,
+        subnet: machine.subnet,
+    };
     for (i, node) in model.nodes.iter().enumerate() {
         topology.connect(Vertex::Node(i), on_subnet(node));
     }

@@ -60,7 +60,9 @@ impl Topology {
 
     /// The neighbours of a vertex, in the order of their kind and place.
     pub fn neighbours(&self, vertex: Vertex) -> Vec<Vertex> {
-        let Some(index) = self.index.get(&vertex) else { return Vec::new() };
+        let Some(index) = self.index.get(&vertex) else {
+            return Vec::new();
+        };
         let mut neighbours: Vec<_> = self.graph.neighbors(*index).map(|n| self.graph[n]).collect();
         neighbours.sort_unstable();
         neighbours

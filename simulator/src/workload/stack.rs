@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use overlab_dataplane::wire::fragment::{Reassembled, split};
-use overlab_dataplane::wire::{IcmpError, IcmpMessage, Ipv4View, Reassembler, UdpView, error_packet, protocol};
+use overlab_dataplane::wire::fragment::{Reassembly, split};
+use overlab_dataplane::wire::icmp::error_packet;
+use overlab_dataplane::wire::ipv4::protocol;
+use overlab_dataplane::wire::{IcmpError, IcmpMessage, Ipv4View, Reassembler, UdpView};
 use overlab_dataplane::{Fib, Instant, Mtu, Packet};
 
 use super::probe::{self, Header};
@@ -15,7 +17,7 @@ use crate::observe::{Direction, sequence};
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
 
 /// What `net.ipv4.route.min_pmtu` holds path MTUs to (Linux: 552).
-const MIN_PATH_MTU: Mtu = match Mtu::from_bytes(552) {
+const MIN_PATH_MTU: Mtu = match Mtu::new(552) {
     Some(mtu) => mtu,
     None => Mtu::MIN,
 };
@@ -83,7 +85,9 @@ impl HostStack {
 
     /// Gives a device other addresses, MTU and routes; false if the stack has no such device.
     pub fn configure(&mut self, port: PortId, config: PortConfig) -> bool {
-        let Some(device) = self.stack.devices.iter_mut().find(|device| device.port == port) else { return false };
+        let Some(device) = self.stack.devices.iter_mut().find(|device| device.port == port) else {
+            return false;
+        };
         device.config = config;
         self.rebuild();
         true
@@ -100,7 +104,12 @@ impl HostStack {
             self.fib.insert(*net, Target::Blackhole);
         }
         for (index, device) in self.stack.devices.iter().enumerate() {
-            for address in device.config.addresses.iter().filter(|net| net.prefix_len() < net.max_prefix_len()) {
+            for address in device
+                .config
+                .addresses
+                .iter()
+                .filter(|net| net.prefix_len() < net.max_prefix_len())
+            {
                 self.fib.insert(address.trunc(), Target::Device { index, mtu: None });
             }
             for route in &device.config.routes {
@@ -114,12 +123,20 @@ impl HostStack {
     }
 
     fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        self.stack.devices.iter().flat_map(|device| device.config.addresses.iter()).filter_map(|net| v4(net))
+        self.stack
+            .devices
+            .iter()
+            .flat_map(|device| device.config.addresses.iter())
+            .filter_map(|net| v4(net))
     }
 
     /// The application sends packet `sequence` of a flow.
     pub fn send(&mut self, now: Instant, id: FlowId, flow: &Flow, sequence: u32, out: &mut Output) {
-        out.push(HostEvent::Flow { flow: id, at: now, event: FlowEvent::Sent { sequence } });
+        out.push(HostEvent::Flow {
+            flow: id,
+            at: now,
+            event: FlowEvent::Sent { sequence },
+        });
         let IpAddr::V4(destination) = flow.destination else { return };
         let request = Request {
             source: None,
@@ -136,13 +153,19 @@ impl HostStack {
         let data = probe::payload(sequence, flow.payload);
         let sent = self.send_ip(&request, out, |source| match flow.transport {
             Transport::Icmp => probe::echo_request(flow.source_port, sequence as u16, &data),
-            Transport::Udp => {
-                probe::datagram((source, flow.source_port), (destination, flow.destination_port), &data)
-            }
+            Transport::Udp => probe::datagram((source, flow.source_port), (destination, flow.destination_port), &data),
         });
         if let Err(reason) = sent {
-            let event = FlowEvent::SendRefused { direction: Direction::Forward, sequence, reason };
-            out.push(HostEvent::Flow { flow: id, at: now, event });
+            let event = FlowEvent::SendRefused {
+                direction: Direction::Forward,
+                sequence,
+                reason,
+            };
+            out.push(HostEvent::Flow {
+                flow: id,
+                at: now,
+                event,
+            });
         }
     }
 
@@ -153,15 +176,33 @@ impl HostStack {
         out: &mut Output,
         transport: impl FnOnce(Ipv4Addr) -> Vec<u8>,
     ) -> Result<(), SendError> {
-        let target = self.fib.best(IpAddr::V4(request.destination)).copied().ok_or(SendError::NoRoute)?;
-        let Target::Device { index, mtu } = target else { return Err(SendError::NoRoute) };
+        let target = self
+            .fib
+            .best(IpAddr::V4(request.destination))
+            .copied()
+            .ok_or(SendError::NoRoute)?;
+        let Target::Device { index, mtu } = target else {
+            return Err(SendError::NoRoute);
+        };
         let device = self.stack.devices.get(index).ok_or(SendError::NoRoute)?;
         let own = device.config.addresses.iter().find_map(v4);
-        let source = request.source.or(own).or_else(|| self.addresses().next()).ok_or(SendError::NoRoute)?;
+        let source = request
+            .source
+            .or(own)
+            .or_else(|| self.addresses().next())
+            .ok_or(SendError::NoRoute)?;
         let link = device.config.mtu;
-        let learned = self.path_mtus.get(&request.destination).copied().filter(|_| request.discovery != PathMtuDiscovery::Probe);
+        let learned = self
+            .path_mtus
+            .get(&request.destination)
+            .copied()
+            .filter(|_| request.discovery != PathMtuDiscovery::Probe);
         let path = [mtu, learned].into_iter().flatten().fold(link, Mtu::min);
-        let path = if request.discovery == PathMtuDiscovery::Probe { link } else { path };
+        let path = if request.discovery == PathMtuDiscovery::Probe {
+            link
+        } else {
+            path
+        };
         let transport = transport(source);
         let fits = path.fits(20 + transport.len());
         let dont_fragment = match request.discovery {
@@ -202,7 +243,7 @@ impl HostStack {
         if !ip.is_fragment() {
             return self.deliver(now, &packet, out);
         }
-        if let Reassembled::Complete(whole) = self.reassembler.add(now, packet) {
+        if let Reassembly::Complete(whole) = self.reassembler.push(now, packet) {
             self.deliver(now, &whole, out);
         }
     }
@@ -233,23 +274,38 @@ impl HostStack {
                 // A stack that has no route back stays silent, as a kernel does.
                 let _ = self.send_ip(&request, out, |_| reply);
             }
-            Ok(IcmpMessage::Echo { reply: true, identifier, payload, .. }) => {
-                let socket = self.sockets.iter().find(|s| {
-                    s.sender && s.flow.transport == Transport::Icmp && s.flow.source_port == identifier
-                });
+            Ok(IcmpMessage::Echo {
+                reply: true,
+                identifier,
+                payload,
+                ..
+            }) => {
+                let socket = self
+                    .sockets
+                    .iter()
+                    .find(|s| s.sender && s.flow.transport == Transport::Icmp && s.flow.source_port == identifier);
                 if let Some((socket, sequence)) = socket.zip(sequence(payload)) {
                     let from = IpAddr::V4(ip.source());
-                    let event = FlowEvent::Received { direction: Direction::Reverse, sequence, from, payload: payload.len() };
-                    out.push(HostEvent::Flow { flow: socket.id, at: now, event });
+                    let event = FlowEvent::Received {
+                        direction: Direction::Reverse,
+                        sequence,
+                        from,
+                        payload: payload.len(),
+                    };
+                    out.push(HostEvent::Flow {
+                        flow: socket.id,
+                        at: now,
+                        event,
+                    });
                 }
             }
-            Ok(IcmpMessage::Error { error: IcmpError::FragmentationNeeded { mtu }, quote }) => {
-                if let Ok(quoted) = Ipv4View::unverified(quote)
-                    && let Some(mtu) = Mtu::new(mtu)
-                {
-                    let known = self.path_mtus.entry(quoted.destination()).or_insert(Mtu::MAX);
-                    *known = (*known).min(mtu.max(MIN_PATH_MTU));
-                }
+            Ok(IcmpMessage::Error {
+                error: IcmpError::FragmentationNeeded { mtu },
+                quote,
+            }) => {
+                let mtu = Mtu::new(mtu).unwrap_or(Mtu::MIN).max(MIN_PATH_MTU);
+                let known = self.path_mtus.entry(quote.destination()).or_insert(Mtu::MAX);
+                *known = mtu.min(*known);
             }
             Ok(IcmpMessage::Error { .. } | IcmpMessage::Other { .. }) | Err(_) => {}
         }
@@ -272,12 +328,29 @@ impl HostStack {
             return self.answer_error(IcmpError::DestinationUnreachable { code: 3 }, ip, packet, out);
         };
         let Some(sequence) = sequence(udp.payload()) else { return };
-        let direction = if socket.sender { Direction::Reverse } else { Direction::Forward };
+        let direction = if socket.sender {
+            Direction::Reverse
+        } else {
+            Direction::Forward
+        };
         let from = IpAddr::V4(ip.source());
-        let event = FlowEvent::Received { direction, sequence, from, payload: udp.payload().len() };
-        out.push(HostEvent::Flow { flow: socket.id, at: now, event });
+        let event = FlowEvent::Received {
+            direction,
+            sequence,
+            from,
+            payload: udp.payload().len(),
+        };
+        out.push(HostEvent::Flow {
+            flow: socket.id,
+            at: now,
+            event,
+        });
         if !socket.sender && socket.flow.reply == Reply::Echo {
-            out.push(HostEvent::Flow { flow: socket.id, at: now, event: FlowEvent::Answered { sequence } });
+            out.push(HostEvent::Flow {
+                flow: socket.id,
+                at: now,
+                event: FlowEvent::Answered { sequence },
+            });
             let request = Request {
                 source: Some(ip.destination()),
                 destination: ip.source(),
@@ -290,19 +363,32 @@ impl HostStack {
             let data = udp.payload().to_vec();
             let (own, peer) = ((ip.destination(), destination), (ip.source(), source));
             if let Err(reason) = self.send_ip(&request, out, |_| probe::datagram(own, peer, &data)) {
-                let event = FlowEvent::SendRefused { direction: Direction::Reverse, sequence, reason };
-                out.push(HostEvent::Flow { flow: socket.id, at: now, event });
+                let event = FlowEvent::SendRefused {
+                    direction: Direction::Reverse,
+                    sequence,
+                    reason,
+                };
+                out.push(HostEvent::Flow {
+                    flow: socket.id,
+                    at: now,
+                    event,
+                });
             }
         }
     }
 
     /// Sends an ICMP error about a packet that was for this stack.
     fn answer_error(&mut self, error: IcmpError, ip: &Ipv4View<'_>, packet: &Packet, out: &mut Output) {
-        let Some(answer) = error_packet(error, ip.destination(), packet.bytes()) else { return };
+        let Some(answer) = error_packet(error, ip.destination(), packet.bytes()) else {
+            return;
+        };
         if let Some(Target::Device { index, .. }) = self.fib.best(IpAddr::V4(ip.source()))
             && let Some(device) = self.stack.devices.get(*index)
         {
-            out.push(HostEvent::Packet { port: device.port, packet: answer });
+            out.push(HostEvent::Packet {
+                port: device.port,
+                packet: answer,
+            });
         }
     }
 }

@@ -27,14 +27,21 @@ pub fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
     let subnet = &model.underlays[machine.underlay].subnets[machine.subnet];
     HostNetwork {
         name: machine.name.clone(),
-        nics: vec![Nic { name: Arc::from("eth0"), address: machine.address, mtu: machine.mtu }],
+        nics: vec![Nic {
+            name: Arc::from("eth0"),
+            address: machine.address,
+            mtu: machine.mtu,
+        }],
         gateway: Some(subnet.gateway),
     }
 }
 
 /// The tables of every machine: nodes first, then hosts.
 pub fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
-    let nodes = model.nodes.iter().map(|node| node_tables(&model.cluster, &host_network(model, node)));
+    let nodes = model
+        .nodes
+        .iter()
+        .map(|node| node_tables(&model.cluster, &host_network(model, node)));
     let hosts = model.hosts.iter().map(|host| host_tables(&host_network(model, host)));
     nodes.chain(hosts).map(Arc::new).collect()
 }
@@ -42,22 +49,28 @@ pub fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
 impl World {
     /// The world of a model at the start of time, with every table converged.
     pub fn new(model: &Model, topology: &Topology, capture: Capture) -> World {
+        let tables = tables(model);
+        let vxlan_port = tables.first().map_or(0, |tables| tables.vxlan_port);
         let mut world = World {
             machines: Vec::new(),
             ports: Vec::new(),
             fabric: Fabric::new(model, topology),
             queue: Queue::default(),
-            observer: Observer::new(&model.flows, model.cluster.vxlan_port()),
+            observer: Observer::new(&model.flows, vxlan_port),
             capture,
-            vxlan_port: model.cluster.vxlan_port(),
+            vxlan_port,
             outcome: Outcome::default(),
             fabric_out: fabric::Output::default(),
             deliveries: Vec::new(),
             stacks: Vec::new(),
             starts: Vec::new(),
         };
-        for (index, tables) in tables(model).into_iter().enumerate() {
-            let kind = if index < model.nodes.len() { PlaceKind::Node } else { PlaceKind::Host };
+        for (index, tables) in tables.into_iter().enumerate() {
+            let kind = if index < model.nodes.len() {
+                PlaceKind::Node
+            } else {
+                PlaceKind::Host
+            };
             world.add_machine(tables, kind);
         }
         world.add_flows(model);
@@ -66,12 +79,25 @@ impl World {
 
     fn add_machine(&mut self, tables: Arc<NodeTables>, kind: PlaceKind) {
         let index = self.machines.len();
-        let place = Place { kind, name: tables.node.clone() };
+        let place = Place {
+            kind,
+            name: tables.node.clone(),
+        };
         let own_ports = self.add_own_stack(index, &tables, &place);
-        let workload_ports = tables.devices.iter().map(|device| self.add_workload_stack(index, &tables, device)).collect();
-        let card = tables.devices.iter().position(|device| device.kind == DeviceKind::Nic).unwrap_or(0);
+        let workload_ports = tables
+            .devices
+            .iter()
+            .map(|device| self.add_workload_stack(index, &tables, device))
+            .collect();
+        let card = tables
+            .devices
+            .iter()
+            .position(|device| device.kind == DeviceKind::Nic)
+            .unwrap_or(0);
         self.machines.push(Machine {
-            tap: self.capture.interface(&format!("{}/eth0", tables.node), "the node's network card, on the underlay"),
+            tap: self
+                .capture
+                .interface(&format!("{}/eth0", tables.node), "the node's network card, on the underlay"),
             engine: Engine::new(tables),
             place,
             nic: NicId(index as u32),
@@ -82,7 +108,12 @@ impl World {
     }
 
     fn add_port(&mut self, machine: usize, ingress: Ingress, stack: &Place, tap: Option<TapId>) -> PortId {
-        self.ports.push(Port { machine, ingress, stack: stack.clone(), tap });
+        self.ports.push(Port {
+            machine,
+            ingress,
+            stack: stack.clone(),
+            tap,
+        });
         PortId(self.ports.len() as u32 - 1)
     }
 
@@ -91,21 +122,37 @@ impl World {
         for (i, device) in tables.devices.iter().enumerate() {
             let port = self.add_port(machine, Ingress::Host, place, None);
             let config = own_config(tables, DeviceId(i as u16), device);
-            devices.push(StackDevice { port, name: device.name.clone(), config });
+            devices.push(StackDevice {
+                port,
+                name: device.name.clone(),
+                config,
+            });
         }
         let ports = devices.iter().map(|device| device.port).collect();
         let blackholes = tables.routes.iter().filter(|route| route.kind == RouteKind::Blackhole);
         let blackholes = blackholes.map(|route| (route.destination, route.protocol)).collect();
         let id = StackId(self.stacks.len() as u32);
-        self.stacks.push(Stack { id, name: tables.node.clone(), devices, blackholes });
+        self.stacks.push(Stack {
+            id,
+            name: tables.node.clone(),
+            devices,
+            blackholes,
+        });
         ports
     }
 
     fn add_workload_stack(&mut self, machine: usize, tables: &NodeTables, device: &Device) -> Option<PortId> {
         let name = device.workload.as_ref()?;
-        let (index, workload) = tables.workloads.iter().enumerate().find(|(_, workload)| workload.name == *name)?;
+        let (index, workload) = tables
+            .workloads
+            .iter()
+            .enumerate()
+            .find(|(_, workload)| workload.name == *name)?;
         let device_id = tables.workloads.get(index).map(|workload| workload.device)?;
-        let place = Place { kind: PlaceKind::Workload, name: name.clone() };
+        let place = Place {
+            kind: PlaceKind::Workload,
+            name: name.clone(),
+        };
         let tap = self.capture.interface(&format!("{name}/eth0"), "the workload's interface");
         let port = self.add_port(machine, Ingress::Device(device_id), &place, Some(tap));
         let route = StackRoute {
@@ -117,10 +164,23 @@ impl World {
             mtu: None,
         };
         let addresses = workload.addresses.iter().map(|address| IpNet::from(*address)).collect();
-        let config = PortConfig { addresses, mtu: workload.mtu, routes: vec![route] };
-        let devices = vec![StackDevice { port, name: Arc::from("eth0"), config }];
+        let config = PortConfig {
+            addresses,
+            mtu: workload.mtu,
+            routes: vec![route],
+        };
+        let devices = vec![StackDevice {
+            port,
+            name: Arc::from("eth0"),
+            config,
+        }];
         let id = StackId(self.stacks.len() as u32);
-        self.stacks.push(Stack { id, name: name.clone(), devices, blackholes: Vec::new() });
+        self.stacks.push(Stack {
+            id,
+            name: name.clone(),
+            devices,
+            blackholes: Vec::new(),
+        });
         Some(port)
     }
 
@@ -130,11 +190,21 @@ impl World {
             Endpoint::Node(i) => &model.nodes[i].name,
             Endpoint::Host(i) => &model.hosts[i].name,
         };
-        let stack = |endpoint| self.stacks.iter().find(|stack| stack.name == *name(endpoint)).map(|stack| stack.id);
+        let stack = |endpoint| {
+            self.stacks
+                .iter()
+                .find(|stack| stack.name == *name(endpoint))
+                .map(|stack| stack.id)
+        };
         for (i, flow) in model.flows.iter().enumerate() {
             if let Some(from) = stack(flow.from) {
                 let to = flow.to.and_then(stack);
-                self.starts.push(FlowStart { id: FlowId(i as u32), flow: flow.clone(), from, to });
+                self.starts.push(FlowStart {
+                    id: FlowId(i as u32),
+                    flow: flow.clone(),
+                    from,
+                    to,
+                });
             }
         }
     }
@@ -156,5 +226,9 @@ fn own_config(tables: &NodeTables, id: DeviceId, device: &Device) -> PortConfig 
             mtu: route.mtu,
         })
         .collect();
-    PortConfig { addresses: device.addresses.clone(), mtu: device.mtu, routes }
+    PortConfig {
+        addresses: device.addresses.clone(),
+        mtu: device.mtu,
+        routes,
+    }
 }

@@ -15,7 +15,7 @@ use overlab_dataplane::{Instant, Packet, Tag};
 use crate::backend::{FlowEvent, FlowStart, HostEvent, PortId, SendError, Stack};
 use crate::fabric::{self, Fabric, NicId};
 use crate::observe::{
-    Capture, Direction, DropReason, Hop, Observer, PacketKey, Place, PlaceKind, Step, Trace, TapId, WirePacket, wire_packet,
+    Capture, Direction, DropReason, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace, WirePacket, wire_packet,
 };
 use crate::scenario::FlowId;
 use queue::Queue;
@@ -79,7 +79,11 @@ impl World {
 
     /// The earliest instant at which something happens by itself.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let reassembly = self.machines.iter().filter_map(|machine| machine.engine.next_deadline()).min();
+        let reassembly = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.engine.next_deadline())
+            .min();
         self.queue.next().into_iter().chain(reassembly).min()
     }
 
@@ -140,7 +144,17 @@ impl World {
         if packet.tag() != Tag::NONE && port.stack.kind == PlaceKind::Workload {
             let left = wire_packet(packet.bytes(), self.vxlan_port).into_iter().collect();
             let place = port.stack.clone();
-            self.observer.hop(packet.tag(), Hop { at: now, place, later_fragment, steps: Vec::new(), tables: None, left });
+            self.observer.hop(
+                packet.tag(),
+                Hop {
+                    at: now,
+                    place,
+                    later_fragment,
+                    steps: Vec::new(),
+                    tables: None,
+                    left,
+                },
+            );
         }
         let (machine, ingress) = (port.machine, port.ingress);
         self.engine(now, machine, ingress, packet, true);
@@ -166,7 +180,11 @@ impl World {
                     self.fabric.transmit(now, machine.nic, next_hop, packet, &mut self.fabric_out);
                     self.take_fabric_output(now);
                 }
-                Out::Deliver { device, workload, packet } => self.deliver(now, index, device, workload, packet),
+                Out::Deliver {
+                    device,
+                    workload,
+                    packet,
+                } => self.deliver(now, index, device, workload, packet),
             }
         }
         outcome.clear();
@@ -188,7 +206,10 @@ impl World {
         if let Some(Drop { reason, device }) = outcome.drop {
             let reason = DropReason::Node(reason);
             let place = match device.and_then(|device| tables.device(device)) {
-                Some(device) => Place { kind: PlaceKind::Device, name: Arc::from(format!("{}/{}", tables.node, device.name)) },
+                Some(device) => Place {
+                    kind: PlaceKind::Device,
+                    name: Arc::from(format!("{}/{}", tables.node, device.name)),
+                },
                 None => machine.place.clone(),
             };
             steps.push(Step::Dropped(reason));
@@ -196,14 +217,26 @@ impl World {
         }
         let mut left: Vec<WirePacket> = Vec::new();
         for out in outcome.out.iter().filter(|out| out.packet().tag() == tag) {
-            let Some(headers) = wire_packet(out.packet().bytes(), self.vxlan_port) else { continue };
+            let Some(headers) = wire_packet(out.packet().bytes(), self.vxlan_port) else {
+                continue;
+            };
             if first_hop && matches!(out, Out::Transmit { .. }) {
                 self.observer.first_hop(tag, with_train(&left, headers.clone()));
             }
             left.push(with_train(&left, headers));
         }
         let tables = Some(tables.clone());
-        self.observer.hop(tag, Hop { at: now, place: machine.place.clone(), later_fragment, steps, tables, left });
+        self.observer.hop(
+            tag,
+            Hop {
+                at: now,
+                place: machine.place.clone(),
+                later_fragment,
+                steps,
+                tables,
+                left,
+            },
+        );
     }
 
     fn deliver(&mut self, now: Instant, index: usize, device: DeviceId, workload: bool, packet: Packet) {
@@ -222,7 +255,14 @@ impl World {
         if packet.tag() != Tag::NONE && workload {
             let later_fragment = is_later_fragment(&packet);
             let place = port.stack.clone();
-            let hop = Hop { at: now, place, later_fragment, steps: Vec::new(), tables: None, left: Vec::new() };
+            let hop = Hop {
+                at: now,
+                place,
+                later_fragment,
+                steps: Vec::new(),
+                tables: None,
+                left: Vec::new(),
+            };
             self.observer.hop(packet.tag(), hop);
         }
         self.deliveries.push((id, packet));
@@ -234,10 +274,21 @@ impl World {
             let mut steps = vec![Step::Fabric(record.text)];
             if let Some(reason) = record.dropped {
                 steps.push(Step::Dropped(DropReason::Fabric(reason)));
-                self.observer.dropped(record.tag, DropReason::Fabric(reason), &record.place, now);
+                self.observer
+                    .dropped(record.tag, DropReason::Fabric(reason), &record.place, now);
             }
             let (place, later_fragment) = (record.place, record.later_fragment);
-            self.observer.hop(record.tag, Hop { at: now, place, later_fragment, steps, tables: None, left: Vec::new() });
+            self.observer.hop(
+                record.tag,
+                Hop {
+                    at: now,
+                    place,
+                    later_fragment,
+                    steps,
+                    tables: None,
+                    left: Vec::new(),
+                },
+            );
         }
         for transit in out.transits.drain(..) {
             self.queue.push(transit);
@@ -254,14 +305,27 @@ impl World {
     }
 
     fn flow_event(&mut self, flow: FlowId, at: Instant, event: FlowEvent) {
-        let key = |direction, sequence| PacketKey { flow, direction, sequence };
+        let key = |direction, sequence| PacketKey {
+            flow,
+            direction,
+            sequence,
+        };
         match event {
             FlowEvent::Sent { sequence } => self.observer.sent(key(Direction::Forward, sequence), at),
             FlowEvent::Answered { sequence } => self.observer.sent(key(Direction::Reverse, sequence), at),
-            FlowEvent::Received { direction, sequence, from, .. } => {
+            FlowEvent::Received {
+                direction,
+                sequence,
+                from,
+                ..
+            } => {
                 self.observer.received(key(direction, sequence), at, Some(from));
             }
-            FlowEvent::SendRefused { direction, sequence, reason } => {
+            FlowEvent::SendRefused {
+                direction,
+                sequence,
+                reason,
+            } => {
                 let reason = DropReason::Node(match reason {
                     SendError::TooBig => overlab_dataplane::engine::DropReason::TooBig,
                     SendError::NoRoute | SendError::Other(_) => overlab_dataplane::engine::DropReason::NoRoute,
@@ -271,10 +335,12 @@ impl World {
                     Direction::Forward => Some(start.from),
                     Direction::Reverse => start.to,
                 });
-                let place = stack.and_then(|stack| self.stacks.iter().find(|s| s.id == stack)).and_then(|stack| {
-                    let port = stack.devices.first()?.port;
-                    self.ports.get(port.0 as usize).map(|port| port.stack.clone())
-                });
+                let place = stack
+                    .and_then(|stack| self.stacks.iter().find(|s| s.id == stack))
+                    .and_then(|stack| {
+                        let port = stack.devices.first()?.port;
+                        self.ports.get(port.0 as usize).map(|port| port.stack.clone())
+                    });
                 if let Some(place) = place {
                     self.observer.refused(key(direction, sequence), reason, &place, at);
                 }
