@@ -20,17 +20,22 @@ mod unprivileged;
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
     use libtest_mimic::{Arguments, Completion, Trial};
-    use overlab_simulator::backend::netns::Netns;
+    use overlab_simulator::backend::netns::{Netns, enter_user_namespace};
 
-    match std::env::args().nth(1).as_deref() {
+    let mode = std::env::args().nth(1);
+    if mode.as_deref() == Some("--unprivileged") {
+        unprivileged::say();
+    }
+    // Linux refuses it to a process that has a second thread.
+    let entered = enter_user_namespace();
+    match mode.as_deref() {
         Some("--hold") => after_death::hold(),
-        Some("--unprivileged") => unprivileged::say(),
         Some("--measure") => bench::measure(),
         _ => {}
     }
     let required = std::env::var("CI").is_ok_and(|v| v == "true")
         && std::env::var("OVERLAB_REQUIRE").is_ok_and(|v| v.split(',').any(|word| word == "netns"));
-    let obstacle = Netns::new().err().map(|error| error.to_string());
+    let obstacle = entered.and_then(|()| Netns::new()).err().map(|error| error.to_string());
     let tests = [flows::TESTS, stacks::TESTS, after_death::TESTS, unprivileged::TESTS].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         let obstacle = obstacle.clone();
