@@ -43,6 +43,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_port_unreachable_eats_no_send", a_port_unreachable_eats_no_send),
     ("nothing_comes_unasked", nothing_comes_unasked),
     ("a_deadline_is_kept", a_deadline_is_kept),
+    ("a_burst_passes_whole", a_burst_passes_whole),
 ];
 
 const A: StackId = StackId(1);
@@ -372,5 +373,27 @@ fn a_deadline_is_kept() -> Option<String> {
         shortest = shortest.min(after.since(before).as_nanos());
     }
     assert!(shortest < 1_000_000, "the best of twenty waits for 300 µs took {shortest} ns");
+    None
+}
+
+fn a_burst_passes_whole() -> Option<String> {
+    for transport in [Transport::Udp, Transport::Icmp] {
+        let mut bench = pair(9000);
+        let burst = Flow {
+            payload: 8900,
+            interval: Duration::ZERO,
+            count: 2000,
+            ..flow(transport, "10.65.2.2", 40001)
+        };
+        bench.start(0, burst, A, B);
+        for _ in 0..100 {
+            bench.run(LONG_ENOUGH);
+            if bench.received(0, Direction::Reverse).len() == 2000 {
+                break;
+            }
+        }
+        let expected: Vec<u32> = (0..2000).collect();
+        assert_eq!(numbers(&bench.received(0, Direction::Reverse)), expected, "{transport:?}");
+    }
     None
 }

@@ -26,8 +26,9 @@ const BATCH: usize = 64;
 /// Bytes of the echo header in front of the payload (RFC 792, "Echo or Echo Reply Message").
 const ECHO_HEADER: usize = 8;
 
-/// Bytes that a socket may have under way: a batch of the longest packets, so that a send never waits for the packet loop.
-const SEND_BUFFER: usize = 16 << 20;
+/// Bytes that a socket may hold in either direction: several batches of the longest packets, so that no packet is lost or
+/// held up in a socket while the packet loop is elsewhere.
+const SOCKET_BUFFER: usize = 16 << 20;
 
 /// The sockets of all flows.
 #[derive(Debug, Default)]
@@ -311,10 +312,13 @@ fn listener_socket(port: u16) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Enlarges the send buffer, beyond the host's limit where the rights allow it.
+/// Enlarges the buffers, beyond the host's limits where the rights allow it.
 fn enlarge(socket: impl AsFd) -> io::Result<()> {
-    if socket::setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
-        socket::setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER)?;
+    if socket::setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER).is_err() {
+        socket::setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER)?;
+    }
+    if socket::setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err() {
+        socket::setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER)?;
     }
     Ok(())
 }
