@@ -1,6 +1,8 @@
 //! The waist: a backend supplies the clock and everything that has a network stack of its own. Engine, tables, fabric, capture
 //! and expectations are the same code over every backend, and nobody above may ask which one is running.
 
+#[cfg(target_os = "linux")]
+pub mod netns;
 mod sim;
 
 use std::net::IpAddr;
