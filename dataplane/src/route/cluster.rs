@@ -239,7 +239,7 @@ impl<'a> View<'a> {
             gateway: Some(if tunnel.is_some() { next_hop } else { neighbour }),
             device: Some(tunnel.map_or(card, |tunnel| tunnel.device)),
             node: Some(remote.name.clone()),
-            owner: Owner::Bird,
+            owner: self.cluster.profile().bgp_route_owner(),
             protocol: RouteProtocol::BIRD,
             onlink: tunnel.is_some(),
             metric: self.cluster.profile().normal_route_metric(),
@@ -267,7 +267,7 @@ impl<'a> View<'a> {
                 }
             } else {
                 Route {
-                    owner: Owner::Bird,
+                    owner: self.cluster.profile().bgp_route_owner(),
                     protocol: RouteProtocol::BIRD,
                     metric: self.cluster.profile().normal_route_metric(),
                     ..blackhole

@@ -301,3 +301,18 @@ fn a_full_pool_is_refused_with_its_range_named() {
         ("K-POOL-FULL", "spec.cidr")
     );
 }
+
+#[test]
+fn an_address_that_a_tunnel_has_is_refused_to_workloads_and_other_tunnels() {
+    let stated = |name: &str, address: &str| {
+        let bgp = json!({"ipv4Address": address, "ipv4IPIPTunnelAddr": "10.0.0.7"});
+        node_spec(name, json!({"bgp": bgp}))
+    };
+    let (a, b) = (stated("a", "172.16.0.1/24"), stated("b", "172.16.0.2/24"));
+    let pool = pool("p", json!({"cidr": "10.0.0.0/16", "ipipMode": "Always"}));
+    let refusal = only(cluster(&[pool.clone(), a.clone()], &["x a 10.0.0.7"]));
+    assert_eq!(refusal.field.path.to_string(), "spec.workloads.x.ip");
+    let refusal = only(cluster(&[pool, a, b], &[]));
+    assert_eq!(refusal.field.path.to_string(), "spec.bgp.ipv4IPIPTunnelAddr");
+    assert_eq!(refusal.related.map(|(at, _)| at.origin), Some(Origin(1)));
+}

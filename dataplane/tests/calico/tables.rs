@@ -6,7 +6,7 @@ use overlab_dataplane::route::{NodeTables, Owner, RouteKind, host_tables, node_t
 use rstest::rstest;
 use serde_json::{Value, json};
 
-/// Three nodes in two subnets and a pod on each: the specification's worked example with one pool.
+/// Three nodes in two subnets and a pod on each.
 fn worked_example(profile: Profile, spec: Value) -> ClusterState {
     let manifests = [
         pool("p", spec),
@@ -22,7 +22,7 @@ fn worked_example(profile: Profile, spec: Value) -> ClusterState {
 const POD_A: &str = "cali3cafbbcc6cd";
 
 #[test]
-fn the_worked_example_in_vxlan_has_the_routes_vteps_and_allow_list_of_the_specification() {
+fn the_worked_example_in_vxlan_has_its_routes_vteps_and_allow_list() {
     let cluster = worked_example(Profile::V3_32, json!({"cidr": "10.244.0.0/16", "vxlanMode": "CrossSubnet"}));
     let a = tables(&cluster, "A", "10.0.1.5/24");
     assert_eq!(
@@ -179,7 +179,7 @@ fn truth_11_with_the_only_vxlan_pool_disabled_its_traffic_stops() {
 }
 
 #[test]
-fn truth_21_a_node_without_a_tunnel_address_is_unknown_to_vxlan_peers_but_keeps_ipip() {
+fn truth_21_without_its_tunnel_address_a_node_keeps_ipip() {
     let cluster = worked_example(
         Profile::V3_32,
         json!({"cidr": "10.244.0.0/16", "ipipMode": "Always", "disabled": true}),
@@ -190,6 +190,32 @@ fn truth_21_a_node_without_a_tunnel_address_is_unknown_to_vxlan_peers_but_keeps_
         "10.244.0.128/26 via 10.0.2.7 dev tunl0 proto bird metric 1024 onlink"
     );
     assert!(a.device(a.ipip.as_ref().unwrap().device).unwrap().addresses.is_empty());
+}
+
+#[test]
+fn truth_21_without_its_tunnel_address_a_node_is_unknown_to_its_vxlan_peers() {
+    let manifests = [
+        pool(
+            "p",
+            json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always", "nodeSelector": "!all()"}),
+        ),
+        node_spec(
+            "a",
+            json!({"bgp": {"ipv4Address": "10.0.1.5/24"}, "ipv4VXLANTunnelAddr": "10.244.0.0"}),
+        ),
+        node("b", "10.0.1.6/24"),
+        node_spec(
+            "c",
+            json!({"bgp": {"ipv4Address": "10.0.1.7/24"}, "ipv4VXLANTunnelAddr": "10.244.2.0"}),
+        ),
+    ];
+    let cluster = cluster(&manifests, &["y b 10.244.1.1"]).unwrap();
+    let a = tables(&cluster, "a", "10.0.1.5/24");
+    let vxlan = a.vxlan.as_ref().unwrap();
+    assert_eq!(vxlan.allowed, ["10.0.1.7".parse().unwrap()].into());
+    assert_eq!(route(&a, "10.244.1.0/26"), "");
+    assert_ne!(route(&a, "10.244.2.0/26"), "");
+    assert!(tables(&cluster, "b", "10.0.1.6/24").vxlan.is_none());
 }
 
 #[test]
@@ -266,7 +292,7 @@ fn a_blocks_manifest_decides_affinity_and_borrowing() {
 }
 
 #[test]
-fn blocks_and_tunnel_addresses_are_derived_as_in_the_scenario_contract() {
+fn blocks_and_tunnel_addresses_are_derived_from_the_workloads_addresses() {
     let manifests = [
         pool(
             "default-ipv4-ippool",
