@@ -9,7 +9,7 @@ use overlab_dataplane::Instant;
 use pcap_file::DataLink;
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
-use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
+use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution};
 
 /// An interface of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Capture {
                 options: vec![
                     InterfaceDescriptionOption::IfName(Cow::Borrowed(name)),
                     InterfaceDescriptionOption::IfDescription(Cow::Borrowed(description)),
-                    InterfaceDescriptionOption::IfTsResol(9),
+                    InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),
                 ],
             };
             writer.write_pcapng_block(block).map_err(io::Error::other)?;

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use overlab_dataplane::encap::Encap;
-use overlab_dataplane::wire::print;
+use overlab_dataplane::wire::print::HeaderStack;
 use pnet::packet::Packet as _;
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
 use pnet::packet::ip::IpNextHeaderProtocols;
@@ -27,7 +27,7 @@ pub fn wire_packet(bytes: &[u8], vxlan_port: u16) -> Option<WirePacket> {
         ports: None,
         vni: None,
         inner: None,
-        line: print::line(bytes, vxlan_port),
+        line: HeaderStack { packet: bytes, vxlan_port }.to_string(),
     };
     if packet.outer.later_fragment {
         // A later fragment shows no header but the outermost; for IPIP the protocol number still tells.
