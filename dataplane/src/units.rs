@@ -93,6 +93,9 @@ impl fmt::Display for MacAddr {
 pub struct Vni(u32);
 
 impl Vni {
+    /// Calico's default (felix/config/config_params.go, VXLANVNI).
+    pub const CALICO: Vni = Vni(4096);
+
     /// An identifier, if it fits into 24 bits.
     pub fn new(value: u32) -> Option<Vni> {
         (value < 1 << 24).then_some(Vni(value))

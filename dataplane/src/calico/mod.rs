@@ -1,5 +1,28 @@
-//! The datastore.
+//! The datastore: Calico's resources as values, its rules about them, and the state of a cluster that follows from them.
+//!
+//! It reads values, not files, and knows nothing of wires: what is here is what Calico believes. The way through it:
+//! [`Resource::read`] takes one object and applies the rules that concern it alone; [`ClusterState::build`] applies the rules
+//! between objects, fills what an operator would create, and hands out blocks and addresses. [`crate::route`] reads the result.
 
-/// The datastore of a cluster.
-#[derive(Clone, Debug)]
-pub struct ClusterState;
+mod addressing;
+mod cluster;
+mod felix;
+mod installation;
+mod inventory;
+mod ipam;
+mod ipamblock;
+mod ippool;
+mod node;
+mod profile;
+mod reading;
+mod resource;
+
+pub use cluster::{ClusterState, Endpoint, WorkloadRequest};
+pub use felix::{AwsSrcDstCheck, FelixConfiguration, Settings};
+pub use installation::Installation;
+pub use ipam::{Allocation, Block};
+pub use ipamblock::IpamBlock;
+pub use ippool::{AllowedUses, Assignment, IpPool, NodeSelector};
+pub use node::{AddressKind, Node, NodeAddress, Recorded};
+pub use profile::{Profile, UnknownProfile};
+pub use resource::{Reading, Resource};

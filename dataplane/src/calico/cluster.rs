@@ -1,0 +1,194 @@
+//! The state of a cluster: everything in the datastore, valid, with blocks, tunnel addresses and settings filled in.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::addressing::{assign_tunnels, check_workloads, endpoint};
+use super::inventory::Inventory;
+use super::ipam::Ipam;
+use super::reading::below;
+use super::{Block, FelixConfiguration, Installation, IpPool, Node, Profile, Resource, Settings};
+use crate::Vni;
+use crate::encap::Encap;
+use crate::fields::{FieldRef, Refusal};
+use crate::route::EndpointToHostAction;
+
+/// The port of VXLAN unless configured.
+const VXLAN_PORT: u16 = 4789;
+
+/// A workload as the scenario asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadRequest {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The node that it runs on.
+    pub node: Arc<str>,
+    /// Its address, if it is fixed.
+    pub address: Option<IpAddr>,
+    /// The pool that its address comes from, if it is named.
+    pub pool: Option<Arc<str>>,
+    /// Where it is asked for; its `ip`, `node` and `pool` are keys of this place.
+    pub origin: FieldRef,
+}
+
+/// A workload with its addresses.
+///
+/// Source: Calico libcalico-go/lib/apis/internalapi/workloadendpoint.go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The workload's name.
+    pub name: Arc<str>,
+    /// The node that it runs on.
+    pub node: Arc<str>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Where it is asked for.
+    pub at: FieldRef,
+}
+
+/// A cluster's datastore.
+#[derive(Clone, Debug)]
+pub struct ClusterState {
+    profile: Profile,
+    installation: Option<Installation>,
+    pools: BTreeMap<Arc<str>, IpPool>,
+    nodes: BTreeMap<Arc<str>, Node>,
+    blocks: BTreeMap<IpNet, Block>,
+    endpoints: BTreeMap<Arc<str>, Endpoint>,
+    felix: BTreeMap<Arc<str>, FelixConfiguration>,
+}
+
+impl ClusterState {
+    /// Puts a cluster together: resources object by object, what an Installation would create, then blocks and addresses.
+    /// The order of the resources does not matter; that of the workloads decides who borrows from whom.
+    ///
+    /// # Errors
+    /// All conflicts between objects, or, if there is none, all workloads and tunnels that can have no address.
+    pub fn build(
+        profile: Profile,
+        resources: Vec<Resource>,
+        workloads: Vec<WorkloadRequest>,
+    ) -> Result<ClusterState, Vec<Refusal>> {
+        let mut refusals = Vec::new();
+        let inventory = Inventory::sort(resources, &mut refusals);
+        inventory.check(profile, &mut refusals);
+        check_workloads(&workloads, &inventory.pools, &inventory.nodes, &mut refusals);
+        if !refusals.is_empty() {
+            return Err(refusals);
+        }
+        let mut ipam = Ipam::new(&inventory.pools, inventory.blocks.values().map(|b| b.block.clone()));
+        let mut nodes = inventory.nodes;
+        let mut endpoints = BTreeMap::new();
+        for workload in &workloads {
+            if let Some(address) = workload.address {
+                ipam.record(address, &workload.node, workload.name.clone(), &below(&workload.origin, "ip"));
+            }
+        }
+        assign_tunnels(&mut ipam, &inventory.pools, &mut nodes, &mut refusals);
+        for workload in workloads {
+            let endpoint = endpoint(&mut ipam, &inventory.pools, workload, &mut refusals);
+            endpoints.extend(endpoint.map(|e| (e.name.clone(), e)));
+        }
+        let blocks = ipam.finish();
+        if !refusals.is_empty() {
+            return Err(refusals);
+        }
+        Ok(ClusterState {
+            profile,
+            installation: inventory.installation,
+            pools: inventory.pools,
+            nodes,
+            blocks,
+            endpoints,
+            felix: inventory.felix,
+        })
+    }
+
+    /// The Calico version whose rules hold.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// The pools, by name; those that an Installation describes included.
+    pub fn pools(&self) -> &BTreeMap<Arc<str>, IpPool> {
+        &self.pools
+    }
+
+    /// The nodes, by name, with their tunnel addresses.
+    pub fn nodes(&self) -> &BTreeMap<Arc<str>, Node> {
+        &self.nodes
+    }
+
+    /// The blocks, by range.
+    pub fn blocks(&self) -> &BTreeMap<IpNet, Block> {
+        &self.blocks
+    }
+
+    /// The workloads, by name.
+    pub fn endpoints(&self) -> &BTreeMap<Arc<str>, Endpoint> {
+        &self.endpoints
+    }
+
+    /// The Felix configurations, by name.
+    pub fn felix(&self) -> &BTreeMap<Arc<str>, FelixConfiguration> {
+        &self.felix
+    }
+
+    /// The Installation, if there is one.
+    pub fn installation(&self) -> Option<&Installation> {
+        self.installation.as_ref()
+    }
+
+    /// The pool that an address lies in.
+    pub fn pool_of(&self, address: IpAddr) -> Option<&IpPool> {
+        self.pools.values().find(|pool| pool.cidr.contains(&address))
+    }
+
+    /// Whether BGP runs: it does unless an Installation disables it.
+    pub fn bgp(&self) -> bool {
+        self.installation.as_ref().is_none_or(|installation| installation.bgp)
+    }
+
+    /// Whether an encapsulation is on by the pools alone: some pool uses it in any mode, disabled ones included.
+    ///
+    /// Source: Calico felix/calc/encapsulation_resolver.go.
+    pub fn pools_enable(&self, encapsulation: Encap) -> bool {
+        self.pools
+            .values()
+            .any(|pool| pool.encapsulation() == encapsulation && pool.cidr.addr().is_ipv4())
+    }
+
+    /// The settings of Felix on a node: what an Installation fixes, else the node's configuration, else the global one, else
+    /// the default.
+    ///
+    /// Source: Calico felix/config/config_params.go; operator pkg/render/node.go.
+    pub fn settings(&self, node: &str) -> Settings {
+        let own = self.felix.get(format!("node.{node}").as_str());
+        let layers: Vec<&FelixConfiguration> = own.into_iter().chain(self.felix.get("default")).collect();
+        let first = |field: fn(&FelixConfiguration) -> Option<bool>| layers.iter().find_map(|f| field(f));
+        let fixed_mtu = self.installation.as_ref().and_then(|i| i.mtu);
+        let action = layers.iter().find_map(|f| f.endpoint_to_host).unwrap_or_default();
+        Settings {
+            ipip: first(|f| f.ipip_enabled).unwrap_or_else(|| self.pools_enable(Encap::Ipip)),
+            vxlan: first(|f| f.vxlan_enabled).unwrap_or_else(|| self.pools_enable(Encap::Vxlan)),
+            ipip_mtu: fixed_mtu
+                .filter(|_| self.bgp())
+                .or_else(|| layers.iter().find_map(|f| f.ipip_mtu).flatten()),
+            vxlan_mtu: fixed_mtu.or_else(|| layers.iter().find_map(|f| f.vxlan_mtu).flatten()),
+            workload_mtu: fixed_mtu,
+            vxlan_port: layers.iter().find_map(|f| f.vxlan_port).unwrap_or(VXLAN_PORT),
+            vni: layers.iter().find_map(|f| f.vxlan_vni).unwrap_or(Vni::CALICO),
+            endpoint_to_host: if self.installation.is_some() {
+                EndpointToHostAction::Accept
+            } else {
+                action
+            },
+            allow_vxlan_from_workloads: first(|f| f.allow_vxlan_from_workloads).unwrap_or(false),
+            allow_ipip_from_workloads: first(|f| f.allow_ipip_from_workloads).unwrap_or(false),
+            aws_src_dst_check: layers.iter().find_map(|f| f.aws_src_dst_check).unwrap_or_default(),
+        }
+    }
+}

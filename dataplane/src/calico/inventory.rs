@@ -1,0 +1,214 @@
+//! The objects of a datastore sorted by kind and name, and the rules between them. It allocates nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ippool::overlap;
+use super::reading::{DUPLICATE, below, not_modelled};
+use super::{FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource};
+use crate::fields::{FieldRef, Refusal};
+use crate::route::Mode;
+
+/// Objects by kind and name.
+#[derive(Default)]
+pub(super) struct Inventory {
+    pub(super) installation: Option<Installation>,
+    pub(super) pools: BTreeMap<Arc<str>, IpPool>,
+    pub(super) nodes: BTreeMap<Arc<str>, Node>,
+    pub(super) blocks: BTreeMap<Arc<str>, IpamBlock>,
+    pub(super) felix: BTreeMap<Arc<str>, FelixConfiguration>,
+}
+
+impl Inventory {
+    /// Sorts resources, and adds the pools that an Installation brings. The second of two objects of one name is refused.
+    pub(super) fn sort(resources: Vec<Resource>, refusals: &mut Vec<Refusal>) -> Inventory {
+        let mut inventory = Inventory::default();
+        for resource in resources {
+            let kind = resource.kind();
+            let taken = match resource {
+                Resource::IpPool(pool) => inventory.add_pool(pool),
+                Resource::Node(node) => add(&mut inventory.nodes, node.name.clone(), node, |n| &n.at),
+                Resource::IpamBlock(block) => add(&mut inventory.blocks, block.name.clone(), block, IpamBlock::at),
+                Resource::FelixConfiguration(felix) => add(&mut inventory.felix, felix.name.clone(), felix, |f| &f.at),
+                Resource::Installation(new) => inventory.add_installation(new),
+            };
+            refusals.extend(taken.map(|taken| taken.refusal(kind)));
+        }
+        inventory.add_operators_pools(refusals);
+        inventory
+    }
+
+    fn add_pool(&mut self, pool: IpPool) -> Option<Taken> {
+        add(&mut self.pools, pool.name.clone(), pool, |p| &p.at)
+    }
+
+    fn add_installation(&mut self, new: Installation) -> Option<Taken> {
+        match &self.installation {
+            Some(first) => Some(Taken {
+                name: new.name,
+                first: first.at.clone(),
+                second: new.at,
+            }),
+            None => {
+                self.installation = Some(new);
+                None
+            }
+        }
+    }
+
+    fn add_operators_pools(&mut self, refusals: &mut Vec<Refusal>) {
+        let Some(installation) = self.installation.clone() else {
+            return;
+        };
+        let pools = match &installation.pools {
+            Some(pools) => pools.clone(),
+            None if self.pools.is_empty() => {
+                let pool = installation.default_pool();
+                installation.check_bgp(&pool, refusals);
+                vec![pool]
+            }
+            None => Vec::new(),
+        };
+        for pool in pools {
+            refusals.extend(self.add_pool(pool).map(|taken| taken.refusal("IPPool")));
+        }
+    }
+
+    /// Applies the rules between objects, and those that depend on the Calico version.
+    pub(super) fn check(&self, profile: Profile, refusals: &mut Vec<Refusal>) {
+        for pool in self.pools.values() {
+            check_family(pool, profile, refusals);
+        }
+        self.check_overlaps(refusals);
+        self.check_blocks(refusals);
+        self.check_node_addresses(refusals);
+    }
+
+    /// Source: Calico libcalico-go/lib/clientv3/ippool.go, Create.
+    fn check_overlaps(&self, refusals: &mut Vec<Refusal>) {
+        let mut pools: Vec<&IpPool> = self.pools.values().collect();
+        pools.sort_by(|a, b| (a.at.origin, &a.at.path, &a.name).cmp(&(b.at.origin, &b.at.path, &b.name)));
+        for (i, pool) in pools.iter().enumerate() {
+            let earlier = pools.iter().take(i).find(|other| overlap(pool.cidr, other.cidr));
+            refusals.extend(earlier.map(|other| {
+                Refusal::new(
+                    "R6",
+                    pool.field("spec.cidr"),
+                    format!(
+                        "range {} of pool {} overlaps {} of pool {}",
+                        pool.cidr, pool.name, other.cidr, other.name
+                    ),
+                )
+                .why("Calico creates no pool that shares addresses with another one, enabled or disabled")
+                .help("give the pools ranges that are apart")
+                .related(other.field("spec.cidr"), format!("the range of pool {}", other.name))
+            }));
+        }
+    }
+
+    /// Source: Calico libcalico-go/lib/clientv3/ippool.go, Create.
+    fn check_blocks(&self, refusals: &mut Vec<Refusal>) {
+        let mut by_range: BTreeMap<_, &IpamBlock> = BTreeMap::new();
+        for block in self.blocks.values() {
+            let (range, field) = (block.block.cidr, below(block.at(), "spec.cidr"));
+            let same = by_range.values().find(|other| overlap(other.block.cidr, range));
+            if let Some(other) = same {
+                let message = format!("block {range} overlaps block {}", other.block.cidr);
+                refusals.push(
+                    Refusal::new(DUPLICATE, field.clone(), message)
+                        .why("an address lies in one block")
+                        .help("remove one of the blocks")
+                        .related(below(other.at(), "spec.cidr"), "the other block"),
+                );
+            }
+            by_range.insert(range, block);
+            let pool = self.pools.values().find(|pool| overlap(pool.cidr, range));
+            if let Some(pool) = pool.filter(|pool| pool.block_size != range.prefix_len()) {
+                refusals.push(
+                    Refusal::new(
+                        "R13",
+                        field,
+                        format!("block {range} has another size than pool {} cuts", pool.name),
+                    )
+                    .why("Calico creates no pool over blocks of another size")
+                    .help(format!(
+                        "give the pool `blockSize: {}`, or remove the block",
+                        range.prefix_len()
+                    ))
+                    .related(pool.field("spec.blockSize"), format!("blocks of /{} here", pool.block_size)),
+                );
+            }
+        }
+    }
+
+    /// Source: Calico node/pkg/lifecycle/startup/startup.go, checkConflicts.
+    fn check_node_addresses(&self, refusals: &mut Vec<Refusal>) {
+        let mut holders: BTreeMap<_, &Node> = BTreeMap::new();
+        for node in self.nodes.values() {
+            let Some(record) = node.bgp_address() else { continue };
+            let address = record.net.addr();
+            if let Some(first) = holders.insert(address, node) {
+                refusals.push(
+                    Refusal::new(
+                        DUPLICATE,
+                        record.at,
+                        format!("address {address} of node {} is node {}'s too", node.name, first.name),
+                    )
+                    .why("Calico does not start on a node whose address another node has")
+                    .help("give each node its own address")
+                    .related(
+                        first.field("spec.bgp.ipv4Address"),
+                        format!("node {} has it here", first.name),
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// A name that two objects of one kind claim.
+struct Taken {
+    name: Arc<str>,
+    first: FieldRef,
+    second: FieldRef,
+}
+
+impl Taken {
+    fn refusal(self, kind: &str) -> Refusal {
+        Refusal::new(DUPLICATE, self.second, format!("a second {kind} is named {:?}", &*self.name))
+            .why("names are unique within a kind")
+            .help("rename or remove one of them")
+            .related(self.first, "the first one")
+    }
+}
+
+fn add<T>(map: &mut BTreeMap<Arc<str>, T>, name: Arc<str>, object: T, at: fn(&T) -> &FieldRef) -> Option<Taken> {
+    if let Some(first) = map.get(&name) {
+        return Some(Taken {
+            name,
+            first: at(first).clone(),
+            second: at(&object).clone(),
+        });
+    }
+    map.insert(name, object);
+    None
+}
+
+fn check_family(pool: &IpPool, profile: Profile, refusals: &mut Vec<Refusal>) {
+    if pool.cidr.addr().is_ipv4() {
+        return;
+    }
+    if pool.vxlan != Mode::Never && !profile.accepts_ipv6_vxlan() {
+        refusals.push(
+            Refusal::new(
+                "R10",
+                pool.field("spec.vxlanMode"),
+                format!("VXLAN is not supported on IPv6 pools in {profile}"),
+            )
+            .why("Calico accepts it from v3.23")
+            .help("choose a later profile, or set `vxlanMode` to `Never`"),
+        );
+    } else {
+        refusals.push(not_modelled(pool.field("spec.cidr"), "an IPv6 pool"));
+    }
+}

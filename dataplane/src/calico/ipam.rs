@@ -1,0 +1,157 @@
+//! Address management: which node has which block, and who has which address. It is deterministic where Calico's is not.
+//!
+//! A manifest's block wins. Otherwise, in the order given, the block that encloses a workload's stated address belongs to the
+//! first workload's node, and a later workload on another node borrows its address. Whatever has no address takes the lowest
+//! free one of its node's lowest block, tunnels before workloads; a node without a block claims the pool's lowest free one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::{IpAddrRange, IpNet, Ipv4AddrRange, Ipv6AddrRange};
+
+use super::IpPool;
+use crate::fields::FieldRef;
+
+/// A block of addresses.
+///
+/// Source: Calico libcalico-go/lib/backend/model/block.go, AllocationBlock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its range.
+    pub cidr: IpNet,
+    /// The node that it is affine to, if any.
+    pub affinity: Option<Arc<str>>,
+    /// The addresses that are taken.
+    pub allocations: BTreeMap<IpAddr, Allocation>,
+    /// Where it is declared, or what brought it about.
+    pub at: FieldRef,
+}
+
+/// Who has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// The node that it is used on, if recorded.
+    pub node: Option<Arc<str>>,
+    /// Who has it: a workload's name, or `vxlan-tunnel-addr-` and a node's name, and so on.
+    pub handle: Arc<str>,
+    /// Where it is declared, or what brought it about.
+    pub at: FieldRef,
+}
+
+impl Block {
+    fn lowest_free(&self) -> Option<IpAddr> {
+        addresses(self.cidr).find(|address| !self.allocations.contains_key(address))
+    }
+}
+
+/// Every address of a range, lowest first.
+pub(super) fn addresses(range: IpNet) -> IpAddrRange {
+    match range {
+        IpNet::V4(net) => IpAddrRange::V4(Ipv4AddrRange::new(net.network(), net.broadcast())),
+        IpNet::V6(net) => IpAddrRange::V6(Ipv6AddrRange::new(net.network(), net.broadcast())),
+    }
+}
+
+/// The blocks while they are handed out.
+pub(super) struct Ipam<'a> {
+    pools: &'a BTreeMap<Arc<str>, IpPool>,
+    blocks: BTreeMap<IpNet, Block>,
+    by_node: BTreeMap<Arc<str>, BTreeSet<IpNet>>,
+}
+
+impl<'a> Ipam<'a> {
+    /// Starts with the blocks of manifests.
+    pub(super) fn new(pools: &'a BTreeMap<Arc<str>, IpPool>, blocks: impl IntoIterator<Item = Block>) -> Ipam<'a> {
+        let mut ipam = Ipam {
+            pools,
+            blocks: BTreeMap::new(),
+            by_node: BTreeMap::new(),
+        };
+        for block in blocks {
+            ipam.add(block);
+        }
+        ipam
+    }
+
+    /// The blocks, once everything is handed out.
+    pub(super) fn finish(self) -> BTreeMap<IpNet, Block> {
+        self.blocks
+    }
+
+    fn add(&mut self, block: Block) {
+        if let Some(node) = &block.affinity {
+            self.by_node.entry(node.clone()).or_default().insert(block.cidr);
+        }
+        self.blocks.insert(block.cidr, block);
+    }
+
+    fn add_affine(&mut self, cidr: IpNet, node: &Arc<str>, at: &FieldRef) {
+        self.add(Block {
+            cidr,
+            affinity: Some(node.clone()),
+            allocations: BTreeMap::new(),
+            at: at.clone(),
+        });
+    }
+
+    /// The range of the block, held or to be made, that an address lies in; none outside every pool and block.
+    fn range_of(&self, address: IpAddr) -> Option<IpNet> {
+        self.pools
+            .values()
+            .find_map(|pool| pool.block_of(address))
+            .or_else(|| self.blocks.keys().find(|cidr| cidr.contains(&address)).copied())
+    }
+
+    /// Records that a node uses an address; its block is made, and is that node's, if nobody has it. A record that a manifest
+    /// holds already stays.
+    pub(super) fn record(&mut self, address: IpAddr, node: &Arc<str>, handle: Arc<str>, at: &FieldRef) {
+        let Some(cidr) = self.range_of(address) else { return };
+        if !self.blocks.contains_key(&cidr) {
+            self.add_affine(cidr, node, at);
+        }
+        if let Some(block) = self.blocks.get_mut(&cidr) {
+            block.allocations.entry(address).or_insert_with(|| Allocation {
+                node: Some(node.clone()),
+                handle,
+                at: at.clone(),
+            });
+        }
+    }
+
+    /// The address that a manifest's block holds under a handle.
+    pub(super) fn held(&self, handle: &str) -> Option<IpAddr> {
+        let mut allocations = self.blocks.values().flat_map(|block| &block.allocations);
+        allocations.find(|(_, a)| &*a.handle == handle).map(|(address, _)| *address)
+    }
+
+    /// Takes an address from pools, in their order: from the node's own blocks, else from a new one, else borrowed from another
+    /// node's; none if all are full.
+    ///
+    /// Source: Calico libcalico-go/lib/ipam/ipam.go, autoAssign; the choice of the lowest is ours.
+    pub(super) fn assign(&mut self, pools: &[&IpPool], node: &Arc<str>, handle: Arc<str>, at: &FieldRef) -> Option<IpAddr> {
+        let own = self.by_node.get(node).into_iter().flatten().copied().collect::<Vec<_>>();
+        let address = self
+            .lowest_free(pools, own)
+            .or_else(|| self.claim(pools, node, at))
+            .or_else(|| self.lowest_free(pools, self.blocks.keys().copied().collect()))?;
+        self.record(address, node, handle, at);
+        Some(address)
+    }
+
+    fn lowest_free(&self, pools: &[&IpPool], blocks: Vec<IpNet>) -> Option<IpAddr> {
+        blocks
+            .into_iter()
+            .filter(|cidr| pools.iter().any(|pool| pool.cidr.contains(cidr)))
+            .find_map(|cidr| self.blocks.get(&cidr)?.lowest_free())
+    }
+
+    fn claim(&mut self, pools: &[&IpPool], node: &Arc<str>, at: &FieldRef) -> Option<IpAddr> {
+        let free = pools.iter().find_map(|pool| {
+            let mut ranges = pool.cidr.subnets(pool.block_size).ok()?;
+            ranges.find(|range| !self.blocks.contains_key(range))
+        })?;
+        self.add_affine(free, node, at);
+        Some(free.network())
+    }
+}

@@ -1,0 +1,450 @@
+//! `IPPool`: a range of workload addresses and how packets to it travel. Rules between pools are not here.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde_json::Value;
+
+use super::reading::{NOT_MODELLED, below, open};
+use crate::encap::Encap;
+use crate::fields::{FieldRef, Fields, Refusal, Wrong, boolean, integer, suggestion, text, word};
+use crate::route::Mode;
+
+/// A pool of workload addresses, valid by every rule that concerns it alone.
+///
+/// Source: Calico api/pkg/apis/projectcalico/v3/ippool.go, IPPoolSpec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpPool {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is declared: an IPPool object, or an entry of an Installation.
+    pub at: FieldRef,
+    /// Its range.
+    pub cidr: IpNet,
+    /// When packets to it travel in IP-in-IP.
+    pub ipip: Mode,
+    /// When packets to it travel in VXLAN.
+    pub vxlan: Mode,
+    /// Whether traffic from it to addresses outside every pool is masqueraded.
+    pub nat_outgoing: bool,
+    /// Whether allocation from it has stopped. It routes as before.
+    pub disabled: bool,
+    /// Whether BGP keeps its blocks to itself.
+    pub disable_bgp_export: bool,
+    /// The prefix length of its blocks: 20 to 32 for IPv4, 116 to 128 for IPv6.
+    pub block_size: u8,
+    /// The nodes that may allocate from it.
+    pub node_selector: NodeSelector,
+    /// What its addresses may be used for.
+    pub allowed_uses: AllowedUses,
+    /// Whether it is used without being named.
+    pub assignment: Assignment,
+    pub(super) declared: Declared,
+}
+
+/// The kind of object that a pool is declared in; it decides where its fields are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Declared {
+    Manifest,
+    Installation,
+}
+
+/// A choice of nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeSelector {
+    /// `all()`.
+    #[default]
+    All,
+    /// `!all()`.
+    Nothing,
+}
+
+/// What the addresses of a pool may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowedUses {
+    /// For workloads.
+    pub workload: bool,
+    /// For tunnel devices.
+    pub tunnel: bool,
+    /// For services of type LoadBalancer.
+    pub load_balancer: bool,
+}
+
+impl Default for AllowedUses {
+    fn default() -> AllowedUses {
+        AllowedUses {
+            workload: true,
+            tunnel: true,
+            load_balancer: false,
+        }
+    }
+}
+
+/// Whether a pool is used by workloads that do not name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Assignment {
+    /// It is.
+    #[default]
+    Automatic,
+    /// Only workloads that name it use it.
+    Manual,
+}
+
+impl IpPool {
+    /// A pool with every default.
+    pub(super) fn with_defaults(name: Arc<str>, at: FieldRef, cidr: IpNet, declared: Declared) -> IpPool {
+        IpPool {
+            name,
+            at,
+            cidr,
+            ipip: Mode::Never,
+            vxlan: Mode::Never,
+            nat_outgoing: false,
+            disabled: false,
+            disable_bgp_export: false,
+            block_size: default_block_size(cidr),
+            node_selector: NodeSelector::All,
+            allowed_uses: AllowedUses::default(),
+            assignment: Assignment::Automatic,
+            declared,
+        }
+    }
+
+    /// Reads and validates an IPPool object; none if it has no usable range.
+    pub(super) fn read(value: &Value, at: FieldRef, refusals: &mut Vec<Refusal>) -> Option<IpPool> {
+        let mut object = open(value, &at, refusals);
+        let spec = &mut object.spec;
+        let cidr = read_cidr(spec, refusals);
+        let placeholder = IpNet::V4(Ipv4Net::default());
+        let mut pool = IpPool::with_defaults(object.name, at, cidr.unwrap_or(placeholder), Declared::Manifest);
+        pool.ipip = spec.parse("ipipMode", refusals, mode).unwrap_or_default();
+        pool.vxlan = spec.parse("vxlanMode", refusals, mode).unwrap_or_default();
+        pool.nat_outgoing = spec.parse("natOutgoing", refusals, boolean).unwrap_or(false);
+        pool.disabled = spec.parse("disabled", refusals, boolean).unwrap_or(false);
+        pool.read_common(spec, refusals);
+        object.spec.finish(refusals);
+        object.root.finish(refusals);
+        cidr?;
+        pool.check(refusals);
+        Some(pool)
+    }
+
+    /// Reads the fields that a pool has in either declaration.
+    pub(super) fn read_common(&mut self, spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
+        self.disable_bgp_export = spec.parse("disableBGPExport", refusals, boolean).unwrap_or(false);
+        if let Some(size) = spec
+            .parse("blockSize", refusals, |v| integer(v, 0, 128))
+            .filter(|size| *size != 0)
+        {
+            self.block_size = u8::try_from(size).unwrap_or(u8::MAX);
+        }
+        self.node_selector = spec.parse("nodeSelector", refusals, node_selector).unwrap_or_default();
+        let uses = spec.parse("allowedUses", refusals, allowed_uses);
+        self.allowed_uses = uses.unwrap_or_default();
+        let selected = spec.parse("namespaceSelector", refusals, namespace_selector).unwrap_or(false);
+        if selected && self.allowed_uses.tunnel {
+            refusals.push(
+                Refusal::new(
+                    "R15",
+                    spec.field("namespaceSelector"),
+                    "a pool for tunnel addresses cannot have a `namespaceSelector`",
+                )
+                .why("`allowedUses` holds `Tunnel` unless it says otherwise, and tunnel addresses have no namespace")
+                .help("add `allowedUses: [Workload]`, or remove `namespaceSelector`"),
+            );
+        }
+        self.assignment = spec
+            .parse("assignmentMode", refusals, |v| {
+                word(v, &[("Automatic", Assignment::Automatic), ("Manual", Assignment::Manual)])
+            })
+            .unwrap_or_default();
+    }
+
+    /// The field of this pool at a path of the IPPool object, as `spec.ipipMode`. For a pool that an Installation describes
+    /// it is the field of the Installation that stands for it.
+    pub fn field(&self, path: &str) -> FieldRef {
+        match (self.declared, path.strip_prefix("spec.")) {
+            (Declared::Manifest, _) => below(&self.at, path),
+            (Declared::Installation, Some("ipipMode" | "vxlanMode")) => below(&self.at, "encapsulation"),
+            (Declared::Installation, Some("disabled")) => below(&self.at, "disableNewAllocations"),
+            (Declared::Installation, Some(key)) => below(&self.at, key),
+            (Declared::Installation, None) => self.at.clone(),
+        }
+    }
+
+    /// The encapsulation of its destinations. A pool for nothing but LoadBalancer has none, nor has it routes.
+    ///
+    /// Source: Calico felix/calc/l3_route_resolver.go, poolTypeForPool.
+    pub fn encapsulation(&self) -> Encap {
+        if self.vxlan != Mode::Never {
+            Encap::Vxlan
+        } else if self.ipip != Mode::Never {
+            Encap::Ipip
+        } else {
+            Encap::None
+        }
+    }
+
+    /// The mode of its encapsulation; `Never` without one.
+    pub fn mode(&self) -> Mode {
+        if self.vxlan == Mode::Never { self.ipip } else { self.vxlan }
+    }
+
+    /// Where its mode is declared; the whole spec if it has no encapsulation.
+    pub fn mode_field(&self) -> FieldRef {
+        self.field(match self.encapsulation() {
+            Encap::Vxlan => "spec.vxlanMode",
+            Encap::Ipip => "spec.ipipMode",
+            Encap::None => "spec",
+        })
+    }
+
+    /// Whether its addresses are destinations of workload routes.
+    pub fn routes(&self) -> bool {
+        self.allowed_uses.workload || self.allowed_uses.tunnel
+    }
+
+    /// The block of this pool that an address lies in.
+    pub fn block_of(&self, address: IpAddr) -> Option<IpNet> {
+        IpNet::new(address, self.block_size)
+            .ok()
+            .map(|net| net.trunc())
+            .filter(|_| self.cidr.contains(&address))
+    }
+
+    /// The rules that concern one pool alone, beyond the spelling of its fields.
+    ///
+    /// Source: Calico libcalico-go/lib/validator/v3/validator.go, validateIPPoolSpec.
+    pub(super) fn check(&self, refusals: &mut Vec<Refusal>) {
+        self.check_range(refusals);
+        self.check_modes(refusals);
+        self.check_load_balancer(refusals);
+    }
+
+    fn check_range(&self, refusals: &mut Vec<Refusal>) {
+        let link_local = [
+            IpNet::V4(Ipv4Net::new_assert([169, 254, 0, 0].into(), 16)),
+            IpNet::V6(Ipv6Net::new_assert([0xfe80, 0, 0, 0, 0, 0, 0, 0].into(), 10)),
+        ];
+        if let Some(range) = link_local.into_iter().find(|range| overlap(*range, self.cidr)) {
+            refusals.push(
+                Refusal::new("R5", self.field("spec.cidr"), format!("{} overlaps {range}", self.cidr))
+                    .why("link-local addresses are not routed")
+                    .help("choose a private range, as 192.168.0.0/16"),
+            );
+        }
+        let (min, max) = if self.cidr.addr().is_ipv4() { (20, 32) } else { (116, 128) };
+        if !(min..=max).contains(&self.block_size) {
+            refusals.push(
+                Refusal::new(
+                    "R11",
+                    self.field("spec.blockSize"),
+                    format!("block size {} is out of range", self.block_size),
+                )
+                .why(format!(
+                    "a block of this family has a prefix length from {min} to {max}; 0 means {}",
+                    default_block_size(self.cidr)
+                ))
+                .help(format!("write a `blockSize` from {min} to {max}")),
+            );
+        } else if self.cidr.prefix_len() > self.block_size && !self.disabled {
+            refusals.push(
+                Refusal::new("R12", self.field("spec.cidr"), format!("{} is too small", self.cidr))
+                    .why(format!("it holds no whole block of /{}", self.block_size))
+                    .help(format!(
+                        "write a range of /{} or larger, or a `blockSize` of {} or more",
+                        self.block_size,
+                        self.cidr.prefix_len().max(min)
+                    )),
+            );
+        }
+    }
+
+    fn check_modes(&self, refusals: &mut Vec<Refusal>) {
+        if self.ipip != Mode::Never && self.vxlan != Mode::Never {
+            refusals.push(
+                Refusal::new(
+                    "R8",
+                    self.field("spec.vxlanMode"),
+                    "`ipipMode` and `vxlanMode` cannot both be enabled",
+                )
+                .why("a pool has at most one encapsulation; two pools may have different ones")
+                .help("set one of them to `Never`")
+                .related(self.field("spec.ipipMode"), format!("`ipipMode` is {} here", self.ipip)),
+            );
+        }
+        if self.ipip != Mode::Never && self.cidr.addr().is_ipv6() {
+            refusals.push(
+                Refusal::new("R9", self.field("spec.ipipMode"), "IP-in-IP is not supported on IPv6 pools")
+                    .why("Calico has no IP-in-IP device and no node field for it in IPv6")
+                    .help("remove `ipipMode`; `vxlanMode` is the overlay of IPv6")
+                    .related(self.field("spec.cidr"), format!("{} is IPv6", self.cidr)),
+            );
+        }
+    }
+
+    fn check_load_balancer(&self, refusals: &mut Vec<Refusal>) {
+        if !self.allowed_uses.load_balancer {
+            return;
+        }
+        let mut refuse = |field: &str, message: &str, help: &str| {
+            refusals.push(
+                Refusal::new("R14", self.field(field), message)
+                    .why("addresses of a LoadBalancer pool belong to no node")
+                    .help(help),
+            );
+        };
+        if self.routes() {
+            refuse(
+                "spec.allowedUses",
+                "`LoadBalancer` stands beside another use",
+                "make a pool of its own for `LoadBalancer`",
+            );
+        }
+        if self.mode() != Mode::Never {
+            refuse(
+                if self.vxlan == Mode::Never {
+                    "spec.ipipMode"
+                } else {
+                    "spec.vxlanMode"
+                },
+                "a LoadBalancer pool cannot have an encapsulation",
+                "set it to `Never`",
+            );
+        }
+        if self.disable_bgp_export {
+            refuse(
+                "spec.disableBGPExport",
+                "a LoadBalancer pool cannot disable its BGP export",
+                "remove `disableBGPExport`",
+            );
+        }
+        if self.node_selector != NodeSelector::All {
+            refuse(
+                "spec.nodeSelector",
+                "a LoadBalancer pool cannot select nodes",
+                "set `nodeSelector` to `all()`",
+            );
+        }
+    }
+}
+
+/// Whether two ranges share an address; ranges either nest or are apart.
+pub(super) fn overlap(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+fn default_block_size(cidr: IpNet) -> u8 {
+    if cidr.addr().is_ipv4() { 26 } else { 122 }
+}
+
+/// Reads the `cidr` that every pool must have.
+pub(super) fn read_cidr(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Option<IpNet> {
+    if spec.value("cidr").is_none() {
+        refusals.push(
+            Refusal::new("R1", spec.at().clone(), "the pool has no `cidr`")
+                .help("add the pool's range, as `cidr: 192.168.0.0/16`"),
+        );
+    }
+    spec.parse("cidr", refusals, cidr)
+}
+
+fn cidr(value: &Value) -> Result<IpNet, Wrong> {
+    let text = text(value)?;
+    let Ok(net) = text.parse::<IpNet>() else {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(address) => Wrong::rule("R2", format!("{address} has no prefix length"))
+                .why("a bare address is not read as a range")
+                .help(format!("write the range with its prefix length, as {}", IpNet::from(address))),
+            Err(_) => Wrong::rule("R1", format!("{text:?} is not a valid subnet")).help("write a range, as 192.168.0.0/16"),
+        });
+    };
+    if net.trunc() == net {
+        Ok(net)
+    } else {
+        Err(Wrong::rule("R3", format!("{net} is not strictly masked"))
+            .why("a pool's range may not have bits set beyond its prefix length")
+            .help(format!("write {}", net.trunc())))
+    }
+}
+
+fn mode(value: &Value) -> Result<Mode, Wrong> {
+    const MODES: [(&str, Mode); 3] = [
+        ("Never", Mode::Never),
+        ("Always", Mode::Always),
+        ("CrossSubnet", Mode::CrossSubnet),
+    ];
+    let text = text(value)?;
+    if text.is_empty() {
+        return Ok(Mode::Never);
+    }
+    if let Some((_, mode)) = MODES.iter().find(|(name, _)| *name == text) {
+        return Ok(*mode);
+    }
+    let wrong = Wrong::rule("R7", format!("{text:?} is no mode"))
+        .why("the modes are `Never`, `Always` and `CrossSubnet`, in this exact spelling");
+    Err(match suggestion(text, MODES.map(|(name, _)| name)) {
+        Some(near) => wrong.help(format!("write `{near}`")),
+        None => wrong.help("write one of them"),
+    })
+}
+
+fn node_selector(value: &Value) -> Result<NodeSelector, Wrong> {
+    let text = text(value)?;
+    match selector(text)?.as_str() {
+        "" | "all()" => Ok(NodeSelector::All),
+        "!all()" => Ok(NodeSelector::Nothing),
+        _ => Err(
+            Wrong::rule(NOT_MODELLED, format!("the selector {text:?} is not modelled yet"))
+                .why("only `all()` and `!all()` are")
+                .help("use `all()`, and write IPAMBlock manifests for nodes that must not use the pool"),
+        ),
+    }
+}
+
+/// Whether a namespace selector is there at all.
+fn namespace_selector(value: &Value) -> Result<bool, Wrong> {
+    let text = text(value)?;
+    match selector(text)?.as_str() {
+        "" => Ok(false),
+        "all()" => Ok(true),
+        _ => Err(Wrong::rule(NOT_MODELLED, format!("the selector {text:?} is not modelled yet")).help("use `all()`")),
+    }
+}
+
+/// A selector without its blanks.
+fn selector(text: &str) -> Result<String, Wrong> {
+    if text.contains("global(") {
+        return Err(Wrong::rule("R16", "`global()` is not allowed in a pool's selector").help("use `all()`"));
+    }
+    Ok(text.split_whitespace().collect())
+}
+
+fn allowed_uses(value: &Value) -> Result<AllowedUses, Wrong> {
+    const USES: [&str; 3] = ["Workload", "Tunnel", "LoadBalancer"];
+    let wrong = |message: String| {
+        Wrong::rule("R17", message).why("the uses are `Workload`, `Tunnel` and `LoadBalancer`, each at most once")
+    };
+    let list = value.as_array().ok_or_else(|| Wrong::expected("a list of uses"))?;
+    let mut seen: Vec<&str> = Vec::new();
+    for entry in list {
+        let name = text(entry)?;
+        if !USES.contains(&name) {
+            let near = suggestion(name, USES).unwrap_or("Workload");
+            return Err(wrong(format!("{name:?} is no use of a pool")).help(format!("did you mean `{near}`?")));
+        }
+        if seen.contains(&name) {
+            return Err(wrong(format!("{name:?} stands there twice")).help("remove one of them"));
+        }
+        seen.push(name);
+    }
+    if seen.is_empty() {
+        return Ok(AllowedUses::default());
+    }
+    Ok(AllowedUses {
+        workload: seen.contains(&"Workload"),
+        tunnel: seen.contains(&"Tunnel"),
+        load_balancer: seen.contains(&"LoadBalancer"),
+    })
+}

@@ -1,0 +1,207 @@
+//! One object of a manifest stream, by kind. It says which kinds exist, which are harmless and which would be guessed at.
+
+use serde_json::Value;
+
+use super::reading::{NOT_MODELLED, not_modelled};
+use super::{FelixConfiguration, Installation, IpPool, IpamBlock, Node};
+use crate::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
+
+const CALICO: &str = "projectcalico.org/v3";
+const CRD: &str = "crd.projectcalico.org/v1";
+const OPERATOR: &str = "operator.tigera.io/v1";
+const KUBERNETES: &str = "v1";
+
+/// The kinds that are read, each with the API versions that it is read from; the first is the one to suggest.
+const KINDS: [(&str, &[&str]); 5] = [
+    ("IPPool", &[CALICO, CRD]),
+    ("Node", &[CALICO, KUBERNETES]),
+    ("IPAMBlock", &[CRD, CALICO]),
+    ("Installation", &[OPERATOR]),
+    ("FelixConfiguration", &[CALICO, CRD]),
+];
+
+/// Kinds outside Calico's own API groups that could change routes, encapsulation or delivery.
+const RELEVANT: [&str; 6] = [
+    "ConfigMap",
+    "DaemonSet",
+    "IPAddressPool",
+    "NetworkPolicy",
+    "Pod",
+    "ReplicaSet",
+];
+
+/// Kinds of Calico's own API groups that cannot.
+const HARMLESS: [&str; 9] = [
+    "APIServer",
+    "ClusterInformation",
+    "Goldmane",
+    "IPAMHandle",
+    "ImageSet",
+    "KubeControllersConfiguration",
+    "KubeProxy",
+    "TigeraStatus",
+    "Whisker",
+];
+
+/// A resource that takes part in the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A pool of workload addresses.
+    IpPool(IpPool),
+    /// What Calico recorded of a node.
+    Node(Node),
+    /// A block of addresses and who has them.
+    IpamBlock(IpamBlock),
+    /// The operator's description of a whole installation.
+    Installation(Installation),
+    /// Settings of Felix.
+    FelixConfiguration(FelixConfiguration),
+}
+
+/// What became of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It takes part.
+    Resource(Resource),
+    /// It cannot change any result here.
+    Ignored {
+        /// Its kind.
+        kind: String,
+        /// Its name; empty if it has none.
+        name: String,
+    },
+}
+
+impl Resource {
+    /// Reads a document: one object, or a list of them, in the order of the document.
+    ///
+    /// # Errors
+    /// All reasons why the objects in it are refused: unknown keys, values that Calico's validation rejects, and what Calico
+    /// knows but is not modelled.
+    pub fn read(value: &Value, origin: Origin) -> Result<Vec<Reading>, Vec<Refusal>> {
+        let at = FieldRef {
+            origin,
+            path: FieldPath::root(),
+        };
+        let (mut readings, mut refusals) = (Vec::new(), Vec::new());
+        read_at(value, at, None, &mut readings, &mut refusals);
+        if refusals.is_empty() { Ok(readings) } else { Err(refusals) }
+    }
+
+    /// The kind, as manifests spell it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Resource::IpPool(_) => "IPPool",
+            Resource::Node(_) => "Node",
+            Resource::IpamBlock(_) => "IPAMBlock",
+            Resource::Installation(_) => "Installation",
+            Resource::FelixConfiguration(_) => "FelixConfiguration",
+        }
+    }
+}
+
+/// API version and kind, as an object states them or as the list around it implies them.
+#[derive(Clone, Copy)]
+struct TypeMeta<'v> {
+    api: &'v str,
+    kind: &'v str,
+}
+
+fn read_at(value: &Value, at: FieldRef, implied: Option<TypeMeta<'_>>, readings: &mut Vec<Reading>, refusals: &mut Vec<Refusal>) {
+    let Some(meta) = type_meta(value, &at, implied, refusals) else {
+        return;
+    };
+    let items = value.get("items").and_then(Value::as_array);
+    if let (Some(kind), Some(items)) = (meta.kind.strip_suffix("List"), items) {
+        let implied = (!kind.is_empty()).then_some(TypeMeta { api: meta.api, kind });
+        for (i, item) in items.iter().enumerate() {
+            let at = FieldRef {
+                origin: at.origin,
+                path: at.path.key("items").index(i),
+            };
+            read_at(item, at, implied, readings, refusals);
+        }
+    } else {
+        readings.extend(read_one(value, at, meta, refusals));
+    }
+}
+
+fn type_meta<'v>(
+    value: &'v Value,
+    at: &FieldRef,
+    implied: Option<TypeMeta<'v>>,
+    refusals: &mut Vec<Refusal>,
+) -> Option<TypeMeta<'v>> {
+    let mut stated = |key: &str, implied: Option<&'v str>| {
+        let found = value.get(key).and_then(Value::as_str).or(implied);
+        if found.is_none() {
+            refusals.push(
+                Refusal::new("K-MISSING", at.clone(), format!("the object has no `{key}`"))
+                    .help("every object starts as `apiVersion: projectcalico.org/v3` and `kind: IPPool`"),
+            );
+        }
+        found
+    };
+    let api = stated("apiVersion", implied.map(|t| t.api));
+    let kind = stated("kind", implied.map(|t| t.kind));
+    Some(TypeMeta { api: api?, kind: kind? })
+}
+
+fn read_one(value: &Value, at: FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<Refusal>) -> Option<Reading> {
+    let before = refusals.len();
+    let resource = match (meta.kind, meta.api) {
+        ("IPPool", CALICO | CRD) => Resource::IpPool(IpPool::read(value, at, refusals)?),
+        ("Node", CALICO) => Resource::Node(Node::read(value, at, refusals)),
+        ("Node", KUBERNETES) => Resource::Node(Node::read_kubernetes(value, at, refusals)),
+        ("IPAMBlock", CALICO | CRD) => Resource::IpamBlock(IpamBlock::read(value, at, refusals)?),
+        ("Installation", OPERATOR) => Resource::Installation(Installation::read(value, at, refusals)),
+        ("FelixConfiguration", CALICO | CRD) => Resource::FelixConfiguration(FelixConfiguration::read(value, at, refusals)),
+        _ => return ignore_or_refuse(value, &at, meta, refusals),
+    };
+    (refusals.len() == before).then_some(Reading::Resource(resource))
+}
+
+fn ignore_or_refuse(value: &Value, at: &FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<Refusal>) -> Option<Reading> {
+    let TypeMeta { api, kind } = meta;
+    let field = |key: &str| FieldRef {
+        origin: at.origin,
+        path: at.path.key(key),
+    };
+    let group = api.split('/').next().unwrap_or_default();
+    let calicos = ["projectcalico.org", "crd.projectcalico.org", "operator.tigera.io"].contains(&group);
+    if let Some((_, versions)) = KINDS.iter().find(|(known, _)| *known == kind) {
+        let right = versions.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(" or ");
+        refusals.push(
+            Refusal::new(
+                "K-VERSION",
+                field("apiVersion"),
+                format!("`{kind}` has no API version `{api}`"),
+            )
+            .help(format!("write `apiVersion:` {right}")),
+        );
+        return None;
+    }
+    if calicos && !HARMLESS.contains(&kind) {
+        let known = KINDS.iter().map(|(known, _)| *known);
+        refusals.push(match suggestion(kind, known) {
+            Some(near) => {
+                Refusal::new("K-UNKNOWN", field("kind"), format!("unknown kind `{kind}`")).help(format!("did you mean `{near}`?"))
+            }
+            None => not_modelled(field("kind"), format_args!("kind `{kind}`")),
+        });
+        return None;
+    }
+    if !calicos && RELEVANT.contains(&kind) {
+        refusals.push(
+            Refusal::new(NOT_MODELLED, field("kind"), format!("kind `{kind}` is not modelled yet"))
+                .why("it may change addresses, routes or delivery, and nothing is guessed")
+                .help("leave it out, and state what it brings about in the scenario's own document"),
+        );
+        return None;
+    }
+    let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    Some(Reading::Ignored {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    })
+}

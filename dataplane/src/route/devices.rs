@@ -1,0 +1,66 @@
+//! The devices of a node: network cards, tunnels, and one veth a workload.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::vtep::veth_name;
+use super::{Device, DeviceId, DeviceKind, HostNetwork, LocalWorkload, Mtus};
+use crate::Mtu;
+use crate::calico::Endpoint;
+
+/// The network cards of a machine.
+pub(super) fn nic_devices(host: &HostNetwork) -> Vec<Device> {
+    let card = |nic: &super::Nic| Device {
+        name: nic.name.clone(),
+        kind: DeviceKind::Nic,
+        mtu: nic.mtu,
+        addresses: vec![nic.address],
+        workload: None,
+    };
+    host.nics.iter().map(card).collect()
+}
+
+/// `tunl0`, or `vxlan.calico`. Its address is alone in its prefix.
+pub(super) fn tunnel_device(kind: DeviceKind, address: Option<IpAddr>, mtu: Mtu) -> Device {
+    let name = if kind == DeviceKind::Ipip { "tunl0" } else { "vxlan.calico" };
+    Device {
+        name: name.into(),
+        kind,
+        mtu,
+        addresses: address.map(IpNet::from).into_iter().collect(),
+        workload: None,
+    }
+}
+
+/// Adds a device, if its place can be numbered.
+pub(super) fn add(devices: &mut Vec<Device>, device: Device) -> Option<DeviceId> {
+    let id = u16::try_from(devices.len()).ok().map(DeviceId)?;
+    devices.push(device);
+    Some(id)
+}
+
+/// Adds the veths of a node's workloads.
+pub(super) fn add_workloads<'a>(
+    devices: &mut Vec<Device>,
+    endpoints: impl Iterator<Item = &'a Endpoint>,
+    mtus: &Mtus,
+) -> Vec<LocalWorkload> {
+    endpoints
+        .filter_map(|endpoint| {
+            let device = Device {
+                name: veth_name(&endpoint.name).into(),
+                kind: DeviceKind::Workload,
+                mtu: mtus.workload,
+                addresses: Vec::new(),
+                workload: Some(endpoint.name.clone()),
+            };
+            Some(LocalWorkload {
+                name: endpoint.name.clone(),
+                device: add(devices, device)?,
+                addresses: endpoint.addresses.clone(),
+                mtu: mtus.workload,
+            })
+        })
+        .collect()
+}
