@@ -1,6 +1,94 @@
 //! Scenario files: reading them with positions, and resolving what they mean.
+//!
+//! [`open`] reads documents, [`load`] goes on to the [`Model`]. Nothing is created here, and no backend is asked for anything.
 
+mod diagnostic;
+mod file;
+mod glob;
 mod model;
+mod quantity;
+mod resolve;
 mod yaml;
 
+use std::path::Path;
+
+use overlab_dataplane::calico::{ClusterState, Profile};
+use overlab_dataplane::fields::Refusal;
+
+pub use diagnostic::{Diagnostic, Excerpt, Place, Severity, Sources};
+pub use file::{Written, open};
+pub use glob::{glob_matches, is_glob};
 pub use model::*;
+
+/// A scenario, ready to be run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it means.
+    pub model: Model,
+    /// Where it says so.
+    pub sources: Sources,
+    /// What is probably not meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The cluster of bare manifests.
+#[derive(Debug)]
+pub struct LoadedCluster {
+    /// What the datastore holds.
+    pub cluster: ClusterState,
+    /// Where it is written.
+    pub sources: Sources,
+}
+
+/// Reads and resolves a scenario.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
+    open(&[path])?.resolve()
+}
+
+/// Reads bare manifests as one datastore, under the default profile.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn load_cluster<P: AsRef<Path>>(paths: &[P]) -> Result<LoadedCluster, Vec<Diagnostic>> {
+    open(paths)?.cluster(Profile::default())
+}
+
+impl Written {
+    /// Resolves the scenario.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, manifests included; or that there is no scenario.
+    pub fn resolve(self) -> Result<Loaded, Vec<Diagnostic>> {
+        if !self.is_scenario() {
+            let refusal = Refusal::new("F-SCENARIO", self.root(), "these are manifests, and no scenario")
+                .why("manifests say what Calico believes; what is wired, sent and expected is said by a scenario")
+                .help("put a document with `apiVersion: overlab.dev/v1alpha1` and `kind: Scenario` first");
+            return Err(self.sources.diagnostics(&[refusal]));
+        }
+        match resolve::resolve(&self) {
+            Ok(model) => Ok(Loaded {
+                model,
+                sources: self.sources,
+                warnings: Vec::new(),
+            }),
+            Err(refusals) => Err(self.sources.diagnostics(&refusals)),
+        }
+    }
+
+    /// The cluster of bare manifests.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn cluster(self, profile: Profile) -> Result<LoadedCluster, Vec<Diagnostic>> {
+        match resolve::bare(&self, profile) {
+            Ok(cluster) => Ok(LoadedCluster {
+                cluster,
+                sources: self.sources,
+            }),
+            Err(refusals) => Err(self.sources.diagnostics(&refusals)),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The datastore: manifests as they are, and the records that Calico would make of nodes that no manifest describes.
+
+use overlab_dataplane::calico::{AwsSrcDstCheck, ClusterState, Node, Profile, Reading, Resource};
+use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
+
+use super::workloads::Request;
+use crate::fabric::Preset;
+use crate::scenario::file::Written;
+use crate::scenario::model::{Machine, Underlay};
+
+/// Every resource of every manifest; what cannot change any result is left out.
+pub(in crate::scenario) fn resources(written: &Written, refusals: &mut Vec<Refusal>) -> Vec<Resource> {
+    let mut resources = Vec::new();
+    for document in &written.manifests {
+        match Resource::read(&document.value, document.origin) {
+            Ok(readings) => resources.extend(readings.into_iter().filter_map(|reading| match reading {
+                Reading::Resource(resource) => Some(resource),
+                Reading::Ignored { .. } => None,
+            })),
+            Err(more) => refusals.extend(more),
+        }
+    }
+    resources
+}
+
+/// Puts the datastore together. Without `requests` (the wires were refused) only what is wrong among the manifests is found.
+pub(super) fn cluster(
+    written: &Written,
+    profile: Profile,
+    nodes: &[Machine],
+    requests: Option<&Vec<Request>>,
+    notes: &mut Vec<String>,
+    refusals: &mut Vec<Refusal>,
+) -> Option<ClusterState> {
+    let before = refusals.len();
+    let mut resources = resources(written, refusals);
+    let recorded: Vec<Node> = resources
+        .iter()
+        .filter_map(|resource| match resource {
+            Resource::Node(node) => Some(node.clone()),
+            Resource::IpPool(_) | Resource::IpamBlock(_) | Resource::Installation(_) | Resource::FelixConfiguration(_) => None,
+        })
+        .collect();
+    for node in &recorded {
+        refuse_unwired(node, nodes, refusals);
+    }
+    if refusals.len() > before {
+        return None;
+    }
+    let Some(requests) = requests else {
+        refusals.extend(ClusterState::build(profile, resources, Vec::new()).err().unwrap_or_default());
+        return None;
+    };
+    for machine in nodes.iter().filter(|machine| recorded.iter().all(|node| node.name != machine.name)) {
+        notes.push(format!("node {}: recorded by Calico as {}", machine.name, machine.address));
+        resources.push(Resource::Node(Node::derived(machine.name.clone(), machine.address, machine.field.clone())));
+    }
+    let requests = requests.iter().map(|request| request.request.clone()).collect();
+    match ClusterState::build(profile, resources, requests) {
+        Ok(cluster) => Some(cluster),
+        Err(more) => {
+            refusals.extend(more);
+            None
+        }
+    }
+}
+
+fn refuse_unwired(node: &Node, machines: &[Machine], refusals: &mut Vec<Refusal>) {
+    let known = || machines.iter().map(|machine| &*machine.name);
+    if known().any(|name| *name == *node.name) {
+        return;
+    }
+    let at = FieldRef {
+        origin: node.at.origin,
+        path: node.at.path.key("metadata").key("name"),
+    };
+    let refusal = Refusal::new("E-NODE", at, format!("Node `{}` is no node of the scenario", node.name))
+        .why("a Node manifest is what Calico recorded of a machine, and this machine has no wires");
+    refusals.push(match suggestion(&node.name, known()) {
+        Some(near) => refusal.help(format!("did you mean `{near}`?")),
+        None => refusal.help(format!("add it to `spec.nodes`, or take one of {}", known().collect::<Vec<_>>().join(", "))),
+    });
+}
+
+/// Felix sets the check of its node's interface once, when it starts, so it has the last word.
+///
+/// Source: Calico felix/aws/ec2_srcdstcheck.go.
+pub(super) fn source_destination_checks(
+    cluster: &ClusterState,
+    underlays: &[Underlay],
+    nodes: &mut [Machine],
+    notes: &mut Vec<String>,
+) {
+    for node in nodes.iter_mut().filter(|node| underlays[node.underlay].preset == Preset::Aws) {
+        let check = match cluster.settings(&node.name).aws_src_dst_check {
+            AwsSrcDstCheck::DoNothing => continue,
+            AwsSrcDstCheck::Enable => true,
+            AwsSrcDstCheck::Disable => false,
+        };
+        if node.source_destination_check != check {
+            let state = if check { "on" } else { "off" };
+            notes.push(format!("node {}: Felix turns the source/destination check {state} (awsSrcDstCheck)", node.name));
+        }
+        node.source_destination_check = check;
+    }
+}

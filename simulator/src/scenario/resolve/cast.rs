@@ -1,0 +1,138 @@
+//! Who takes part: every machine and workload with its name, its address and the places that it gives names to.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use overlab_dataplane::calico::ClusterState;
+use overlab_dataplane::fields::{Wrong, suggestion};
+
+use super::machines::Machines;
+use super::workloads::Request;
+use crate::expectations::Names;
+use crate::scenario::model::{Class, Endpoint, Machine, Underlay, Workload};
+
+/// Devices that a node has, as far as expectations may name them.
+const DEVICES: [&str; 4] = ["eth0", "tunl0", "vxlan.calico", "eni"];
+
+/// Everybody who takes part.
+pub(super) struct Cast {
+    pub(super) underlays: Vec<Underlay>,
+    pub(super) nodes: Vec<Machine>,
+    pub(super) hosts: Vec<Machine>,
+    pub(super) workloads: Vec<Workload>,
+    places: Vec<String>,
+}
+
+impl Cast {
+    /// Workloads take the addresses that the datastore gave them. Where it could not be built, they are only there to be named.
+    pub(super) fn new(underlays: Vec<Underlay>, machines: Machines, requests: Vec<Request>, cluster: Option<&ClusterState>) -> Cast {
+        let workloads = requests
+            .into_iter()
+            .map(|Request { node, request }| Workload {
+                address: cluster
+                    .and_then(|cluster| cluster.endpoints().get(&request.name)?.addresses.first().copied())
+                    .or(request.address)
+                    .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+                name: request.name,
+                node,
+                field: request.origin,
+            })
+            .collect();
+        let mut cast = Cast {
+            underlays,
+            nodes: machines.nodes,
+            hosts: machines.hosts,
+            workloads,
+            places: Vec::new(),
+        };
+        cast.places = cast.all_places();
+        cast
+    }
+
+    fn all_places(&self) -> Vec<String> {
+        let mut places: Vec<String> = self.workloads.iter().map(|w| w.name.to_string()).collect();
+        for machine in self.nodes.iter().chain(&self.hosts) {
+            places.push(machine.name.to_string());
+            places.extend(DEVICES.map(|device| format!("{}/{device}", machine.name)));
+        }
+        for underlay in &self.underlays {
+            places.push(underlay.name.to_string());
+            places.extend(underlay.subnets.iter().map(|subnet| format!("{}/{}", underlay.name, subnet.name)));
+        }
+        places
+    }
+
+    /// Everybody who can send or be sent to.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = Endpoint> {
+        let workloads = (0..self.workloads.len()).map(Endpoint::Workload);
+        let nodes = (0..self.nodes.len()).map(Endpoint::Node);
+        workloads.chain(nodes).chain((0..self.hosts.len()).map(Endpoint::Host))
+    }
+
+    pub(super) fn name(&self, endpoint: Endpoint) -> &str {
+        match endpoint {
+            Endpoint::Workload(w) => &self.workloads[w].name,
+            Endpoint::Node(n) => &self.nodes[n].name,
+            Endpoint::Host(h) => &self.hosts[h].name,
+        }
+    }
+
+    pub(super) fn address_of(&self, endpoint: Endpoint) -> IpAddr {
+        match endpoint {
+            Endpoint::Workload(w) => self.workloads[w].address,
+            Endpoint::Node(n) => self.nodes[n].address.addr(),
+            Endpoint::Host(h) => self.hosts[h].address.addr(),
+        }
+    }
+
+    /// The machine that somebody is, or runs on.
+    pub(super) fn machine(&self, endpoint: Endpoint) -> &Machine {
+        match endpoint {
+            Endpoint::Workload(w) => &self.nodes[self.workloads[w].node],
+            Endpoint::Node(n) => &self.nodes[n],
+            Endpoint::Host(h) => &self.hosts[h],
+        }
+    }
+
+    /// Who has a name.
+    pub(super) fn find(&self, name: &str) -> Result<Endpoint, Wrong> {
+        self.endpoints().find(|endpoint| self.name(*endpoint) == name).ok_or_else(|| {
+            let wrong = Wrong::rule("E-ENDPOINT", format!("unknown workload, node or host {name:?}"));
+            match suggestion(name, self.names()) {
+                Some(near) => wrong.help(format!("did you mean `{near}`?")),
+                None => wrong.help("name a workload, a node or a host of the scenario"),
+            }
+        })
+    }
+
+    /// Who has an address.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<Endpoint> {
+        self.endpoints().find(|endpoint| self.address_of(*endpoint) == address)
+    }
+
+    /// How two lie to each other, by the wires.
+    pub(super) fn class(&self, a: Endpoint, b: Endpoint) -> Class {
+        let (a, b) = (self.machine(a), self.machine(b));
+        if a.name == b.name {
+            Class::SameNode
+        } else if (a.underlay, a.subnet) == (b.underlay, b.subnet) {
+            Class::SameSubnet
+        } else {
+            Class::CrossSubnet
+        }
+    }
+}
+
+impl Names for Cast {
+    fn address(&self, name: &str) -> Option<IpAddr> {
+        let endpoint = self.endpoints().find(|endpoint| self.name(*endpoint) == name)?;
+        Some(self.address_of(endpoint))
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.endpoints().map(|endpoint| self.name(endpoint)).collect()
+    }
+
+    fn places(&self) -> Vec<&str> {
+        self.places.iter().map(String::as_str).collect()
+    }
+}

@@ -1,0 +1,285 @@
+//! Flows: who sends what to whom, and when.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlab_dataplane::Instant;
+use overlab_dataplane::calico::ClusterState;
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, text, word};
+use serde_json::Value;
+
+use super::cast::Cast;
+use super::time::Clock;
+use super::{NOT_MODELLED, names, not_modelled, refuse_unmodelled};
+use crate::scenario::model::{Endpoint, Flow, PathMtuDiscovery, Reply, Transport};
+use crate::scenario::quantity;
+
+/// A payload begins with the packet's sequence number.
+pub(super) const SMALLEST_PAYLOAD: usize = 8;
+/// What one IPv4 packet holds after its own header and UDP's or ICMP's (RFC 791 section 3.1).
+pub(super) const LARGEST_PAYLOAD: usize = 65_507;
+pub(super) const DEFAULT_PAYLOAD: usize = 64;
+/// Ten packets a second.
+pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
+/// The TTL of Linux.
+pub(super) const DEFAULT_TTL: u8 = 64;
+/// Every packet is traced, so their number is bounded.
+const MOST_PACKETS: u128 = 1_000_000;
+const MOST_FLOWS: usize = 10_000;
+
+/// Source ports and ICMP identifiers: below the ephemeral ports of Linux, above those of services.
+const PORTS: std::ops::Range<u32> = 10_000..30_000;
+
+/// The flows of a scenario while they are read: a source port of 0 is yet to be given.
+#[derive(Default)]
+pub(super) struct Flows {
+    pub(super) list: Vec<Flow>,
+    /// Every flow that is declared, refused ones too.
+    pub(super) declared: Vec<String>,
+}
+
+/// Reads `flows`.
+pub(super) fn read(spec: &mut Fields<'_>, cast: &Cast, clock: &Clock, refusals: &mut Vec<Refusal>) -> Flows {
+    let mut flows = Flows::default();
+    for (name, field, value) in spec.entries("flows", refusals) {
+        names::check("flow", name, &field, refusals);
+        flows.declared.push(name.to_owned());
+        let before = refusals.len();
+        let mut fields = Fields::new(value, field, refusals);
+        let flow = read_one(name, &mut fields, cast, clock, refusals);
+        fields.finish(refusals);
+        flows.list.extend(flow.filter(|_| refusals.len() == before));
+    }
+    flows
+}
+
+fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, refusals: &mut Vec<Refusal>) -> Option<Flow> {
+    let from = fields.require("from", refusals, |v| cast.find(text(v)?));
+    let to = fields.require("to", refusals, |v| destination(v, cast));
+    let transport = fields.parse("proto", refusals, transport).unwrap_or(Transport::Icmp);
+    let payload = fields.parse("payload", refusals, |v| quantity::size(v, SMALLEST_PAYLOAD, LARGEST_PAYLOAD));
+    let ports = ports(fields, transport, refusals);
+    let reply = fields.parse("reply", refusals, |v| reply(v, transport)).unwrap_or_default();
+    let times = times(fields, clock, refusals);
+    refuse_unmodelled(fields, &["exchange"], refusals);
+    let discovery = fields.parse("df", refusals, discovery).unwrap_or_default();
+    let mut bits = |key, min, max, default| fields.parse(key, refusals, |v| integer(v, min, max).map(low_byte)).unwrap_or(default);
+    let (ttl, dscp, ecn) = (bits("ttl", 1, 255, DEFAULT_TTL), bits("dscp", 0, 63, 0), bits("ecn", 0, 3, 0));
+    let (from, (to, destination)) = (from?, to?);
+    if Some(from) == to {
+        refusals.push(
+            Refusal::new("E-FLOW", fields.field("to"), format!("flow `{name}` goes to its own sender"))
+                .why("such packets never leave the sender's stack")
+                .help("name another workload, node or host"),
+        );
+    }
+    let (start, interval, count) = times?;
+    Some(Flow {
+        name: name.into(),
+        from,
+        to,
+        destination,
+        transport,
+        source_port: ports.0.unwrap_or(0),
+        destination_port: ports.1.unwrap_or(0),
+        payload: payload.unwrap_or(DEFAULT_PAYLOAD),
+        start,
+        interval,
+        count,
+        path_mtu_discovery: discovery,
+        ttl,
+        dscp,
+        ecn,
+        reply,
+        probe: false,
+        field: fields.at().clone(),
+    })
+}
+
+fn low_byte(number: u64) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+fn destination(value: &Value, cast: &Cast) -> Result<(Option<Endpoint>, IpAddr), Wrong> {
+    let name = text(value)?;
+    if name.parse::<IpAddr>().is_err() {
+        let endpoint = cast.find(name)?;
+        return Ok((Some(endpoint), cast.address_of(endpoint)));
+    }
+    let address = quantity::ipv4(value)?;
+    if address.is_multicast() || address.is_broadcast() || address.is_loopback() || address.is_unspecified() {
+        return Err(Wrong::expected("the unicast address of some machine").why("a flow has one receiver"));
+    }
+    Ok((cast.owner(address.into()), address.into()))
+}
+
+pub(super) fn transport(value: &Value) -> Result<Transport, Wrong> {
+    match word(value, &[("icmp", Some(Transport::Icmp)), ("udp", Some(Transport::Udp)), ("tcp", None)])? {
+        Some(transport) => Ok(transport),
+        None => Err(Wrong::rule(NOT_MODELLED, "`proto: tcp` is not modelled yet").help("use `udp` or `icmp`")),
+    }
+}
+
+fn discovery(value: &Value) -> Result<PathMtuDiscovery, Wrong> {
+    word(
+        value,
+        &[
+            ("want", PathMtuDiscovery::Want),
+            ("dont", PathMtuDiscovery::Dont),
+            ("do", PathMtuDiscovery::Do),
+            ("probe", PathMtuDiscovery::Probe),
+        ],
+    )
+}
+
+fn reply(value: &Value, transport: Transport) -> Result<Reply, Wrong> {
+    match (word(value, &[("echo", Reply::Echo), ("none", Reply::None)])?, transport) {
+        (Reply::None, Transport::Icmp) => Err(Wrong::rule("E-FLOW", "an ICMP flow is always answered")
+            .why("the kernel of every machine answers echo requests by itself")
+            .help("use `proto: udp`, or remove `reply`")),
+        (reply, Transport::Icmp | Transport::Udp) => Ok(reply),
+    }
+}
+
+/// Source and destination port, as far as they are given.
+fn ports(fields: &mut Fields<'_>, transport: Transport, refusals: &mut Vec<Refusal>) -> (Option<u16>, Option<u16>) {
+    let port = |value: &Value| integer(value, 1, 65_535).map(|port| u16::try_from(port).unwrap_or(u16::MAX));
+    let no_port = |_: &Value| {
+        Err(Wrong::rule("E-FLOW", "ICMP has no ports").help("add `proto: udp`, or remove the port"))
+    };
+    match transport {
+        Transport::Udp => (fields.parse("sport", refusals, port), fields.require("dport", refusals, port)),
+        Transport::Icmp => (fields.parse("sport", refusals, no_port), fields.parse("dport", refusals, no_port)),
+    }
+}
+
+/// First packet, interval and number of packets.
+fn times(fields: &mut Fields<'_>, clock: &Clock, refusals: &mut Vec<Refusal>) -> Option<(Instant, Duration, u32)> {
+    let before = refusals.len();
+    let start = fields.parse("start", refusals, |v| clock.instant(v)).unwrap_or(Instant::ZERO);
+    let stop = fields.parse("stop", refusals, |v| stop(v, start, clock)).unwrap_or(clock.end);
+    let interval = fields.parse("rate", refusals, quantity::rate).unwrap_or(DEFAULT_INTERVAL);
+    let fitting = stop.since(start).as_nanos().div_ceil(interval.as_nanos().max(1));
+    let count = fields.parse("count", refusals, |v| count(v, fitting, stop)).map(u128::from).unwrap_or(fitting);
+    if refusals.len() > before {
+        return None;
+    }
+    if count > MOST_PACKETS {
+        refusals.push(
+            Refusal::new("E-FLOW", fields.at().clone(), format!("the flow would send {count} packets"))
+                .why(format!("every packet is traced, so that a flow has at most {MOST_PACKETS}"))
+                .help("use a lower `rate`, a `count`, or an earlier `stop`"),
+        );
+    }
+    Some((start, interval, u32::try_from(count).ok()?))
+}
+
+fn stop(value: &Value, start: Instant, clock: &Clock) -> Result<Instant, Wrong> {
+    let stop = Instant::ZERO.saturating_add(quantity::duration(value)?);
+    if stop <= start {
+        return Err(Wrong::rule("E-FLOW", format!("the flow stops at {stop}, before it sends anything"))
+            .help(format!("use a time after its start at {start}")));
+    }
+    if stop > clock.end {
+        return Err(Wrong::rule("E-FLOW", format!("the flow stops at {stop}, after the run's end at {}", clock.end))
+            .why("sending ends with the run")
+            .help("use an earlier time, or a longer `duration`"));
+    }
+    Ok(stop)
+}
+
+fn count(value: &Value, fitting: u128, stop: Instant) -> Result<u64, Wrong> {
+    let count = integer(value, 1, u64::from(u32::MAX))?;
+    if u128::from(count) <= fitting {
+        return Ok(count);
+    }
+    Err(Wrong::rule("E-FLOW", format!("only {fitting} of {count} packets are sent before {stop}"))
+        .why("packets are sent at the flow's rate from its start on, and none at or after its end")
+        .help("use a higher `rate`, a lower `count`, or a longer `duration`"))
+}
+
+impl Flows {
+    /// Gives out source ports, and refuses what nothing here could carry.
+    pub(super) fn finish(mut self, cast: &Cast, cluster: Option<&ClusterState>, at: &FieldRef, refusals: &mut Vec<Refusal>) -> Vec<Flow> {
+        if self.list.len() > MOST_FLOWS {
+            let message = format!("{} flows are more than {MOST_FLOWS}", self.list.len());
+            let help = "use fewer workloads, or `matrix: {from: …, to: …}`";
+            refusals.push(Refusal::new("E-FLOW", at.clone(), message).help(help));
+            return Vec::new();
+        }
+        if let Some(cluster) = cluster {
+            self.list.iter().for_each(|flow| refuse_masquerade(flow, cast, cluster, refusals));
+        }
+        self.give_ports(cluster, refusals);
+        self.list
+    }
+
+    /// Source ports follow from names, so that both backends attribute packets alike and a new flow moves no other's port,
+    /// unless the two collide: then the later one moves on.
+    fn give_ports(&mut self, cluster: Option<&ClusterState>, refusals: &mut Vec<Refusal>) {
+        let mut taken: BTreeSet<u16> = self.list.iter().map(|flow| flow.destination_port).collect();
+        if let Some(cluster) = cluster {
+            taken.extend(cluster.nodes().keys().map(|node| cluster.settings(node).vxlan_port));
+        }
+        let mut fixed: Vec<(u16, Arc<str>, FieldRef)> = Vec::new();
+        for flow in self.list.iter().filter(|flow| flow.source_port != 0) {
+            let field = FieldRef {
+                origin: flow.field.origin,
+                path: flow.field.path.key("sport"),
+            };
+            if let Some((port, name, first)) = fixed.iter().find(|(port, ..)| *port == flow.source_port) {
+                refusals.push(
+                    Refusal::new("E-FLOW", field.clone(), format!("source port {port} is flow `{name}`'s already"))
+                        .why("packets are told apart by their source port")
+                        .help("use another port, or none: it then follows from the flow's name")
+                        .related(first.clone(), "first here"),
+                );
+            }
+            taken.insert(flow.source_port);
+            fixed.push((flow.source_port, flow.name.clone(), field));
+        }
+        for flow in self.list.iter_mut().filter(|flow| flow.source_port == 0) {
+            let mut port = PORTS.start + hash(&flow.name) % (PORTS.end - PORTS.start);
+            while !taken.insert(low_word(port)) {
+                port = if port + 1 < PORTS.end { port + 1 } else { PORTS.start };
+            }
+            flow.source_port = low_word(port);
+        }
+    }
+}
+
+fn low_word(port: u32) -> u16 {
+    u16::try_from(port).expect("the range of source ports fits into 16 bits")
+}
+
+/// FNV-1a, 32 bits: the same on every machine and in every release.
+fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Refuses a flow that Calico would masquerade.
+///
+/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables; a packet for the own node never gets there.
+fn refuse_masquerade(flow: &Flow, cast: &Cast, cluster: &ClusterState, refusals: &mut Vec<Refusal>) {
+    let Endpoint::Workload(sender) = flow.from else { return };
+    let source = cast.workloads[sender].address;
+    let pool = cluster.pools().values().find(|pool| pool.nat_outgoing && pool.cidr.contains(&source));
+    let outside = cluster.pool_of(flow.destination).is_none();
+    let own_node = cast.machine(flow.from).address.addr() == flow.destination;
+    let Some(pool) = pool.filter(|_| outside && !own_node) else { return };
+    let at = match flow.probe {
+        true => flow.field.clone(),
+        false => FieldRef {
+            origin: flow.field.origin,
+            path: flow.field.path.key("to"),
+        },
+    };
+    let what = format!("natOutgoing, which flow `{}` to {} outside every pool needs,", flow.name, flow.destination);
+    refusals.push(
+        not_modelled(at, &what)
+            .help(format!("set `natOutgoing: false` on pool {}, or send to an address of a pool", pool.name))
+            .related(pool.field("spec.natOutgoing"), "it is on here"),
+    );
+}
