@@ -15,6 +15,7 @@
 //! ```
 
 pub mod backend;
+pub mod cli;
 pub mod expectations;
 pub mod fabric;
 pub mod observe;

@@ -27,7 +27,11 @@ pub fn wire_packet(bytes: &[u8], vxlan_port: u16) -> Option<WirePacket> {
         ports: None,
         vni: None,
         inner: None,
-        line: HeaderStack { packet: bytes, vxlan_port }.to_string(),
+        line: HeaderStack {
+            packet: bytes,
+            vxlan_port,
+        }
+        .to_string(),
     };
     if packet.outer.later_fragment {
         // A later fragment shows no header but the outermost; for IPIP the protocol number still tells.

@@ -191,7 +191,10 @@ impl Sources {
             place: place(&refusal.field, refusal.at_key),
             why: refusal.why.clone(),
             help: refusal.help.clone(),
-            related: refusal.related.as_ref().map(|(field, role)| (place(field, false), role.clone())),
+            related: refusal
+                .related
+                .as_ref()
+                .map(|(field, role)| (place(field, false), role.clone())),
         }
     }
 

@@ -50,7 +50,10 @@ impl Written {
     /// Where the scenario begins, for what is wrong with it as a whole.
     pub(super) fn root(&self) -> FieldRef {
         FieldRef {
-            origin: self.scenario.as_ref().map_or_else(Origin::default, |document| document.origin),
+            origin: self
+                .scenario
+                .as_ref()
+                .map_or_else(Origin::default, |document| document.origin),
             path: FieldPath::root(),
         }
     }
@@ -68,7 +71,11 @@ pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Written, Vec<Diagnostic>> {
             diagnostics.extend(problems);
         }
     }
-    if diagnostics.is_empty() { Ok(written) } else { Err(diagnostics) }
+    if diagnostics.is_empty() {
+        Ok(written)
+    } else {
+        Err(diagnostics)
+    }
 }
 
 fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
@@ -81,7 +88,12 @@ fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
     })?;
     if documents.is_empty() {
         let help = "a scenario begins with `apiVersion: overlab.dev/v1alpha1` and `kind: Scenario`";
-        return Err(vec![Diagnostic::of_file("F-EMPTY", &name, "nothing is written in this file", help)]);
+        return Err(vec![Diagnostic::of_file(
+            "F-EMPTY",
+            &name,
+            "nothing is written in this file",
+            help,
+        )]);
     }
     let mut refusals = Vec::new();
     for (place, document) in documents.into_iter().enumerate() {
@@ -96,7 +108,11 @@ fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
             false => written.manifests.push(document),
         }
     }
-    if refusals.is_empty() { Ok(()) } else { Err(written.sources.diagnostics(&refusals)) }
+    if refusals.is_empty() {
+        Ok(())
+    } else {
+        Err(written.sources.diagnostics(&refusals))
+    }
 }
 
 fn is_scenario(document: &Document, refusals: &mut Vec<Refusal>) -> bool {
@@ -110,9 +126,18 @@ fn is_scenario(document: &Document, refusals: &mut Vec<Refusal>) -> bool {
         let refusal = Refusal::new("K-VALUE", field("kind"), format!("unknown kind {kind:?}"));
         refusals.push(refusal.help(format!("write `kind: {KIND}`")));
     } else if api != API_VERSION && kind == KIND {
-        let refusal = Refusal::new("K-VERSION", field("apiVersion"), format!("`{KIND}` has no API version {api:?}"));
+        let refusal = Refusal::new(
+            "K-VERSION",
+            field("apiVersion"),
+            format!("`{KIND}` has no API version {api:?}"),
+        );
         refusals.push(refusal.help(format!("write `apiVersion: {API_VERSION}`")));
-    } else if api != API_VERSION && api.split('/').next().is_some_and(|group| group != "" && suggestion(group, ["overlab.dev"]).is_some()) {
+    } else if api != API_VERSION
+        && api
+            .split('/')
+            .next()
+            .is_some_and(|group| group != "" && suggestion(group, ["overlab.dev"]).is_some())
+    {
         let refusal = Refusal::new("K-VERSION", field("apiVersion"), format!("unknown API version {api:?}"));
         refusals.push(refusal.help(format!("write `apiVersion: {API_VERSION}`")));
     }
@@ -133,20 +158,40 @@ fn not_first(document: &Document) -> Refusal {
 fn text(path: &Path, name: &str) -> Result<String, Diagnostic> {
     let unreadable = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Diagnostic::of_file("F-MISSING", name, format!("no such file: {name}"), missing(path)),
-        _ => Diagnostic::of_file("F-READ", name, format!("cannot read {name}: {error}"), "look at the file's permissions"),
+        _ => Diagnostic::of_file(
+            "F-READ",
+            name,
+            format!("cannot read {name}: {error}"),
+            "look at the file's permissions",
+        ),
     };
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
-        return Err(Diagnostic::of_file("F-FOLDER", name, format!("{name} is a folder"), "name a file in it"));
+        return Err(Diagnostic::of_file(
+            "F-FOLDER",
+            name,
+            format!("{name} is a folder"),
+            "name a file in it",
+        ));
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(Diagnostic::of_file("F-SIZE", name, format!("{name} is larger than 64 MiB"), "split it"));
+        return Err(Diagnostic::of_file(
+            "F-SIZE",
+            name,
+            format!("{name} is larger than 64 MiB"),
+            "split it",
+        ));
     }
     if bytes.contains(&0) {
-        return Err(Diagnostic::of_file("F-TEXT", name, format!("{name} is not a text"), "name a YAML or JSON file"));
+        return Err(Diagnostic::of_file(
+            "F-TEXT",
+            name,
+            format!("{name} is not a text"),
+            "name a YAML or JSON file",
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -165,7 +210,10 @@ fn missing(path: &Path) -> String {
     let Ok(entries) = fs::read_dir(folder) else {
         return format!("there is no folder {} either", folder.display());
     };
-    let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort_unstable();
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     match suggestion(&wanted, names.iter().map(String::as_str)) {

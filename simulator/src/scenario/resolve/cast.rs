@@ -24,7 +24,12 @@ pub(super) struct Cast {
 
 impl Cast {
     /// Workloads take the addresses that the datastore gave them. Where it could not be built, they are only there to be named.
-    pub(super) fn new(underlays: Vec<Underlay>, machines: Machines, requests: Vec<Request>, cluster: Option<&ClusterState>) -> Cast {
+    pub(super) fn new(
+        underlays: Vec<Underlay>,
+        machines: Machines,
+        requests: Vec<Request>,
+        cluster: Option<&ClusterState>,
+    ) -> Cast {
         let workloads = requests
             .into_iter()
             .map(|Request { node, request }| Workload {
@@ -56,7 +61,12 @@ impl Cast {
         }
         for underlay in &self.underlays {
             places.push(underlay.name.to_string());
-            places.extend(underlay.subnets.iter().map(|subnet| format!("{}/{}", underlay.name, subnet.name)));
+            places.extend(
+                underlay
+                    .subnets
+                    .iter()
+                    .map(|subnet| format!("{}/{}", underlay.name, subnet.name)),
+            );
         }
         places
     }

@@ -84,18 +84,39 @@ fn of_flows(
         Some(_) => entry.parse("during", refusals, |v| clock.window(v)),
         None => Some(clock.whole()),
     };
-    misplaced(&mut entry, "at", "`at` is for a matrix", "write `during: [0s, 1s]`, or the name of a phase", refusals);
-    misplaced(&mut entry, "classes", "`classes` belong to a matrix", "write the claims into the entry itself", refusals);
-    let (flow_at, during_at, reverse_at, at) = (entry.field("flow"), entry.field("during"), entry.field("reverse"), entry.at().clone());
+    misplaced(
+        &mut entry,
+        "at",
+        "`at` is for a matrix",
+        "write `during: [0s, 1s]`, or the name of a phase",
+        refusals,
+    );
+    misplaced(
+        &mut entry,
+        "classes",
+        "`classes` belong to a matrix",
+        "write the claims into the entry itself",
+        refusals,
+    );
+    let (flow_at, during_at, reverse_at, at) = (
+        entry.field("flow"),
+        entry.field("during"),
+        entry.field("reverse"),
+        entry.at().clone(),
+    );
     let (claims, reverse) = claims(entry, cast, refusals);
     let (selected, window) = (selected?, window?);
     let sending = |flow: &FlowId| window.holds_packets_of(&flows.list[flow.0 as usize]);
     if !selected.is_empty() && !selected.iter().any(sending) {
         refusals.push(
-            Refusal::new("E-EXP-04", during_at, format!("nothing is sent in the window {}", window.label))
-                .why("an expectation about no packet could never fail")
-                .help("choose a window in which the flow sends")
-                .related(flow_at, "the flow"),
+            Refusal::new(
+                "E-EXP-04",
+                during_at,
+                format!("nothing is sent in the window {}", window.label),
+            )
+            .why("an expectation about no packet could never fail")
+            .help("choose a window in which the flow sends")
+            .related(flow_at, "the flow"),
         );
     }
     let answered = |flow: &FlowId| flows.list[flow.0 as usize].reply == Reply::Echo;
@@ -126,7 +147,13 @@ fn of_matrix(
     expectations: &mut Vec<Expectation>,
     refusals: &mut Vec<Refusal>,
 ) {
-    misplaced(&mut entry, "during", "`during` is for flows", "write `at: 1s`; a matrix sends its probes from then on", refusals);
+    misplaced(
+        &mut entry,
+        "during",
+        "`during` is for flows",
+        "write `at: 1s`; a matrix sends its probes from then on",
+        refusals,
+    );
     let matrix = Matrix::read(&mut entry, cast, clock, refusals);
     let classes = entry.entries("classes", refusals);
     if classes.is_empty() {
@@ -164,10 +191,14 @@ fn of_matrix(
 }
 
 fn no_pair(class: &str, field: &FieldRef) -> Refusal {
-    Refusal::new("E-EXP-04", field.clone(), format!("no two workloads of the matrix are {class}"))
-        .at_key()
-        .why("an expectation about no packet could never fail")
-        .help(format!("remove `{class}`, or add workloads or nodes"))
+    Refusal::new(
+        "E-EXP-04",
+        field.clone(),
+        format!("no two workloads of the matrix are {class}"),
+    )
+    .at_key()
+    .why("an expectation about no packet could never fail")
+    .help(format!("remove `{class}`, or add workloads or nodes"))
 }
 
 /// The claims of an entry or class, and those under its `reverse`. It is done with the mapping then.
@@ -215,11 +246,21 @@ fn select(value: &Value, flows: &Flows) -> Result<Vec<FlowId>, Wrong> {
     };
     let mut selected = Vec::new();
     for item in &items {
-        let matches = |name: &str| if is_glob(item) { glob_matches(item, name) } else { name == *item };
+        let matches = |name: &str| {
+            if is_glob(item) {
+                glob_matches(item, name)
+            } else {
+                name == *item
+            }
+        };
         if !flows.declared.iter().any(|name| matches(name)) {
             return Err(unknown(item, flows));
         }
-        let found = flows.list.iter().enumerate().filter(|(_, flow)| !flow.probe && matches(&flow.name));
+        let found = flows
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(_, flow)| !flow.probe && matches(&flow.name));
         selected.extend(found.map(|(place, _)| id(place)));
     }
     if items.is_empty() {
@@ -268,7 +309,10 @@ mod tests {
 
     #[test]
     fn a_window_knows_which_flows_send_in_it() {
-        let window = Window::between(overlab_dataplane::Instant::from_nanos(5), overlab_dataplane::Instant::from_nanos(10));
+        let window = Window::between(
+            overlab_dataplane::Instant::from_nanos(5),
+            overlab_dataplane::Instant::from_nanos(10),
+        );
         assert_eq!(&*window.label, "[0.000,0.000)");
     }
 }

@@ -19,8 +19,11 @@ const DEFAULT_COUNT: u32 = 3;
 const ECHO_PORT: u16 = 7;
 
 /// The classes by name.
-pub(super) const CLASSES: [(&str, Class); 3] =
-    [("same-node", Class::SameNode), ("same-subnet", Class::SameSubnet), ("cross-subnet", Class::CrossSubnet)];
+pub(super) const CLASSES: [(&str, Class); 3] = [
+    ("same-node", Class::SameNode),
+    ("same-subnet", Class::SameSubnet),
+    ("cross-subnet", Class::CrossSubnet),
+];
 
 /// What a matrix sends.
 pub(super) struct Matrix {
@@ -52,7 +55,8 @@ impl Matrix {
         let value = entry.value("matrix")?;
         match value.as_str() {
             Some("all") => {}
-            Some(_) => refusals.push(Wrong::expected("`all`, or a mapping with `from`, `to`, `proto`, `payload`, `count`").at(field, value)),
+            Some(_) => refusals
+                .push(Wrong::expected("`all`, or a mapping with `from`, `to`, `proto`, `payload`, `count`").at(field, value)),
             None => matrix.read_mapping(Fields::new(value, field, refusals), cast, refusals),
         }
         matrix.check_end(clock, refusals);
@@ -82,9 +86,13 @@ impl Matrix {
         let last = self.at.saturating_add(DEFAULT_INTERVAL * (self.count - 1));
         if last >= clock.end {
             refusals.push(
-                Refusal::new("E-WINDOW", self.field.clone(), format!("the last probe would be sent at {last}, and the run ends at {}", clock.end))
-                    .why("a matrix sends 10 packets a second from `at` on")
-                    .help("use an earlier `at`, a lower `count`, or a longer `duration`"),
+                Refusal::new(
+                    "E-WINDOW",
+                    self.field.clone(),
+                    format!("the last probe would be sent at {last}, and the run ends at {}", clock.end),
+                )
+                .why("a matrix sends 10 packets a second from `at` on")
+                .help("use an earlier `at`, a lower `count`, or a longer `duration`"),
             );
         }
     }
@@ -113,7 +121,11 @@ impl Matrix {
         if let Some((place, _)) = others.iter().find(|(_, flow)| same_settings(flow)) {
             return id(*place);
         }
-        let name = if others.is_empty() { name } else { format!("{name}#{}", others.len() + 1) };
+        let name = if others.is_empty() {
+            name
+        } else {
+            format!("{name}#{}", others.len() + 1)
+        };
         flows.list.push(Flow {
             name: name.into(),
             from,
@@ -155,7 +167,10 @@ fn endpoints(value: &Value, cast: &Cast) -> Result<Vec<Endpoint>, Wrong> {
             "all" => found.extend((0..cast.workloads.len()).map(Endpoint::Workload)),
             pattern if is_glob(pattern) => {
                 let before = found.len();
-                found.extend(cast.endpoints().filter(|endpoint| glob_matches(pattern, cast.name(*endpoint))));
+                found.extend(
+                    cast.endpoints()
+                        .filter(|endpoint| glob_matches(pattern, cast.name(*endpoint))),
+                );
                 if found.len() == before {
                     return Err(no_match(pattern, cast));
                 }

@@ -50,7 +50,11 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     metadata.finish(refusals);
     let mut spec = root.fields("spec", refusals);
     let run = header::run(&mut spec, refusals);
-    refuse_unmodelled(&mut spec, &["timeline", "variants", "permute", "lints", "environment", "faults"], refusals);
+    refuse_unmodelled(
+        &mut spec,
+        &["timeline", "variants", "permute", "lints", "environment", "faults"],
+        refusals,
+    );
 
     let mut names = Names::default();
     let wires = underlay::read(&mut spec, &mut names, refusals);
@@ -58,7 +62,14 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let requests = workloads::read(&mut spec, &wires, &machines, &mut names, refusals);
     let mut notes = Vec::new();
     let sound = refusals.is_empty();
-    let cluster = belief::cluster(written, run.profile, &machines.nodes, sound.then_some(&requests), &mut notes, refusals);
+    let cluster = belief::cluster(
+        written,
+        run.profile,
+        &machines.nodes,
+        sound.then_some(&requests),
+        &mut notes,
+        refusals,
+    );
     if let Some(cluster) = &cluster {
         belief::source_destination_checks(cluster, &wires.underlays, &mut machines.nodes, &mut notes);
     }
@@ -94,7 +105,11 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
 fn refuse_unmodelled(fields: &mut Fields<'_>, keys: &[&'static str], refusals: &mut Vec<Refusal>) {
     for key in keys {
         if fields.value(key).is_some() {
-            refusals.push(not_modelled(fields.field(key), &format!("`{key}`")).at_key().help(format!("remove `{key}`")));
+            refusals.push(
+                not_modelled(fields.field(key), &format!("`{key}`"))
+                    .at_key()
+                    .help(format!("remove `{key}`")),
+            );
         }
     }
 }

@@ -61,7 +61,10 @@ impl Clock {
             let known = || self.phases.keys().map(String::as_str);
             match suggestion(name, known()) {
                 Some(near) => wrong.help(format!("did you mean `{near}`?")),
-                None => wrong.help(format!("the phases are {}; a window is also `[0s, 1s]`", known().collect::<Vec<_>>().join(", "))),
+                None => wrong.help(format!(
+                    "the phases are {}; a window is also `[0s, 1s]`",
+                    known().collect::<Vec<_>>().join(", ")
+                )),
             }
         })
     }
@@ -78,9 +81,12 @@ impl Clock {
                 .help("write the earlier time first"));
         }
         if from >= self.end || to > self.end {
-            return Err(Wrong::rule("E-WINDOW", format!("the window goes beyond the run, which ends at {}", self.end))
-                .why("nothing is sent after the run's end, so nothing could be judged there")
-                .help("use earlier times, or a longer `duration`"));
+            return Err(Wrong::rule(
+                "E-WINDOW",
+                format!("the window goes beyond the run, which ends at {}", self.end),
+            )
+            .why("nothing is sent after the run's end, so nothing could be judged there")
+            .help("use earlier times, or a longer `duration`"));
         }
         Ok((from, to))
     }
@@ -91,8 +97,10 @@ impl Clock {
         if at < self.end {
             return Ok(at);
         }
-        Err(Wrong::rule("E-WINDOW", format!("{at} is not within the run, which ends at {}", self.end))
-            .help("use an earlier time, or a longer `duration`"))
+        Err(
+            Wrong::rule("E-WINDOW", format!("{at} is not within the run, which ends at {}", self.end))
+                .help("use an earlier time, or a longer `duration`"),
+        )
     }
 }
 
@@ -151,7 +159,14 @@ mod tests {
 
     #[test]
     fn windows_that_hold_nothing_are_refused() {
-        for window in [json!(["2s", "1s"]), json!(["1s", "1s"]), json!(["9s", "11s"]), json!("late"), json!(["0s"]), json!(["switch", "1s"])] {
+        for window in [
+            json!(["2s", "1s"]),
+            json!(["1s", "1s"]),
+            json!(["9s", "11s"]),
+            json!("late"),
+            json!(["0s"]),
+            json!(["switch", "1s"]),
+        ] {
             assert!(clock().window(&window).is_err(), "{window}");
         }
     }

@@ -112,8 +112,12 @@ fn check_address(ip: IpAddr, at: &FieldRef, wires: &Wires, machines: &Machines, 
         );
     } else if let Some(subnet) = wires.underlays.iter().flat_map(|u| &u.subnets).find(|s| s.gateway == ip) {
         refusals.push(
-            Refusal::new("E-ADDR", at.clone(), format!("{ip} is the router's address of {}", subnet.cidr))
-                .help("use an address of an IPPool"),
+            Refusal::new(
+                "E-ADDR",
+                at.clone(),
+                format!("{ip} is the router's address of {}", subnet.cidr),
+            )
+            .help("use an address of an IPPool"),
         );
     }
 }
