@@ -14,6 +14,8 @@ use pnet::packet::vxlan::VxlanPacket;
 
 use super::{IpHeader, WirePacket};
 
+// IP in IP is protocol 4, which pnet calls `Ipv4`; its `IpIp` is IANA's "ipip", 94.
+
 /// The flag octet of a VXLAN header with a valid VNI (RFC 7348 section 5).
 const VXLAN_FLAG_I: u8 = 0x08;
 
@@ -35,13 +37,13 @@ pub fn wire_packet(bytes: &[u8], vxlan_port: u16) -> Option<WirePacket> {
     };
     if packet.outer.later_fragment {
         // A later fragment shows no header but the outermost; for IPIP the protocol number still tells.
-        if outer.get_next_level_protocol() == IpNextHeaderProtocols::IpIp {
+        if outer.get_next_level_protocol() == IpNextHeaderProtocols::Ipv4 {
             packet.encap = Encap::Ipip;
         }
         return Some(packet);
     }
     match outer.get_next_level_protocol() {
-        IpNextHeaderProtocols::IpIp => {
+        IpNextHeaderProtocols::Ipv4 => {
             packet.encap = Encap::Ipip;
             packet.inner = Ipv4Packet::new(outer.payload()).map(|inner| ip_header(&inner));
         }

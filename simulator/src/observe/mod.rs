@@ -5,6 +5,7 @@ mod capture;
 mod drop;
 mod headers;
 mod observer;
+mod tell;
 mod trace;
 
 pub use attribution::sequence;
@@ -12,4 +13,5 @@ pub use capture::{Capture, TapId};
 pub use drop::{DropReason, HostDropReason};
 pub use headers::wire_packet;
 pub use observer::Observer;
+pub use tell::{Told, advice, tell};
 pub use trace::*;
