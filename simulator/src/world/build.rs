@@ -64,6 +64,7 @@ impl World {
             deliveries: Vec::new(),
             stacks: Vec::new(),
             starts: Vec::new(),
+            unsent: model.flows.iter().map(|flow| u64::from(flow.count)).sum(),
         };
         for (index, tables) in tables.into_iter().enumerate() {
             let kind = if index < model.nodes.len() {

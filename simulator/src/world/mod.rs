@@ -59,6 +59,8 @@ pub struct World {
     deliveries: Vec<(PortId, Packet)>,
     stacks: Vec<Stack>,
     starts: Vec<FlowStart>,
+    /// Packets that applications have yet to send.
+    unsent: u64,
 }
 
 impl World {
@@ -92,9 +94,9 @@ impl World {
         self.queue.next().is_none()
     }
 
-    /// Whether it is known of every packet how it ended.
+    /// Whether everything was sent, and it is known of every packet how it ended.
     pub fn is_settled(&self) -> bool {
-        self.observer.settled()
+        self.unsent == 0 && self.observer.settled()
     }
 
     /// Takes what has to be handed to stacks.
@@ -311,7 +313,10 @@ impl World {
             sequence,
         };
         match event {
-            FlowEvent::Sent { sequence } => self.observer.sent(key(Direction::Forward, sequence), at),
+            FlowEvent::Sent { sequence } => {
+                self.unsent = self.unsent.saturating_sub(1);
+                self.observer.sent(key(Direction::Forward, sequence), at);
+            }
             FlowEvent::Answered { sequence } => self.observer.sent(key(Direction::Reverse, sequence), at),
             FlowEvent::Received {
                 direction,
