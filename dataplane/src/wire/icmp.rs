@@ -55,7 +55,7 @@ pub mod time_exceeded {
 pub enum IcmpError {
     /// Type 3, but for code 4.
     DestinationUnreachable {
-        /// Why; see [`unreachable`].
+        /// Why; see [`mod@unreachable`].
         code: u8,
     },
     /// Type 3 code 4: too big, and not to be fragmented.
@@ -65,7 +65,7 @@ pub enum IcmpError {
     },
     /// Type 11.
     TimeExceeded {
-        /// Which time; see [`time_exceeded`].
+        /// Which time; see [`mod@time_exceeded`].
         code: u8,
     },
 }
