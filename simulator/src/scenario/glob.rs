@@ -38,10 +38,24 @@ mod tests {
 
     #[test]
     fn stars_take_any_run_and_question_marks_one_character() {
-        for (pattern, name) in [("*", ""), ("a*", "abc"), ("*c", "abc"), ("a*b*c", "axxbyc"), ("a?c", "abc"), ("*ab", "aab")] {
+        for (pattern, name) in [
+            ("*", ""),
+            ("a*", "abc"),
+            ("*c", "abc"),
+            ("a*b*c", "axxbyc"),
+            ("a?c", "abc"),
+            ("*ab", "aab"),
+        ] {
             assert!(glob_matches(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in [("", "a"), ("a", "ab"), ("a?", "a"), ("*b", "abc"), ("a*b", "acb c"), ("ü", "u")] {
+        for (pattern, name) in [
+            ("", "a"),
+            ("a", "ab"),
+            ("a?", "a"),
+            ("*b", "abc"),
+            ("a*b", "acb c"),
+            ("ü", "u"),
+        ] {
             assert!(!glob_matches(pattern, name), "{pattern} {name}");
         }
     }

@@ -51,7 +51,9 @@ impl Decimal {
     /// The number times a unit, if that is a whole number.
     fn times(self, unit: u128) -> Option<u128> {
         let product = self.digits.checked_mul(unit)?;
-        product.is_multiple_of(self.denominator()).then(|| product / self.denominator())
+        product
+            .is_multiple_of(self.denominator())
+            .then(|| product / self.denominator())
     }
 }
 
@@ -90,9 +92,9 @@ pub(super) fn duration(value: &Value) -> Result<Duration, Wrong> {
                 _ => "the units are ns, us, ms, s, m and h".to_owned(),
             }));
         };
-        nanos += number
-            .times(unit)
-            .ok_or_else(|| Wrong::rule("K-ROUND", format!("`{written}` is no whole number of nanoseconds")).help("use fewer digits"))?;
+        nanos += number.times(unit).ok_or_else(|| {
+            Wrong::rule("K-ROUND", format!("`{written}` is no whole number of nanoseconds")).help("use fewer digits")
+        })?;
         rest = after;
     }
     u64::try_from(nanos)
@@ -126,7 +128,11 @@ pub(super) fn size(value: &Value, min: usize, max: usize) -> Result<usize, Wrong
 /// # Errors
 /// If it is none, or out of bounds.
 pub(super) fn mtu(value: &Value, max: u16) -> Result<Mtu, Wrong> {
-    let wrong = || Wrong::expected(format!("an MTU from {} to {max}", Mtu::MIN));
+    let wrong = || {
+        Wrong::expected(format!("an MTU from {} to {max}", Mtu::MIN))
+            .why(format!("IPv4 needs {} B, and this network carries at most {max} B", Mtu::MIN))
+            .help(format!("write a number such as {}", max.min(1500)))
+    };
     let bytes = size(value, usize::from(Mtu::MIN.bytes()), usize::from(max)).map_err(|_| wrong())?;
     u16::try_from(bytes).ok().and_then(Mtu::new).ok_or_else(wrong)
 }
@@ -145,11 +151,16 @@ pub(super) fn rate(value: &Value) -> Result<Duration, Wrong> {
     }
     let nanos = per * number.denominator();
     if !nanos.is_multiple_of(number.digits) {
-        return Err(Wrong::rule("K-ROUND", format!("`{written}` gives no whole number of nanoseconds between two packets"))
-            .why("times are exact to the nanosecond, and nothing is rounded")
-            .help("take a rate that divides 1000000000, such as 2/s, 10/s, 25/s or 100/s"));
+        return Err(Wrong::rule(
+            "K-ROUND",
+            format!("`{written}` gives no whole number of nanoseconds between two packets"),
+        )
+        .why("times are exact to the nanosecond, and nothing is rounded")
+        .help("take a rate that divides 1000000000, such as 2/s, 10/s, 25/s or 100/s"));
     }
-    u64::try_from(nanos / number.digits).map(Duration::from_nanos).map_err(|_| expected())
+    u64::try_from(nanos / number.digits)
+        .map(Duration::from_nanos)
+        .map_err(|_| expected())
 }
 
 /// Reads an IPv4 address.
@@ -183,7 +194,11 @@ pub(super) fn cidr(value: &Value) -> Result<Ipv4Net, Wrong> {
         return Ok(net);
     }
     Err(Wrong::rule("E-CIDR", format!("{net} has bits set beyond its prefix length"))
-        .why(format!("/{} leaves {} bits for hosts, and in a prefix they are zero", net.prefix_len(), 32 - net.prefix_len()))
+        .why(format!(
+            "/{} leaves {} bits for hosts, and in a prefix they are zero",
+            net.prefix_len(),
+            32 - net.prefix_len()
+        ))
         .help(format!("did you mean `{}`?", net.trunc())))
 }
 
@@ -194,7 +209,14 @@ mod tests {
 
     #[test]
     fn times_are_read_exactly() {
-        for (text, nanos) in [("10ms", 10_000_000), ("1.5s", 1_500_000_000), ("1m30s", 90_000_000_000), ("0", 0), ("0.1us", 100), ("7µs", 7_000)] {
+        for (text, nanos) in [
+            ("10ms", 10_000_000),
+            ("1.5s", 1_500_000_000),
+            ("1m30s", 90_000_000_000),
+            ("0", 0),
+            ("0.1us", 100),
+            ("7µs", 7_000),
+        ] {
             assert_eq!(duration(&json!(text)).unwrap().as_nanos(), nanos, "{text}");
         }
         assert_eq!(duration(&json!(0)).unwrap(), Duration::ZERO);
@@ -202,7 +224,20 @@ mod tests {
 
     #[test]
     fn times_that_would_round_or_have_no_unit_are_refused() {
-        for value in [json!(5), json!(1.5), json!("5"), json!("0.1ns"), json!("1 s"), json!("-1s"), json!("1M"), json!(""), json!("1.s"), json!("25h"), json!("1e3s"), json!(".5s")] {
+        for value in [
+            json!(5),
+            json!(1.5),
+            json!("5"),
+            json!("0.1ns"),
+            json!("1 s"),
+            json!("-1s"),
+            json!("1M"),
+            json!(""),
+            json!("1.s"),
+            json!("25h"),
+            json!("1e3s"),
+            json!(".5s"),
+        ] {
             assert!(duration(&value).is_err(), "{value}");
         }
     }
@@ -222,7 +257,14 @@ mod tests {
         assert_eq!(size(&json!("1KiB"), 8, 2000).unwrap(), 1024);
         assert_eq!(size(&json!("0.5kB"), 8, 2000).unwrap(), 500);
         assert_eq!(size(&json!(64), 8, 2000).unwrap(), 64);
-        for value in [json!("7B"), json!("2001"), json!("10 B"), json!("0.3B"), json!("10Mb"), json!(-1)] {
+        for value in [
+            json!("7B"),
+            json!("2001"),
+            json!("10 B"),
+            json!("0.3B"),
+            json!("10Mb"),
+            json!(-1),
+        ] {
             assert!(size(&value, 8, 2000).is_err(), "{value}");
         }
     }
@@ -230,7 +272,9 @@ mod tests {
     #[test]
     fn a_prefix_with_host_bits_is_refused_with_the_right_one() {
         assert_eq!(cidr(&json!("10.0.1.0/24")).unwrap().to_string(), "10.0.1.0/24");
-        let refusal = cidr(&json!("10.0.1.5/24")).unwrap_err().at(Default::default(), &json!("10.0.1.5/24"));
+        let refusal = cidr(&json!("10.0.1.5/24"))
+            .unwrap_err()
+            .at(Default::default(), &json!("10.0.1.5/24"));
         assert_eq!(refusal.help.as_deref(), Some("did you mean `10.0.1.0/24`?"));
     }
 }

@@ -62,11 +62,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Document>, Vec<Problem>> {
     let trees = serde_saphyr::from_multiple_with_options::<Spanned<Tree>>(text, options())
         .map_err(|error| vec![problem(&error, text)])?;
     let mut duplicates = Vec::new();
-    let documents = trees
-        .into_iter()
-        .map(|tree| document(tree, &mut duplicates))
-        .collect();
-    if duplicates.is_empty() { Ok(documents) } else { Err(duplicates) }
+    let documents = trees.into_iter().map(|tree| document(tree, &mut duplicates)).collect();
+    if duplicates.is_empty() {
+        Ok(documents)
+    } else {
+        Err(duplicates)
+    }
 }
 
 /// The reader recurses once a level, and a level must fit many times into the small stacks of worker threads.
@@ -120,7 +121,11 @@ impl Positions {
 
 fn document(tree: Spanned<Tree>, problems: &mut Vec<Problem>) -> Document {
     let span = span_of(&tree);
-    let Tree { value, children, duplicate } = tree.value;
+    let Tree {
+        value,
+        children,
+        duplicate,
+    } = tree.value;
     problems.extend(duplicate.into_iter().map(Duplicate::problem));
     Document {
         value,
@@ -129,7 +134,9 @@ fn document(tree: Spanned<Tree>, problems: &mut Vec<Problem>) -> Document {
 }
 
 fn span_of<T>(spanned: &Spanned<T>) -> Span {
-    span(&spanned.defined).or_else(|| span(&spanned.referenced)).unwrap_or_default()
+    span(&spanned.defined)
+        .or_else(|| span(&spanned.referenced))
+        .unwrap_or_default()
 }
 
 fn span(location: &Location) -> Option<Span> {
@@ -141,6 +148,10 @@ fn span(location: &Location) -> Option<Span> {
     })
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the reader's list of errors is long, and only some need words of ours"
+)]
 fn problem(error: &Error, text: &str) -> Problem {
     let error = match error {
         Error::AliasError { error, .. } => error,
@@ -168,18 +179,29 @@ fn problem(error: &Error, text: &str) -> Problem {
             None,
             Some("an alias `*name` needs an anchor `&name` before it; quote a text that begins with `*`"),
         ),
-        _ => ("Y-SYNTAX", plain, None, Some("the file is not YAML from here on; look at indentation, quotes and brackets above")),
+        _ => (
+            "Y-SYNTAX",
+            plain,
+            Some("from here on the file is not YAML"),
+            Some("look at indentation, quotes and brackets here and above"),
+        ),
     };
     Problem {
         code,
         message,
         why,
         help,
-        span: error.location().and_then(|location| span(&location).or_else(|| offset(&location, text))),
+        span: error
+            .location()
+            .and_then(|location| span(&location).or_else(|| offset(&location, text))),
         related: None,
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the reader has limits that no file reaches before these"
+)]
 fn breached(breach: &BudgetBreach) -> (String, &'static str) {
     match breach {
         BudgetBreach::Depth { .. } => (too_deep(), "nest less deeply"),

@@ -31,8 +31,20 @@ fn aliases_and_merges_point_at_their_definition() {
     let text = "base: &b {x: 1}\nuse: *b\nmerged: {<<: *b, y: 2}\n";
     let documents = parse(text).unwrap();
     assert_eq!(documents[0].value["merged"], serde_json::json!({"x": 1, "y": 2}));
-    assert_eq!(documents[0].positions.locate(&[Segment::Key("use".into()), Segment::Key("x".into())], false).start, 13);
-    assert_eq!(documents[0].positions.locate(&[Segment::Key("merged".into()), Segment::Key("x".into())], true).start, 10);
+    assert_eq!(
+        documents[0]
+            .positions
+            .locate(&[Segment::Key("use".into()), Segment::Key("x".into())], false)
+            .start,
+        13
+    );
+    assert_eq!(
+        documents[0]
+            .positions
+            .locate(&[Segment::Key("merged".into()), Segment::Key("x".into())], true)
+            .start,
+        10
+    );
 }
 
 #[test]

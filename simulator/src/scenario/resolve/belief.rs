@@ -51,9 +51,16 @@ pub(super) fn cluster(
         refusals.extend(ClusterState::build(profile, resources, Vec::new()).err().unwrap_or_default());
         return None;
     };
-    for machine in nodes.iter().filter(|machine| recorded.iter().all(|node| node.name != machine.name)) {
+    for machine in nodes
+        .iter()
+        .filter(|machine| recorded.iter().all(|node| node.name != machine.name))
+    {
         notes.push(format!("node {}: recorded by Calico as {}", machine.name, machine.address));
-        resources.push(Resource::Node(Node::derived(machine.name.clone(), machine.address, machine.field.clone())));
+        resources.push(Resource::Node(Node::derived(
+            machine.name.clone(),
+            machine.address,
+            machine.field.clone(),
+        )));
     }
     let requests = requests.iter().map(|request| request.request.clone()).collect();
     match ClusterState::build(profile, resources, requests) {
@@ -78,7 +85,10 @@ fn refuse_unwired(node: &Node, machines: &[Machine], refusals: &mut Vec<Refusal>
         .why("a Node manifest is what Calico recorded of a machine, and this machine has no wires");
     refusals.push(match suggestion(&node.name, known()) {
         Some(near) => refusal.help(format!("did you mean `{near}`?")),
-        None => refusal.help(format!("add it to `spec.nodes`, or take one of {}", known().collect::<Vec<_>>().join(", "))),
+        None => refusal.help(format!(
+            "add it to `spec.nodes`, or take one of {}",
+            known().collect::<Vec<_>>().join(", ")
+        )),
     });
 }
 
@@ -99,8 +109,22 @@ pub(super) fn source_destination_checks(
         };
         if node.source_destination_check != check {
             let state = if check { "on" } else { "off" };
-            notes.push(format!("node {}: Felix turns the source/destination check {state} (awsSrcDstCheck)", node.name));
+            notes.push(format!(
+                "node {}: Felix turns the source/destination check {state} (awsSrcDstCheck)",
+                node.name
+            ));
         }
         node.source_destination_check = check;
+    }
+}
+
+/// Says which addresses workloads were given.
+pub(super) fn note_addresses(cluster: &ClusterState, requests: &[Request], notes: &mut Vec<String>) {
+    for Request { request, .. } in requests.iter().filter(|request| request.request.address.is_none()) {
+        let address = cluster
+            .endpoints()
+            .get(&request.name)
+            .and_then(|endpoint| endpoint.addresses.first());
+        notes.extend(address.map(|address| format!("workload {}: {address} on {}", request.name, request.node)));
     }
 }

@@ -1,12 +1,12 @@
 //! Flows: who sends what to whom, and when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::calico::ClusterState;
+use overlab_dataplane::calico::{ClusterState, IpPool};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, text, word};
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) const DEFAULT_TTL: u8 = 64;
 /// Every packet is traced, so their number is bounded.
 const MOST_PACKETS: u128 = 1_000_000;
-const MOST_FLOWS: usize = 10_000;
+pub(super) const MOST_FLOWS: usize = 10_000;
 
 /// Source ports and ICMP identifiers: below the ephemeral ports of Linux, above those of services.
 const PORTS: std::ops::Range<u32> = 10_000..30_000;
@@ -38,6 +38,8 @@ pub(super) struct Flows {
     pub(super) list: Vec<Flow>,
     /// Every flow that is declared, refused ones too.
     pub(super) declared: Vec<String>,
+    /// The probes of matrices between two.
+    pub(super) probes: BTreeMap<(Endpoint, Endpoint), Vec<usize>>,
 }
 
 /// Reads `flows`.
@@ -65,7 +67,11 @@ fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, ref
     let times = times(fields, clock, refusals);
     refuse_unmodelled(fields, &["exchange"], refusals);
     let discovery = fields.parse("df", refusals, discovery).unwrap_or_default();
-    let mut bits = |key, min, max, default| fields.parse(key, refusals, |v| integer(v, min, max).map(low_byte)).unwrap_or(default);
+    let mut bits = |key, min, max, default| {
+        fields
+            .parse(key, refusals, |v| integer(v, min, max).map(low_byte))
+            .unwrap_or(default)
+    };
     let (ttl, dscp, ecn) = (bits("ttl", 1, 255, DEFAULT_TTL), bits("dscp", 0, 63, 0), bits("ecn", 0, 3, 0));
     let (from, (to, destination)) = (from?, to?);
     if Some(from) == to {
@@ -116,7 +122,10 @@ fn destination(value: &Value, cast: &Cast) -> Result<(Option<Endpoint>, IpAddr),
 }
 
 pub(super) fn transport(value: &Value) -> Result<Transport, Wrong> {
-    match word(value, &[("icmp", Some(Transport::Icmp)), ("udp", Some(Transport::Udp)), ("tcp", None)])? {
+    match word(
+        value,
+        &[("icmp", Some(Transport::Icmp)), ("udp", Some(Transport::Udp)), ("tcp", None)],
+    )? {
         Some(transport) => Ok(transport),
         None => Err(Wrong::rule(NOT_MODELLED, "`proto: tcp` is not modelled yet").help("use `udp` or `icmp`")),
     }
@@ -146,12 +155,13 @@ fn reply(value: &Value, transport: Transport) -> Result<Reply, Wrong> {
 /// Source and destination port, as far as they are given.
 fn ports(fields: &mut Fields<'_>, transport: Transport, refusals: &mut Vec<Refusal>) -> (Option<u16>, Option<u16>) {
     let port = |value: &Value| integer(value, 1, 65_535).map(|port| u16::try_from(port).unwrap_or(u16::MAX));
-    let no_port = |_: &Value| {
-        Err(Wrong::rule("E-FLOW", "ICMP has no ports").help("add `proto: udp`, or remove the port"))
-    };
+    let no_port = |_: &Value| Err(Wrong::rule("E-FLOW", "ICMP has no ports").help("add `proto: udp`, or remove the port"));
     match transport {
         Transport::Udp => (fields.parse("sport", refusals, port), fields.require("dport", refusals, port)),
-        Transport::Icmp => (fields.parse("sport", refusals, no_port), fields.parse("dport", refusals, no_port)),
+        Transport::Icmp => (
+            fields.parse("sport", refusals, no_port),
+            fields.parse("dport", refusals, no_port),
+        ),
     }
 }
 
@@ -162,7 +172,10 @@ fn times(fields: &mut Fields<'_>, clock: &Clock, refusals: &mut Vec<Refusal>) ->
     let stop = fields.parse("stop", refusals, |v| stop(v, start, clock)).unwrap_or(clock.end);
     let interval = fields.parse("rate", refusals, quantity::rate).unwrap_or(DEFAULT_INTERVAL);
     let fitting = stop.since(start).as_nanos().div_ceil(interval.as_nanos().max(1));
-    let count = fields.parse("count", refusals, |v| count(v, fitting, stop)).map(u128::from).unwrap_or(fitting);
+    let count = fields
+        .parse("count", refusals, |v| count(v, fitting, stop))
+        .map(u128::from)
+        .unwrap_or(fitting);
     if refusals.len() > before {
         return None;
     }
@@ -179,13 +192,18 @@ fn times(fields: &mut Fields<'_>, clock: &Clock, refusals: &mut Vec<Refusal>) ->
 fn stop(value: &Value, start: Instant, clock: &Clock) -> Result<Instant, Wrong> {
     let stop = Instant::ZERO.saturating_add(quantity::duration(value)?);
     if stop <= start {
-        return Err(Wrong::rule("E-FLOW", format!("the flow stops at {stop}, before it sends anything"))
-            .help(format!("use a time after its start at {start}")));
+        return Err(
+            Wrong::rule("E-FLOW", format!("the flow stops at {stop}, before it sends anything"))
+                .help(format!("use a time after its start at {start}")),
+        );
     }
     if stop > clock.end {
-        return Err(Wrong::rule("E-FLOW", format!("the flow stops at {stop}, after the run's end at {}", clock.end))
-            .why("sending ends with the run")
-            .help("use an earlier time, or a longer `duration`"));
+        return Err(Wrong::rule(
+            "E-FLOW",
+            format!("the flow stops at {stop}, after the run's end at {}", clock.end),
+        )
+        .why("sending ends with the run")
+        .help("use an earlier time, or a longer `duration`"));
     }
     Ok(stop)
 }
@@ -195,22 +213,30 @@ fn count(value: &Value, fitting: u128, stop: Instant) -> Result<u64, Wrong> {
     if u128::from(count) <= fitting {
         return Ok(count);
     }
-    Err(Wrong::rule("E-FLOW", format!("only {fitting} of {count} packets are sent before {stop}"))
-        .why("packets are sent at the flow's rate from its start on, and none at or after its end")
-        .help("use a higher `rate`, a lower `count`, or a longer `duration`"))
+    Err(
+        Wrong::rule("E-FLOW", format!("only {fitting} of {count} packets are sent before {stop}"))
+            .why("packets are sent at the flow's rate from its start on, and none at or after its end")
+            .help("use a higher `rate`, a lower `count`, or a longer `duration`"),
+    )
 }
 
 impl Flows {
     /// Gives out source ports, and refuses what nothing here could carry.
-    pub(super) fn finish(mut self, cast: &Cast, cluster: Option<&ClusterState>, at: &FieldRef, refusals: &mut Vec<Refusal>) -> Vec<Flow> {
+    pub(super) fn finish(
+        mut self,
+        cast: &Cast,
+        cluster: Option<&ClusterState>,
+        at: &FieldRef,
+        refusals: &mut Vec<Refusal>,
+    ) -> Vec<Flow> {
         if self.list.len() > MOST_FLOWS {
-            let message = format!("{} flows are more than {MOST_FLOWS}", self.list.len());
+            let message = format!("the scenario has more than {MOST_FLOWS} flows");
             let help = "use fewer workloads, or `matrix: {from: …, to: …}`";
             refusals.push(Refusal::new("E-FLOW", at.clone(), message).help(help));
             return Vec::new();
         }
         if let Some(cluster) = cluster {
-            self.list.iter().for_each(|flow| refuse_masquerade(flow, cast, cluster, refusals));
+            refuse_masqueraded(&self.list, cast, cluster, refusals);
         }
         self.give_ports(cluster, refusals);
         self.list
@@ -231,10 +257,14 @@ impl Flows {
             };
             if let Some((port, name, first)) = fixed.iter().find(|(port, ..)| *port == flow.source_port) {
                 refusals.push(
-                    Refusal::new("E-FLOW", field.clone(), format!("source port {port} is flow `{name}`'s already"))
-                        .why("packets are told apart by their source port")
-                        .help("use another port, or none: it then follows from the flow's name")
-                        .related(first.clone(), "first here"),
+                    Refusal::new(
+                        "E-FLOW",
+                        field.clone(),
+                        format!("source port {port} is flow `{name}`'s already"),
+                    )
+                    .why("packets are told apart by their source port")
+                    .help("use another port, or none: it then follows from the flow's name")
+                    .related(first.clone(), "first here"),
                 );
             }
             taken.insert(flow.source_port);
@@ -256,30 +286,54 @@ fn low_word(port: u32) -> u16 {
 
 /// FNV-1a, 32 bits: the same on every machine and in every release.
 fn hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    name.bytes()
+        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Refuses a flow that Calico would masquerade.
+/// Refuses flows that Calico would masquerade, the first of each place.
+fn refuse_masqueraded(flows: &[Flow], cast: &Cast, cluster: &ClusterState, refusals: &mut Vec<Refusal>) {
+    let mut seen = BTreeSet::new();
+    for flow in flows {
+        let Some(pool) = masquerading_pool(flow, cast, cluster) else {
+            continue;
+        };
+        let at = match flow.probe {
+            true => flow.field.clone(),
+            false => FieldRef {
+                origin: flow.field.origin,
+                path: flow.field.path.key("to"),
+            },
+        };
+        if !seen.insert(at.clone()) {
+            continue;
+        }
+        let what = format!(
+            "natOutgoing, which flow `{}` to {} outside every pool needs,",
+            flow.name, flow.destination
+        );
+        refusals.push(
+            not_modelled(at, &what)
+                .help(format!(
+                    "set `natOutgoing: false` on pool {}, or send to an address of a pool",
+                    pool.name
+                ))
+                .related(pool.field("spec.natOutgoing"), "it is on here"),
+        );
+    }
+}
+
+/// The pool whose `natOutgoing` rewrites the source of a flow's packets; a packet for the own node never gets that far.
 ///
-/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables; a packet for the own node never gets there.
-fn refuse_masquerade(flow: &Flow, cast: &Cast, cluster: &ClusterState, refusals: &mut Vec<Refusal>) {
-    let Endpoint::Workload(sender) = flow.from else { return };
+/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables.
+fn masquerading_pool<'c>(flow: &Flow, cast: &Cast, cluster: &'c ClusterState) -> Option<&'c IpPool> {
+    let Endpoint::Workload(sender) = flow.from else { return None };
     let source = cast.workloads[sender].address;
-    let pool = cluster.pools().values().find(|pool| pool.nat_outgoing && pool.cidr.contains(&source));
-    let outside = cluster.pool_of(flow.destination).is_none();
-    let own_node = cast.machine(flow.from).address.addr() == flow.destination;
-    let Some(pool) = pool.filter(|_| outside && !own_node) else { return };
-    let at = match flow.probe {
-        true => flow.field.clone(),
-        false => FieldRef {
-            origin: flow.field.origin,
-            path: flow.field.path.key("to"),
-        },
-    };
-    let what = format!("natOutgoing, which flow `{}` to {} outside every pool needs,", flow.name, flow.destination);
-    refusals.push(
-        not_modelled(at, &what)
-            .help(format!("set `natOutgoing: false` on pool {}, or send to an address of a pool", pool.name))
-            .related(pool.field("spec.natOutgoing"), "it is on here"),
-    );
+    let own_node = cast.machine(flow.from).address.addr();
+    if own_node == flow.destination || cluster.pool_of(flow.destination).is_some() {
+        return None;
+    }
+    cluster
+        .pools()
+        .values()
+        .find(|pool| pool.nat_outgoing && pool.cidr.contains(&source))
 }

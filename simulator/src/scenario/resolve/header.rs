@@ -36,7 +36,13 @@ pub(super) fn metadata(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> 
 }
 
 fn name(value: &Value) -> Result<&str, Wrong> {
-    text(value).and_then(|name| if name.trim().is_empty() { Err(Wrong::expected("a name")) } else { Ok(name) })
+    text(value).and_then(|name| {
+        if name.trim().is_empty() {
+            Err(Wrong::expected("a name"))
+        } else {
+            Ok(name)
+        }
+    })
 }
 
 /// Reads the keys of `spec` that hold for the whole run.
@@ -45,7 +51,9 @@ pub(super) fn run(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Run {
         profile: spec.parse("profile", refusals, profile).unwrap_or_default(),
         seed: spec.parse("seed", refusals, |v| integer(v, 0, u64::MAX)).unwrap_or(1),
         duration: spec.parse("duration", refusals, duration).unwrap_or(AFTER_LAST_EVENT),
-        backends: spec.parse("backends", refusals, backends).unwrap_or([BackendKind::Sim, BackendKind::Netns].into()),
+        backends: spec
+            .parse("backends", refusals, backends)
+            .unwrap_or([BackendKind::Sim, BackendKind::Netns].into()),
     };
     spec.parse("wire", refusals, wire);
     allow(spec, refusals);

@@ -42,7 +42,11 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
     for (name, field, value) in spec.entries("nodes", refusals) {
         let mut fields = Fields::new(value, field, refusals);
         let draft = draft(name, &mut fields, wires, refusals);
-        refuse_unmodelled(&mut fields, &["groups", "quirks", "interfaces", "nics", "dataplane"], refusals);
+        refuse_unmodelled(
+            &mut fields,
+            &["groups", "quirks", "interfaces", "nics", "dataplane"],
+            refusals,
+        );
         fields.finish(refusals);
         nodes.push(draft);
     }
@@ -58,8 +62,12 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
                 .help("add `nodes: N` to a subnet, or `nodes: {a1: {subnet: az-a}}` to `spec`"),
         );
     }
-    nodes.iter().for_each(|draft| names.claim("node", &draft.name, &draft.field, refusals));
-    hosts.iter().for_each(|draft| names.claim("host", &draft.name, &draft.field, refusals));
+    nodes
+        .iter()
+        .for_each(|draft| names.claim("node", &draft.name, &draft.field, refusals));
+    hosts
+        .iter()
+        .for_each(|draft| names.claim("host", &draft.name, &draft.field, refusals));
 
     let mut addresses = BTreeMap::new();
     for draft in nodes.iter().chain(&hosts) {
@@ -102,9 +110,16 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
         && mtu > subnet.mtu
     {
         refusals.push(
-            Refusal::new("E-MTU", fields.field("mtu"), format!("MTU {mtu} is above {}, that of subnet {}", subnet.mtu, subnet.name))
-                .why("a card that sends longer packets than its segment carries loses them without a word")
-                .help(format!("use at most {}, or raise the `mtu` of the subnet or underlay", subnet.mtu)),
+            Refusal::new(
+                "E-MTU",
+                fields.field("mtu"),
+                format!("MTU {mtu} is above {}, that of subnet {}", subnet.mtu, subnet.name),
+            )
+            .why("a card that sends longer packets than its segment carries loses them without a word")
+            .help(format!(
+                "use at most {}, or raise the `mtu` of the subnet or underlay",
+                subnet.mtu
+            )),
         );
     }
     let preset = place.map(|(u, _)| wires.underlays[u].preset);
@@ -133,7 +148,9 @@ fn ip_field(field: &FieldRef) -> FieldRef {
 
 /// Refuses a written address that its subnet does not hold, that somebody else has, or that nobody may have.
 fn check_address(draft: &Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) {
-    let (Some(ip), Some((u, s))) = (draft.ip, draft.place) else { return };
+    let (Some(ip), Some((u, s))) = (draft.ip, draft.place) else {
+        return;
+    };
     let (underlay, subnet) = (&wires.underlays[u], &wires.underlays[u].subnets[s]);
     let at = ip_field(&draft.field);
     if !subnet.cidr.contains(&IpAddr::V4(ip)) {
@@ -143,13 +160,17 @@ fn check_address(draft: &Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, 
             None => format!("use an address of {}", subnet.cidr),
         };
         refusals.push(
-            Refusal::new("E-ADDR", at.clone(), format!("{ip} is not in {}, the addresses of subnet {}", subnet.cidr, subnet.name))
-                .why("the wires of a subnet carry its own addresses only")
-                .help(help),
+            Refusal::new(
+                "E-ADDR",
+                at.clone(),
+                format!("{ip} is not in {}, the addresses of subnet {}", subnet.cidr, subnet.name),
+            )
+            .why("the wires of a subnet carry its own addresses only")
+            .help(help),
         );
     } else if let Some(whose) = reserved(ip, underlay, subnet) {
         refusals.push(
-            Refusal::new("E-ADDR", at.clone(), format!("{ip} is {whose} of {}", subnet.cidr))
+            Refusal::new("E-ADDR", at.clone(), format!("{ip} is {whose} in {}", subnet.cidr))
                 .help(format!("use an address from {} on", first(underlay, subnet))),
         );
     }
@@ -189,7 +210,11 @@ fn first(underlay: &Underlay, subnet: &Subnet) -> Ipv4Addr {
         IpAddr::V4(network) => {
             let size = 1u64 << (32 - subnet.cidr.prefix_len());
             // A subnet too small for the preset's habit begins right after what is reserved.
-            let host = if u64::from(underlay.knobs.first_node) + 1 < size { underlay.knobs.first_node } else { 4 };
+            let host = if u64::from(underlay.knobs.first_node) + 1 < size {
+                underlay.knobs.first_node
+            } else {
+                4
+            };
             Ipv4Addr::from(u32::from(network).saturating_add(host))
         }
         IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
@@ -212,7 +237,9 @@ fn machine(draft: Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, FieldRe
         subnet,
         address: IpNet::new(ip.into(), prefix).unwrap_or(IpNet::from(IpAddr::V4(ip))),
         mtu: draft.mtu.or(known.map(|(_, subnet)| subnet.mtu)).unwrap_or(Mtu::MIN),
-        source_destination_check: draft.check.unwrap_or(known.is_some_and(|(u, _)| u.knobs.source_destination_check)),
+        source_destination_check: draft
+            .check
+            .unwrap_or(known.is_some_and(|(u, _)| u.knobs.source_destination_check)),
         field: draft.field,
     }
 }
@@ -237,8 +264,12 @@ fn free(
         }
         None => {
             refusals.push(
-                Refusal::new("E-ADDR", draft.field.clone(), format!("{} has no address left for `{}`", subnet.cidr, draft.name))
-                    .help("give the subnet a wider `cidr`"),
+                Refusal::new(
+                    "E-ADDR",
+                    draft.field.clone(),
+                    format!("{} has no address left for `{}`", subnet.cidr, draft.name),
+                )
+                .help("give the subnet a wider `cidr`"),
             );
             Ipv4Addr::UNSPECIFIED
         }

@@ -5,7 +5,7 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, sugge
 use serde_json::Value;
 
 use super::cast::Cast;
-use super::flows::{self, DEFAULT_INTERVAL, DEFAULT_PAYLOAD, DEFAULT_TTL, Flows, LARGEST_PAYLOAD, SMALLEST_PAYLOAD};
+use super::flows::{self, DEFAULT_INTERVAL, DEFAULT_PAYLOAD, DEFAULT_TTL, Flows, LARGEST_PAYLOAD, MOST_FLOWS, SMALLEST_PAYLOAD};
 use super::time::Clock;
 use crate::expectations::Names;
 use crate::scenario::glob::{glob_matches, is_glob};
@@ -19,8 +19,11 @@ const DEFAULT_COUNT: u32 = 3;
 const ECHO_PORT: u16 = 7;
 
 /// The classes by name.
-pub(super) const CLASSES: [(&str, Class); 3] =
-    [("same-node", Class::SameNode), ("same-subnet", Class::SameSubnet), ("cross-subnet", Class::CrossSubnet)];
+pub(super) const CLASSES: [(&str, Class); 3] = [
+    ("same-node", Class::SameNode),
+    ("same-subnet", Class::SameSubnet),
+    ("cross-subnet", Class::CrossSubnet),
+];
 
 /// What a matrix sends.
 pub(super) struct Matrix {
@@ -52,7 +55,8 @@ impl Matrix {
         let value = entry.value("matrix")?;
         match value.as_str() {
             Some("all") => {}
-            Some(_) => refusals.push(Wrong::expected("`all`, or a mapping with `from`, `to`, `proto`, `payload`, `count`").at(field, value)),
+            Some(_) => refusals
+                .push(Wrong::expected("`all`, or a mapping with `from`, `to`, `proto`, `payload`, `count`").at(field, value)),
             None => matrix.read_mapping(Fields::new(value, field, refusals), cast, refusals),
         }
         matrix.check_end(clock, refusals);
@@ -82,9 +86,13 @@ impl Matrix {
         let last = self.at.saturating_add(DEFAULT_INTERVAL * (self.count - 1));
         if last >= clock.end {
             refusals.push(
-                Refusal::new("E-WINDOW", self.field.clone(), format!("the last probe would be sent at {last}, and the run ends at {}", clock.end))
-                    .why("a matrix sends 10 packets a second from `at` on")
-                    .help("use an earlier `at`, a lower `count`, or a longer `duration`"),
+                Refusal::new(
+                    "E-WINDOW",
+                    self.field.clone(),
+                    format!("the last probe would be sent at {last}, and the run ends at {}", clock.end),
+                )
+                .why("a matrix sends 10 packets a second from `at` on")
+                .help("use an earlier `at`, a lower `count`, or a longer `duration`"),
             );
         }
     }
@@ -99,21 +107,26 @@ impl Matrix {
         let pairs = self.from.iter().flat_map(|from| self.to.iter().map(move |to| (*from, *to)));
         pairs
             .filter(|(from, to)| from != to && cast.class(*from, *to) == class)
+            .take(MOST_FLOWS + 1)
             .map(|(from, to)| self.probe(from, to, cast, flows))
             .collect()
     }
 
     fn probe(&self, from: Endpoint, to: Endpoint, cast: &Cast, flows: &mut Flows) -> FlowId {
         let name = format!("{}->{}", cast.name(from), cast.name(to));
-        let same_pair = |flow: &&(usize, &Flow)| flow.1.probe && (flow.1.from, flow.1.to) == (from, Some(to));
-        let same_settings = |flow: &Flow| {
+        let others = flows.probes.entry((from, to)).or_default();
+        let same = |flow: &Flow| {
             (flow.transport, flow.payload, flow.count, flow.start) == (self.transport, self.payload, self.count, self.at)
         };
-        let others: Vec<_> = flows.list.iter().enumerate().filter(|flow| same_pair(&flow)).collect();
-        if let Some((place, _)) = others.iter().find(|(_, flow)| same_settings(flow)) {
+        if let Some(place) = others.iter().find(|place| same(&flows.list[**place])) {
             return id(*place);
         }
-        let name = if others.is_empty() { name } else { format!("{name}#{}", others.len() + 1) };
+        others.push(flows.list.len());
+        let name = if others.len() == 1 {
+            name
+        } else {
+            format!("{name}#{}", others.len())
+        };
         flows.list.push(Flow {
             name: name.into(),
             from,
@@ -155,7 +168,10 @@ fn endpoints(value: &Value, cast: &Cast) -> Result<Vec<Endpoint>, Wrong> {
             "all" => found.extend((0..cast.workloads.len()).map(Endpoint::Workload)),
             pattern if is_glob(pattern) => {
                 let before = found.len();
-                found.extend(cast.endpoints().filter(|endpoint| glob_matches(pattern, cast.name(*endpoint))));
+                found.extend(
+                    cast.endpoints()
+                        .filter(|endpoint| glob_matches(pattern, cast.name(*endpoint))),
+                );
                 if found.len() == before {
                     return Err(no_match(pattern, cast));
                 }

@@ -50,19 +50,30 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     metadata.finish(refusals);
     let mut spec = root.fields("spec", refusals);
     let run = header::run(&mut spec, refusals);
-    refuse_unmodelled(&mut spec, &["timeline", "variants", "permute", "lints", "environment", "faults"], refusals);
+    refuse_unmodelled(
+        &mut spec,
+        &["timeline", "variants", "permute", "lints", "environment", "faults"],
+        refusals,
+    );
 
     let mut names = Names::default();
     let wires = underlay::read(&mut spec, &mut names, refusals);
     let mut machines = machines::read(&mut spec, &wires, &mut names, refusals);
     let requests = workloads::read(&mut spec, &wires, &machines, &mut names, refusals);
-    let mut notes = Vec::new();
+    let mut notes = wires.notes.clone();
     let sound = refusals.is_empty();
-    let cluster = belief::cluster(written, run.profile, &machines.nodes, sound.then_some(&requests), &mut notes, refusals);
+    let cluster = belief::cluster(
+        written,
+        run.profile,
+        &machines.nodes,
+        sound.then_some(&requests),
+        &mut notes,
+        refusals,
+    );
     if let Some(cluster) = &cluster {
         belief::source_destination_checks(cluster, &wires.underlays, &mut machines.nodes, &mut notes);
+        belief::note_addresses(cluster, &requests, &mut notes);
     }
-    notes.extend(wires.notes.iter().cloned());
 
     let cast = Cast::new(wires.underlays, machines, requests, cluster.as_ref());
     let clock = time::Clock::read(&mut spec, run.duration, refusals);
@@ -94,7 +105,11 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
 fn refuse_unmodelled(fields: &mut Fields<'_>, keys: &[&'static str], refusals: &mut Vec<Refusal>) {
     for key in keys {
         if fields.value(key).is_some() {
-            refusals.push(not_modelled(fields.field(key), &format!("`{key}`")).at_key().help(format!("remove `{key}`")));
+            refusals.push(
+                not_modelled(fields.field(key), &format!("`{key}`"))
+                    .at_key()
+                    .help(format!("remove `{key}`")),
+            );
         }
     }
 }

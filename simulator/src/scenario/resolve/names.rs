@@ -19,11 +19,15 @@ impl Names {
         check(kind, name, field, refusals);
         if let Some((other, first)) = self.taken.get(name) {
             refusals.push(
-                Refusal::new("E-NAME", field.clone(), format!("{kind} `{name}` has the name of {} {other}", article(kind, other)))
-                    .at_key()
-                    .why("expectations name nodes, workloads, hosts and underlays, so no two of them share a name")
-                    .help(format!("rename one of them, as `{name}-2`"))
-                    .related(first.clone(), format!("the other `{name}`")),
+                Refusal::new(
+                    "E-NAME",
+                    field.clone(),
+                    format!("{kind} `{name}` has the name of {} {other}", article(kind, other)),
+                )
+                .at_key()
+                .why("expectations name nodes, workloads, hosts and underlays, so no two of them share a name")
+                .help(format!("rename one of them, as `{name}-2`"))
+                .related(first.clone(), format!("the other `{name}`")),
             );
             return;
         }
@@ -43,7 +47,9 @@ pub(super) fn check(kind: &str, name: &str, field: &FieldRef, refusals: &mut Vec
             Refusal::new("E-NAME", field.clone(), format!("{name:?} cannot be the name of a {kind}"))
                 .at_key()
                 .why("`/`, `@`, `*`, `+` and blanks mean something in expectations")
-                .help(format!("use letters, digits, `-`, `_` and `.`, a letter or digit first, at most {LONGEST} characters")),
+                .help(format!(
+                    "use letters, digits, `-`, `_` and `.`, a letter or digit first, at most {LONGEST} characters"
+                )),
         );
     }
 }

@@ -47,12 +47,15 @@ impl Wires {
                 known.push(&*subnet.name);
             }
         }
-        let wrong = Wrong::rule("E-SUBNET", format!("unknown subnet {name:?}"));
-        Err(match suggestion(name.rsplit('/').next().unwrap_or(name), known.iter().copied()) {
-            Some(near) => wrong.help(format!("did you mean `{near}`?")),
-            None if known.is_empty() => wrong.help("add it to `subnets:` of an underlay"),
-            None => wrong.help(format!("the subnets are {}", known.join(", "))),
-        })
+        let wrong = Wrong::rule("E-SUBNET", format!("unknown subnet {name:?}"))
+            .why("a machine's card is wired to a subnet of an underlay");
+        Err(
+            match suggestion(name.rsplit('/').next().unwrap_or(name), known.iter().copied()) {
+                Some(near) => wrong.help(format!("did you mean `{near}`?")),
+                None if known.is_empty() => wrong.help("add it to `subnets:` of an underlay"),
+                None => wrong.help(format!("the subnets are {}", known.join(", "))),
+            },
+        )
     }
 }
 
@@ -75,7 +78,11 @@ pub(super) fn read(spec: &mut Fields<'_>, names: &mut Names, refusals: &mut Vec<
     for (name, field, value) in entries {
         names.claim("underlay", name, &field, refusals);
         if wires.underlays.len() == 1 {
-            refusals.push(not_modelled(field.clone(), "a second underlay").at_key().help("use one underlay with several subnets"));
+            refusals.push(
+                not_modelled(field.clone(), "a second underlay")
+                    .at_key()
+                    .help("use one underlay with several subnets"),
+            );
         }
         read_one(name, Fields::new(value, field, refusals), &mut wires, refusals);
     }
@@ -86,7 +93,7 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
     let preset = fields.require("preset", refusals, preset).unwrap_or(Preset::Onprem);
     let mut knobs = preset.knobs();
     let net = fields.parse("cidr", refusals, |v| cidr(v).and_then(|net| allowed(preset, net)));
-    if net.is_none() && refusals.is_empty() {
+    if fields.value("cidr").is_none() {
         wires.notes.push(format!("underlay {name}: {DEFAULT_CIDR}"));
     }
     if let Some(mtu) = fields.parse("mtu", refusals, |v| mtu(v, largest(preset))) {
@@ -98,7 +105,11 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
     delay.finish(refusals);
     knobs.delay_same_subnet = same.unwrap_or(knobs.delay_same_subnet);
     knobs.delay_cross_subnet = cross.unwrap_or(knobs.delay_cross_subnet);
-    refuse_unmodelled(&mut fields, &["securityGroups", "routers", "router", "links", "acl"], refusals);
+    refuse_unmodelled(
+        &mut fields,
+        &["securityGroups", "routers", "router", "links", "acl"],
+        refusals,
+    );
 
     let whole = (net.unwrap_or(DEFAULT_CIDR), fields.field("cidr"));
     let subnets = subnets(&mut fields, preset, &knobs, &whole, wires, refusals);
@@ -114,7 +125,8 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
 fn preset(value: &Value) -> Result<Preset, Wrong> {
     match value.as_str() {
         Some(name) if LATER.contains(&name) => {
-            Err(Wrong::rule(NOT_MODELLED, format!("preset `{name}` is not modelled yet")).help("the presets are `aws` and `onprem`"))
+            Err(Wrong::rule(NOT_MODELLED, format!("preset `{name}` is not modelled yet"))
+                .help("the presets are `aws` and `onprem`"))
         }
         Some(_) | None => word(value, Preset::ALL),
     }
@@ -141,8 +153,11 @@ fn allowed(preset: Preset, net: Ipv4Net) -> Result<Ipv4Net, Wrong> {
         return Ok(net);
     }
     let preset = preset.name();
-    Err(Wrong::rule("E-CIDR", format!("/{} is no prefix length of a network on `{preset}`", net.prefix_len()))
-        .help(format!("use /{shortest} to /{longest}")))
+    Err(Wrong::rule(
+        "E-CIDR",
+        format!("/{} is no prefix length of a network on `{preset}`", net.prefix_len()),
+    )
+    .help(format!("use /{shortest} to /{longest}")))
 }
 
 fn subnets(
@@ -169,11 +184,11 @@ fn subnets(
             false => derived(whole.0, place, &field, wires, refusals),
         };
         let at = if given { fields.field("cidr") } else { field };
-        if let Some(net) = net {
-            check_place(net, &at, whole, &taken, refusals);
-            taken.push((net, at));
-        }
-        let mtu = fields.parse("mtu", refusals, |v| mtu(v, largest(preset))).unwrap_or(knobs.mtu);
+        let net = net.filter(|net| fits(*net, &at, whole, &taken, refusals));
+        taken.extend(net.map(|net| (net, at)));
+        let mtu = fields
+            .parse("mtu", refusals, |v| mtu(v, largest(preset)))
+            .unwrap_or(knobs.mtu);
         if let Some(count) = fields.parse("nodes", refusals, |v| integer(v, 0, 200)) {
             wires.counted.push(Counted {
                 underlay: wires.underlays.len(),
@@ -201,13 +216,7 @@ fn subnet(name: Arc<str>, net: Option<Ipv4Net>, mtu: overlab_dataplane::Mtu) -> 
 }
 
 /// The n-th /24 of the underlay, from 1.
-fn derived(
-    whole: Ipv4Net,
-    place: usize,
-    field: &FieldRef,
-    wires: &mut Wires,
-    refusals: &mut Vec<Refusal>,
-) -> Option<Ipv4Net> {
+fn derived(whole: Ipv4Net, place: usize, field: &FieldRef, wires: &mut Wires, refusals: &mut Vec<Refusal>) -> Option<Ipv4Net> {
     let net = whole.subnets(24).ok().and_then(|mut nets| nets.nth(place + 1));
     match net {
         Some(net) => wires.notes.push(format!("subnet {}: {net}", last_key(field))),
@@ -225,16 +234,19 @@ fn last_key(field: &FieldRef) -> String {
     path.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
-fn check_place(
+/// Whether a subnet lies inside its underlay, and beside all others.
+fn fits(
     net: Ipv4Net,
     at: &FieldRef,
     (whole, whole_at): &(Ipv4Net, FieldRef),
     taken: &[(Ipv4Net, FieldRef)],
     refusals: &mut Vec<Refusal>,
-) {
+) -> bool {
+    let before = refusals.len();
     if !whole.contains(&net) {
         refusals.push(
             Refusal::new("E-SUBNET", at.clone(), format!("{net} is not inside the underlay's {whole}"))
+                .why("an underlay routes its own addresses only")
                 .help(format!("use a part of {whole}, or widen the underlay's `cidr`"))
                 .related(whole_at.clone(), "the underlay"),
         );
@@ -247,4 +259,5 @@ fn check_place(
                 .related(first.clone(), "the other subnet"),
         );
     }
+    refusals.len() == before
 }
