@@ -92,6 +92,13 @@ impl Packet {
         self.bytes_mut().split_at_mut_checked(length).unwrap_or_default()
     }
 
+    /// Puts a header in front; see [`Packet::push`].
+    pub fn prepend<const N: usize>(&mut self, header: [u8; N]) {
+        if let Some(front) = self.push(N).0.first_chunk_mut() {
+            *front = header;
+        }
+    }
+
     /// Drops `length` bytes from the front by moving an offset; false, with nothing changed, if there are fewer.
     pub fn pull(&mut self, length: usize) -> bool {
         if self.bytes().len() < length {

@@ -49,9 +49,12 @@ impl Mtu {
     /// The smallest MTU of IPv4 (RFC 791 section 3.2).
     pub const MIN: Mtu = Mtu(68);
 
+    /// The largest MTU: the longest IPv4 packet.
+    pub const MAX: Mtu = Mtu(u16::MAX);
+
     /// An MTU, if it is at least 68 B.
-    pub fn new(bytes: u16) -> Option<Mtu> {
-        (bytes >= Mtu::MIN.0).then_some(Mtu(bytes))
+    pub const fn new(bytes: u16) -> Option<Mtu> {
+        if bytes >= Mtu::MIN.0 { Some(Mtu(bytes)) } else { None }
     }
 
     /// This MTU less an overhead, never below 68 B.
@@ -99,6 +102,11 @@ impl Vni {
     /// An identifier, if it fits into 24 bits.
     pub fn new(value: u32) -> Option<Vni> {
         (value < 1 << 24).then_some(Vni(value))
+    }
+
+    /// The identifier of these three bytes, as the wire has them.
+    pub const fn from_bytes([a, b, c]: [u8; 3]) -> Vni {
+        Vni(u32::from_be_bytes([0, a, b, c]))
     }
 
     /// The number.

@@ -15,7 +15,12 @@
 //! ```
 
 pub mod backend;
+pub mod cli;
 pub mod expectations;
 pub mod fabric;
 pub mod observe;
+pub mod run;
 pub mod scenario;
+pub mod topology;
+pub mod workload;
+pub mod world;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `overlab` command.
+
+fn main() -> std::process::ExitCode {
+    overlab_simulator::cli::main()
+}

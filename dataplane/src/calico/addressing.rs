@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use super::inventory::Inventory;
 use super::ipam::Ipam;
 use super::ippool::{Assignment, NodeSelector};
 use super::reading::{DUPLICATE, below, not_modelled};
@@ -14,20 +15,28 @@ use crate::fields::{FieldRef, Refusal, suggestion};
 type Pools = BTreeMap<Arc<str>, IpPool>;
 type Nodes = BTreeMap<Arc<str>, Node>;
 
-/// Refuses workloads whose names, nodes, pools or stated addresses do not fit.
-pub(super) fn check_workloads(workloads: &[WorkloadRequest], pools: &Pools, nodes: &Nodes, refusals: &mut Vec<Refusal>) {
+/// Who has an address already: a description and a place.
+type Holders = BTreeMap<IpAddr, (String, FieldRef)>;
+
+/// Refuses workloads whose names, nodes, pools or stated addresses do not fit, and tunnels that state one address.
+pub(super) fn check_workloads(workloads: &[WorkloadRequest], inventory: &Inventory, refusals: &mut Vec<Refusal>) {
     let mut names: BTreeMap<&str, &FieldRef> = BTreeMap::new();
-    let mut holders: BTreeMap<IpAddr, (String, FieldRef)> = BTreeMap::new();
-    for node in nodes.values() {
-        for (address, field) in [
-            (node.ipip_tunnel, "spec.bgp.ipv4IPIPTunnelAddr"),
-            (node.vxlan_tunnel, "spec.ipv4VXLANTunnelAddr"),
-        ] {
-            holders.extend(address.map(|a| (a.into(), (format!("a tunnel of node {}", node.name), node.field(field)))));
+    let mut holders = Holders::new();
+    for node in inventory.nodes.values() {
+        for (address, _, field) in stated_tunnels(node) {
+            let holder = (format!("a tunnel of node {}", node.name), node.field(field));
+            refusals.extend(address.and_then(|a| take(&mut holders, a.into(), holder)));
+        }
+    }
+    for allocations in inventory.blocks.values().map(|b| &b.block.allocations) {
+        let tunnels = allocations.iter().filter(|(_, a)| a.handle.contains(TUNNEL_ADDR));
+        for (address, allocation) in tunnels {
+            let holder = || (format!("{:?}", &*allocation.handle), allocation.at.clone());
+            holders.entry(*address).or_insert_with(holder);
         }
     }
     for workload in workloads {
-        check_references(workload, pools, nodes, refusals);
+        check_references(workload, &inventory.pools, &inventory.nodes, refusals);
         if let Some(first) = names.insert(&workload.name, &workload.origin) {
             let message = format!("a second workload is named {:?}", &*workload.name);
             refusals.push(
@@ -36,17 +45,30 @@ pub(super) fn check_workloads(workloads: &[WorkloadRequest], pools: &Pools, node
                     .related(first.clone(), "the first one"),
             );
         }
-        let Some(address) = workload.address else { continue };
-        let at = below(&workload.origin, "ip");
-        if let Some((holder, field)) = holders.get(&address) {
-            refusals.push(
-                Refusal::new(DUPLICATE, at.clone(), format!("{address} is {holder}'s already"))
-                    .help("give each workload its own address")
-                    .related(field.clone(), "it is taken here"),
-            );
-        }
-        holders.insert(address, (format!("workload {}", workload.name), at));
+        let holder = (format!("workload {}", workload.name), below(&workload.origin, "ip"));
+        refusals.extend(workload.address.and_then(|address| take(&mut holders, address, holder)));
     }
+}
+
+/// Notes who has an address, or refuses it if somebody has it already.
+fn take(holders: &mut Holders, address: IpAddr, (who, at): (String, FieldRef)) -> Option<Refusal> {
+    if let Some((first, field)) = holders.get(&address) {
+        return Some(
+            Refusal::new(DUPLICATE, at, format!("{who} cannot have {address}: it belongs to {first}"))
+                .help("give each workload and each tunnel its own address")
+                .related(field.clone(), "it is taken here"),
+        );
+    }
+    holders.insert(address, (who, at));
+    None
+}
+
+/// The tunnel addresses that a Node states, each with its encapsulation and its field.
+fn stated_tunnels(node: &Node) -> [(Option<Ipv4Addr>, Encap, &'static str); 2] {
+    [
+        (node.ipip_tunnel, Encap::Ipip, "spec.bgp.ipv4IPIPTunnelAddr"),
+        (node.vxlan_tunnel, Encap::Vxlan, "spec.ipv4VXLANTunnelAddr"),
+    ]
 }
 
 fn check_references(workload: &WorkloadRequest, pools: &Pools, nodes: &Nodes, refusals: &mut Vec<Refusal>) {
@@ -87,18 +109,10 @@ fn unknown<'a>(field: FieldRef, what: &str, name: &str, known: impl Iterator<Ite
 /// Source: Calico node/pkg/allocateip/allocateip.go, reconcileTunnelAddrs.
 pub(super) fn assign_tunnels(ipam: &mut Ipam<'_>, pools: &Pools, nodes: &mut Nodes, refusals: &mut Vec<Refusal>) {
     for node in nodes.values() {
-        let stated = [
-            (node.ipip_tunnel, "ipip", "spec.bgp.ipv4IPIPTunnelAddr"),
-            (node.vxlan_tunnel, "vxlan", "spec.ipv4VXLANTunnelAddr"),
-        ];
-        for (address, kind, field) in stated {
+        for (address, encapsulation, field) in stated_tunnels(node) {
             if let Some(address) = address {
-                ipam.record(
-                    address.into(),
-                    &node.name,
-                    tunnel_handle(kind, &node.name),
-                    &node.field(field),
-                );
+                let handle = tunnel_handle(encapsulation, &node.name);
+                ipam.record(address.into(), &node.name, handle, &node.field(field));
             }
         }
     }
@@ -112,8 +126,11 @@ pub(super) fn assign_tunnels(ipam: &mut Ipam<'_>, pools: &Pools, nodes: &mut Nod
     }
 }
 
-fn tunnel_handle(kind: impl std::fmt::Display, node: &str) -> Arc<str> {
-    format!("{kind}-tunnel-addr-{node}").into()
+/// What stands between the encapsulation and the node in the handle of a tunnel address.
+const TUNNEL_ADDR: &str = "-tunnel-addr-";
+
+fn tunnel_handle(encapsulation: Encap, node: &str) -> Arc<str> {
+    format!("{encapsulation}{TUNNEL_ADDR}{node}").into()
 }
 
 fn assign_tunnel(

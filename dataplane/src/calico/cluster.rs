@@ -75,7 +75,7 @@ impl ClusterState {
         let mut refusals = Vec::new();
         let inventory = Inventory::sort(resources, &mut refusals);
         inventory.check(profile, &mut refusals);
-        check_workloads(&workloads, &inventory.pools, &inventory.nodes, &mut refusals);
+        check_workloads(&workloads, &inventory, &mut refusals);
         if !refusals.is_empty() {
             return Err(refusals);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ippool::overlap;
+use super::poolrules::overlap;
 use super::reading::{DUPLICATE, below, not_modelled};
 use super::{FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource};
 use crate::fields::{FieldRef, Refusal};

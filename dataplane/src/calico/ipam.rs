@@ -58,6 +58,7 @@ pub(super) struct Ipam<'a> {
     pools: &'a BTreeMap<Arc<str>, IpPool>,
     blocks: BTreeMap<IpNet, Block>,
     by_node: BTreeMap<Arc<str>, BTreeSet<IpNet>>,
+    held: BTreeMap<Arc<str>, IpAddr>,
 }
 
 impl<'a> Ipam<'a> {
@@ -67,8 +68,11 @@ impl<'a> Ipam<'a> {
             pools,
             blocks: BTreeMap::new(),
             by_node: BTreeMap::new(),
+            held: BTreeMap::new(),
         };
         for block in blocks {
+            let held = block.allocations.iter();
+            ipam.held.extend(held.map(|(address, a)| (a.handle.clone(), *address)));
             ipam.add(block);
         }
         ipam
@@ -121,8 +125,7 @@ impl<'a> Ipam<'a> {
 
     /// The address that a manifest's block holds under a handle.
     pub(super) fn held(&self, handle: &str) -> Option<IpAddr> {
-        let mut allocations = self.blocks.values().flat_map(|block| &block.allocations);
-        allocations.find(|(_, a)| &*a.handle == handle).map(|(address, _)| *address)
+        self.held.get(handle).copied()
     }
 
     /// Takes an address from pools, in their order: from the node's own blocks, else from a new one, else borrowed from another

@@ -13,6 +13,7 @@ mod ipam;
 mod ipamblock;
 mod ippool;
 mod node;
+mod poolrules;
 mod profile;
 mod reading;
 mod resource;

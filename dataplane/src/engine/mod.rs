@@ -1,7 +1,237 @@
 //! The engine of a node: what it does with one packet, from its tables alone.
+//!
+//! ```text
+//!  device ─► filter ─► for this node? ── yes ─► reassemble ─► tunnel packet? ── yes ─► allow-list, decapsulate ─┐
+//!            (workload rules)   │ no                              │ no                                          │
+//!                               ▼                                 ▼                  (again, by the inner header)◄┘
+//!  own stack ──────────────► route ─► TTL ─► size ─► encapsulate ─► transmit, or deliver
+//! ```
+//!
+//! It reads no clock, keeps no packet but fragments, and never fails: a lost packet is an answer with a reason. Its own replies
+//! (ICMP errors) take the output path like any other packet of the node. Connection tracking and NAT are not here.
 
 mod drop;
+mod filter;
+mod output;
+mod receive;
+mod reply;
 mod step;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::encap::{Ipip, Template, Vxlan};
+use crate::route::{DeviceId, NodeTables, Route, RouteKind};
+use crate::wire::fragment::ReassemblyError;
+use crate::wire::{FlowKey, Reassembler};
+use crate::{Instant, Packet, Tag};
 
 pub use drop::DropReason;
 pub use step::{IcmpKind, Layer, Step};
+
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ingress {
+    /// From outside, through a device: a workload's, or a network card.
+    Device(DeviceId),
+    /// From the node's own stack.
+    Host,
+}
+
+/// A packet that leaves the engine.
+#[derive(Clone, Debug)]
+pub enum Out {
+    /// To the stack behind a device.
+    Deliver {
+        /// The device that it appears on.
+        device: DeviceId,
+        /// Whether it is for the workload behind the device, rather than for the node's own stack.
+        workload: bool,
+        /// The packet.
+        packet: Packet,
+    },
+    /// Onto the wire.
+    Transmit {
+        /// The network card.
+        device: DeviceId,
+        /// The next hop, which stands for its MAC address.
+        next_hop: IpAddr,
+        /// The packet.
+        packet: Packet,
+    },
+}
+
+impl Out {
+    /// The packet.
+    pub fn packet(&self) -> &Packet {
+        match self {
+            Out::Deliver { packet, .. } | Out::Transmit { packet, .. } => packet,
+        }
+    }
+}
+
+/// Why, and at which device if at one, a packet was thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drop {
+    /// The reason.
+    pub reason: DropReason,
+    /// The device whose rule or size it was.
+    pub device: Option<DeviceId>,
+}
+
+/// What came of a packet. It is reused from packet to packet, so that nothing is allocated.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What left, fragments in order; ICMP errors of the node's own are among it, without a tag.
+    pub out: Vec<Out>,
+    /// Why it was lost, if it was.
+    pub drop: Option<Drop>,
+    /// What was done, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Outcome {
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.out.clear();
+        self.drop = None;
+        self.steps.clear();
+    }
+}
+
+/// Traffic of a node as its wires carry it: a super-packet counts as the packets that it stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Wire packets that left a network card.
+    pub transmitted_packets: u64,
+    /// Their IP bytes.
+    pub transmitted_bytes: u64,
+    /// Of these, the bytes of tunnel headers.
+    pub overhead_bytes: u64,
+    /// Packets that were thrown away.
+    pub dropped_packets: u64,
+}
+
+/// What a tunnel route needs to encapsulate, built once a route.
+#[derive(Debug)]
+enum Tunnel {
+    Ipip(Template),
+    Vxlan(Vxlan, Template),
+}
+
+/// The engine of one node.
+#[derive(Debug)]
+pub struct Engine {
+    tables: Arc<NodeTables>,
+    /// By route: its tunnel, if it leads into one whose far end is known.
+    tunnels: Vec<Option<Tunnel>>,
+    vxlan: Option<Vxlan>,
+    reassembler: Reassembler,
+    limiter: reply::Limiter,
+    /// Connections that the node itself began towards its workloads.
+    begun: BTreeSet<FlowKey>,
+    identification: u16,
+    counters: Counters,
+}
+
+impl Engine {
+    /// An engine with these tables.
+    pub fn new(tables: Arc<NodeTables>) -> Engine {
+        let vxlan = tables.vxlan.as_ref().and_then(|tunnel| match tunnel.local {
+            IpAddr::V4(local) => Some(Vxlan {
+                vni: tunnel.vni,
+                port: tables.vxlan_port,
+                mac: tunnel.mac,
+                local,
+            }),
+            IpAddr::V6(_) => None,
+        });
+        let tunnels = tables.routes.iter().map(|route| tunnel(&tables, vxlan, route)).collect();
+        Engine {
+            tables,
+            tunnels,
+            vxlan,
+            reassembler: Reassembler::default(),
+            limiter: reply::Limiter::default(),
+            begun: BTreeSet::new(),
+            identification: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The tables that it works from.
+    pub fn tables(&self) -> &Arc<NodeTables> {
+        &self.tables
+    }
+
+    /// Works from other tables from here on; waiting fragments and limits stay.
+    pub fn set_tables(&mut self, tables: Arc<NodeTables>) {
+        let next = Engine::new(tables);
+        (self.tables, self.tunnels, self.vxlan) = (next.tables, next.tunnels, next.vxlan);
+    }
+
+    /// What it has sent and thrown away.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Handles one packet; `outcome` is overwritten.
+    pub fn handle(&mut self, now: Instant, from: Ingress, packet: Packet, outcome: &mut Outcome) {
+        outcome.clear();
+        match from {
+            Ingress::Device(device) => self.receive(now, device, packet, outcome),
+            Ingress::Host => self.originate(now, packet, outcome),
+        }
+        self.counters.dropped_packets += u64::from(outcome.drop.is_some());
+    }
+
+    /// When waiting fragments are next given up.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.reassembler.next_deadline()
+    }
+
+    /// Gives up fragments that have waited too long, and returns their tags; ICMP errors about them are in `outcome`, which is
+    /// overwritten.
+    pub fn expire(&mut self, now: Instant, outcome: &mut Outcome) -> Vec<Tag> {
+        outcome.clear();
+        let mut tags = Vec::new();
+        for failure in self.reassembler.expire(now) {
+            tags.extend(failure.fragments.iter().map(Packet::tag));
+            if failure.reason == ReassemblyError::Timeout
+                && let Some(first) = failure.fragments.first()
+            {
+                let error = crate::wire::IcmpError::TimeExceeded {
+                    code: crate::wire::icmp::time_exceeded::REASSEMBLY,
+                };
+                self.reply(now, error, first.bytes(), outcome);
+            }
+        }
+        tags
+    }
+
+    fn drop_packet(outcome: &mut Outcome, reason: DropReason, device: Option<DeviceId>) {
+        outcome.drop = Some(Drop { reason, device });
+    }
+}
+
+fn tunnel(tables: &NodeTables, vxlan: Option<Vxlan>, route: &Route) -> Option<Tunnel> {
+    match (route.kind, route.gateway?) {
+        (RouteKind::Ipip, IpAddr::V4(destination)) => match tables.source_for(IpAddr::V4(destination))? {
+            IpAddr::V4(source) => Some(Tunnel::Ipip(Ipip::template(source, destination))),
+            IpAddr::V6(_) => None,
+        },
+        (RouteKind::Vxlan, gateway) => {
+            let vtep = tables.vxlan.as_ref()?.remotes.iter().find(|vtep| vtep.address == gateway)?;
+            let vxlan = vxlan?;
+            match vtep.node_address {
+                IpAddr::V4(destination) => Some(Tunnel::Vxlan(vxlan, vxlan.template(destination, vtep.mac))),
+                IpAddr::V6(_) => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,7 @@ impl<'a> View<'a> {
             vxlan: self.vxlan,
             vxlan_port: self.settings.vxlan_port,
             workloads: self.workloads,
+            pools: self.cluster.pools().values().map(|pool| pool.cidr).collect(),
             rules: WorkloadRules {
                 endpoint_to_host: self.settings.endpoint_to_host,
                 allow_vxlan: self.settings.allow_vxlan_from_workloads,
@@ -238,7 +239,7 @@ impl<'a> View<'a> {
             gateway: Some(if tunnel.is_some() { next_hop } else { neighbour }),
             device: Some(tunnel.map_or(card, |tunnel| tunnel.device)),
             node: Some(remote.name.clone()),
-            owner: Owner::Bird,
+            owner: self.cluster.profile().bgp_route_owner(),
             protocol: RouteProtocol::BIRD,
             onlink: tunnel.is_some(),
             metric: self.cluster.profile().normal_route_metric(),
@@ -266,7 +267,7 @@ impl<'a> View<'a> {
                 }
             } else {
                 Route {
-                    owner: Owner::Bird,
+                    owner: self.cluster.profile().bgp_route_owner(),
                     protocol: RouteProtocol::BIRD,
                     metric: self.cluster.profile().normal_route_metric(),
                     ..blackhole

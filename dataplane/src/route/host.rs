@@ -25,6 +25,7 @@ pub fn host_tables(host: &HostNetwork) -> NodeTables {
         vxlan: None,
         vxlan_port: VXLAN_PORT,
         workloads: Vec::new(),
+        pools: Vec::new(),
         rules: WorkloadRules {
             endpoint_to_host: EndpointToHostAction::Drop,
             allow_vxlan: false,

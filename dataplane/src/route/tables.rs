@@ -284,6 +284,8 @@ pub struct NodeTables {
     pub vxlan_port: u16,
     /// The workloads of this node.
     pub workloads: Vec<LocalWorkload>,
+    /// The ranges of all pools: whether or not a route covers an address in them, it is a workload's and no outside one.
+    pub pools: Vec<IpNet>,
     /// Rules around workloads.
     pub rules: WorkloadRules,
     /// Whether the node forwards at all; a plain host does not.
@@ -305,6 +307,11 @@ impl NodeTables {
     pub fn lookup(&self, destination: IpAddr) -> Option<(RouteId, &Route)> {
         let id = *self.fib.best(destination)?;
         Some((id, self.route(id)?))
+    }
+
+    /// Whether an address lies in some pool.
+    pub fn is_in_pool(&self, address: IpAddr) -> bool {
+        self.pools.iter().any(|pool| pool.contains(&address))
     }
 
     /// The device that holds an address of the node itself.

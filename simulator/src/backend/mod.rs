@@ -1,6 +1,10 @@
 //! The waist: a backend supplies the clock and everything that has a network stack of its own. Engine, tables, fabric, capture
 //! and expectations are the same code over every backend, and nobody above may ask which one is running.
 
+#[cfg(target_os = "linux")]
+pub mod netns;
+mod sim;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,6 +14,8 @@ use overlab_dataplane::{Instant, Mtu, Packet};
 
 use crate::observe::Direction;
 use crate::scenario::{Flow, FlowId};
+
+pub use sim::Sim;
 
 /// A place where packets leave what is simulated: a device of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

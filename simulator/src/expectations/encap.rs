@@ -37,7 +37,7 @@ pub(super) fn read(value: &Value, _names: &dyn Names) -> Result<Arc<dyn Expectat
 }
 
 /// What a packet wore at its first hop: none if it was delivered within its node; unknown if it was lost there.
-pub(super) fn worn(trace: &Trace) -> Option<Encap> {
+pub(crate) fn worn(trace: &Trace) -> Option<Encap> {
     match trace.first_hop.first() {
         Some(packet) => Some(packet.encap),
         None => is_delivered(trace).then_some(Encap::None),

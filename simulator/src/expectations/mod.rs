@@ -19,6 +19,8 @@ use std::sync::Arc;
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong};
 use serde_json::Value;
 
+pub(crate) use encap::worn;
+pub(crate) use overhead::added;
 pub use quantity::Quantity;
 pub use selection::{Scope, Selection};
 

@@ -16,6 +16,10 @@ pub enum DropReason {
     TooBig,
     /// The TTL ran out in an underlay router.
     TtlExpired,
+    /// Its header is not one that a router may forward. Source: RFC 1812 section 5.2.2.
+    Malformed,
+    /// It was sent to an underlay router itself, which answers nothing.
+    NoListener,
 }
 
 impl DropReason {
@@ -26,6 +30,8 @@ impl DropReason {
         DropReason::NeighbourFailed,
         DropReason::TooBig,
         DropReason::TtlExpired,
+        DropReason::Malformed,
+        DropReason::NoListener,
     ];
 
     /// Its spelling in scenarios and reports.
@@ -36,6 +42,8 @@ impl DropReason {
             DropReason::NeighbourFailed => "neighbour_failed",
             DropReason::TooBig => "too_big",
             DropReason::TtlExpired => "ttl_expired",
+            DropReason::Malformed => "malformed",
+            DropReason::NoListener => "no_listener",
         }
     }
 }

@@ -1,7 +1,17 @@
 //! What is observed of a run: packet, hop, step, disposition; and captures of the same packets.
 
+mod attribution;
+mod capture;
 mod drop;
+mod headers;
+mod observer;
+mod tell;
 mod trace;
 
+pub use attribution::sequence;
+pub use capture::{Capture, TapId};
 pub use drop::{DropReason, HostDropReason};
+pub use headers::wire_packet;
+pub use observer::Observer;
+pub use tell::{Told, advice, tell};
 pub use trace::*;

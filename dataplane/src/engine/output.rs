@@ -1,0 +1,232 @@
+//! The output path: route, TTL, size, encapsulation, and out. Forwarded packets and the node's own share it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{DropReason, Engine, Layer, Out, Outcome, Step, Tunnel};
+use crate::encap::{Encap, Encapsulation, Ipip};
+use crate::route::{DeviceId, RouteId, RouteKind};
+use crate::wire::fragment::split;
+use crate::wire::icmp::{time_exceeded, unreachable};
+use crate::wire::{FlowKey, IcmpError, Ipv4Mut, Ipv4View};
+use crate::{Instant, Mtu, Packet};
+
+impl Engine {
+    /// Sends a packet on that came from elsewhere. The checks stand in the kernel's order: route, TTL, size.
+    ///
+    /// Source: Linux net/ipv4/ip_forward.c, ip_forward.
+    pub(super) fn forward(&mut self, now: Instant, mut packet: Packet, outcome: &mut Outcome) {
+        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+            return;
+        };
+        let (destination, ttl, dont_fragment) = (header.destination(), header.ttl(), header.dont_fragment());
+        if !self.tables.forwarding {
+            return Engine::drop_packet(outcome, DropReason::NotForwarding, None);
+        }
+        let Some(id) = self.find_route(destination, outcome) else {
+            if outcome.drop.is_some_and(|drop| drop.reason == DropReason::NoRoute) {
+                self.reply(
+                    now,
+                    IcmpError::DestinationUnreachable { code: unreachable::NET },
+                    packet.bytes(),
+                    outcome,
+                );
+            }
+            return;
+        };
+        if ttl <= 1 {
+            Engine::drop_packet(outcome, DropReason::TtlExpired, None);
+            return self.reply(
+                now,
+                IcmpError::TimeExceeded {
+                    code: time_exceeded::TTL,
+                },
+                packet.bytes(),
+                outcome,
+            );
+        }
+        let (device, mtu) = self.device_and_mtu(id);
+        if dont_fragment && !mtu.fits(packet.longest_wire_packet()) {
+            Engine::drop_packet(outcome, DropReason::TooBig, device);
+            return self.reply(
+                now,
+                IcmpError::FragmentationNeeded { mtu: mtu.bytes() },
+                packet.bytes(),
+                outcome,
+            );
+        }
+        if let Some(mut header) = Ipv4Mut::new(packet.bytes_mut()) {
+            let left = header.decrement_ttl();
+            outcome.steps.push(Step::TtlDecremented { left });
+        }
+        self.send(now, id, mtu, packet, outcome);
+    }
+
+    /// Sends a packet of the node itself, whose stack has chosen source address and size.
+    pub(super) fn originate(&mut self, now: Instant, packet: Packet, outcome: &mut Outcome) {
+        outcome.steps.push(Step::Originated);
+        let Ok(header) = Ipv4View::parse(packet.bytes()) else {
+            return Engine::drop_packet(outcome, DropReason::Malformed, None);
+        };
+        let (flow, dont_fragment) = (FlowKey::of(&header), header.dont_fragment());
+        let Some(id) = self.find_route(header.destination(), outcome) else {
+            return;
+        };
+        if self.tables.route(id).is_some_and(|route| route.kind == RouteKind::Local) {
+            self.begun.insert(flow);
+        }
+        let (device, mtu) = self.device_and_mtu(id);
+        if dont_fragment && !mtu.fits(packet.longest_wire_packet()) {
+            return Engine::drop_packet(outcome, DropReason::TooBig, device);
+        }
+        self.send(now, id, mtu, packet, outcome);
+    }
+
+    /// The route for a destination, unless it is one that swallows packets.
+    fn find_route(&self, destination: Ipv4Addr, outcome: &mut Outcome) -> Option<RouteId> {
+        let destination = IpAddr::V4(destination);
+        let Some((id, route)) = self.tables.lookup(destination) else {
+            Engine::drop_packet(outcome, DropReason::NoRoute, None);
+            return None;
+        };
+        outcome.steps.push(Step::Routed { destination, route: id });
+        match route.kind {
+            RouteKind::Blackhole => {
+                Engine::drop_packet(outcome, DropReason::Blackhole, None);
+                None
+            }
+            RouteKind::Host if self.tables.is_in_pool(destination) => {
+                outcome.steps.push(Step::NoClusterRoute);
+                Some(id)
+            }
+            RouteKind::Host | RouteKind::Local | RouteKind::Direct | RouteKind::Ipip | RouteKind::Vxlan => Some(id),
+        }
+    }
+
+    fn device_and_mtu(&self, id: RouteId) -> (Option<DeviceId>, Mtu) {
+        let route = self.tables.route(id);
+        let mtu = route.and_then(|route| self.tables.route_mtu(route)).unwrap_or(Mtu::MAX);
+        (route.and_then(|route| route.device), mtu)
+    }
+
+    /// Sends a packet by a route, split if it is too long.
+    fn send(&mut self, now: Instant, id: RouteId, mtu: Mtu, packet: Packet, outcome: &mut Outcome) {
+        if mtu.fits(packet.longest_wire_packet()) {
+            return self.send_piece(now, id, packet, outcome);
+        }
+        for piece in pieces(&packet, Layer::Inner, mtu, outcome) {
+            self.send_piece(now, id, piece, outcome);
+        }
+    }
+
+    fn send_piece(&mut self, now: Instant, id: RouteId, packet: Packet, outcome: &mut Outcome) {
+        let tables = self.tables.clone();
+        let Some((route, device)) = tables.route(id).and_then(|route| Some((route, route.device?))) else {
+            return Engine::drop_packet(outcome, DropReason::NoRoute, None);
+        };
+        match route.kind {
+            RouteKind::Local => {
+                outcome.steps.push(Step::Delivered { device });
+                outcome.out.push(Out::Deliver {
+                    device,
+                    workload: true,
+                    packet,
+                });
+            }
+            RouteKind::Direct | RouteKind::Host => {
+                let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+                    return;
+                };
+                let next_hop = route.gateway.unwrap_or(IpAddr::V4(header.destination()));
+                self.transmit(device, next_hop, packet, outcome);
+            }
+            RouteKind::Ipip | RouteKind::Vxlan => self.encapsulate(now, id, device, packet, outcome),
+            RouteKind::Blackhole => Engine::drop_packet(outcome, DropReason::Blackhole, None),
+        }
+    }
+
+    /// Puts a tunnel header in front, and sends the result by the host's own routes.
+    ///
+    /// Source: Linux net/ipv4/ip_tunnel.c, ip_tunnel_xmit; drivers/net/vxlan/vxlan_core.c, vxlan_xmit_one.
+    fn encapsulate(&mut self, now: Instant, id: RouteId, device: DeviceId, mut packet: Packet, outcome: &mut Outcome) {
+        let index = usize::try_from(id.0).unwrap_or(usize::MAX);
+        let Some(Some(tunnel)) = self.tunnels.get(index) else {
+            return Engine::drop_packet(outcome, DropReason::NoVtep, Some(device));
+        };
+        let (encapsulation, template): (&dyn Encapsulation, _) = match tunnel {
+            Tunnel::Ipip(template) => (&Ipip, template),
+            Tunnel::Vxlan(vxlan, template) => (vxlan, template),
+        };
+        let (source, destination) = (template.source(), template.destination());
+        let encap = encapsulation.encap();
+        let outer_route = match self.outer_route(destination) {
+            Ok(route) => route,
+            Err(reason) => return Engine::drop_packet(outcome, reason, Some(device)),
+        };
+        let (_, outer_mtu) = self.device_and_mtu(outer_route);
+        let dont_fragment = Ipv4View::unverified(packet.bytes()).is_ok_and(|header| header.dont_fragment());
+        let limit = outer_mtu.less(encap.overhead());
+        if encap == Encap::Ipip && dont_fragment && !limit.fits(packet.longest_wire_packet()) {
+            Engine::drop_packet(outcome, DropReason::TooBig, Some(device));
+            return self.reply(
+                now,
+                IcmpError::FragmentationNeeded { mtu: limit.bytes() },
+                packet.bytes(),
+                outcome,
+            );
+        }
+        self.identification = self.identification.wrapping_add(1);
+        if encapsulation.push(template, &mut packet, self.identification).is_err() {
+            return Engine::drop_packet(outcome, DropReason::Malformed, Some(device));
+        }
+        let overhead = encap.overhead();
+        outcome.steps.push(Step::Encapsulated {
+            encap,
+            route: id,
+            source,
+            destination,
+            overhead,
+        });
+        self.counters.overhead_bytes += u64::from(overhead) * packet.wire_packets() as u64;
+        if outer_mtu.fits(packet.longest_wire_packet()) {
+            return self.send_piece(now, outer_route, packet, outcome);
+        }
+        for piece in pieces(&packet, Layer::Outer, outer_mtu, outcome) {
+            self.send_piece(now, outer_route, piece, outcome);
+        }
+    }
+
+    /// The route of a tunnel packet to its far end; it may not lead into a tunnel itself.
+    fn outer_route(&self, destination: Ipv4Addr) -> Result<RouteId, DropReason> {
+        let (id, route) = self.tables.lookup(IpAddr::V4(destination)).ok_or(DropReason::NoRoute)?;
+        match route.kind {
+            RouteKind::Direct | RouteKind::Host => Ok(id),
+            RouteKind::Ipip | RouteKind::Vxlan | RouteKind::Local => Err(DropReason::TunnelRecursion),
+            RouteKind::Blackhole => Err(DropReason::Blackhole),
+        }
+    }
+
+    fn transmit(&mut self, device: DeviceId, next_hop: IpAddr, packet: Packet, outcome: &mut Outcome) {
+        self.counters.transmitted_packets += packet.wire_packets() as u64;
+        self.counters.transmitted_bytes += packet.wire_bytes() as u64;
+        outcome.steps.push(Step::Transmitted { device, next_hop });
+        outcome.out.push(Out::Transmit {
+            device,
+            next_hop,
+            packet,
+        });
+    }
+}
+
+fn pieces(packet: &Packet, layer: Layer, mtu: Mtu, outcome: &mut Outcome) -> Vec<Packet> {
+    let mut pieces = Vec::new();
+    if split(packet, mtu, &mut pieces).is_err() {
+        Engine::drop_packet(outcome, DropReason::Malformed, None);
+    }
+    let count = u16::try_from(pieces.len()).unwrap_or(u16::MAX);
+    outcome.steps.push(Step::Fragmented {
+        layer,
+        pieces: count,
+        mtu: mtu.bytes(),
+    });
+    pieces
+}

@@ -1,0 +1,318 @@
+//! What Calico refuses, and that each refusal names its rule, its field and what would be right.
+
+use crate::datastore::{cluster, felix, installation, node, node_spec, pool, read};
+use overlab_dataplane::calico::{Profile, Reading, Resource};
+use overlab_dataplane::fields::{Origin, Refusal};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+fn only(refused: Result<impl Sized, Vec<Refusal>>) -> Refusal {
+    let mut refusals = refused.err().expect("nothing was refused");
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    refusals.remove(0)
+}
+
+#[rstest]
+#[case::no_range(json!({}), "R1", "spec", "192.168.0.0/16")]
+#[case::no_subnet(json!({"cidr": "ten"}), "R1", "spec.cidr", "192.168.0.0/16")]
+#[case::bare_address(json!({"cidr": "10.0.0.1"}), "R2", "spec.cidr", "10.0.0.1/32")]
+#[case::host_bits(json!({"cidr": "10.0.0.1/16"}), "R3", "spec.cidr", "10.0.0.0/16")]
+#[case::link_local(json!({"cidr": "169.254.0.0/16"}), "R5", "spec.cidr", "private range")]
+#[case::around_link_local(json!({"cidr": "169.0.0.0/8"}), "R5", "spec.cidr", "private range")]
+#[case::lower_case(json!({"cidr": "10.0.0.0/16", "ipipMode": "always"}), "R7", "spec.ipipMode", "`Always`")]
+#[case::other_case(json!({"cidr": "10.0.0.0/16", "ipipMode": "crosssubnet"}), "R7", "spec.ipipMode", "`CrossSubnet`")]
+#[case::hyphen(json!({"cidr": "10.0.0.0/16", "vxlanMode": "cross-subnet"}), "R7", "spec.vxlanMode", "`CrossSubnet`")]
+#[case::off(json!({"cidr": "10.0.0.0/16", "vxlanMode": "Off"}), "R7", "spec.vxlanMode", "one of them")]
+#[case::both(json!({"cidr": "10.0.0.0/16", "ipipMode": "Always", "vxlanMode": "CrossSubnet"}), "R8", "spec.vxlanMode", "`Never`")]
+#[case::ipip_v6(json!({"cidr": "fd00::/64", "ipipMode": "Always"}), "R9", "spec.ipipMode", "`vxlanMode`")]
+#[case::large_block(json!({"cidr": "10.0.0.0/8", "blockSize": 19}), "R11", "spec.blockSize", "from 20 to 32")]
+#[case::tiny_block(json!({"cidr": "10.0.0.0/8", "blockSize": 33}), "R11", "spec.blockSize", "from 20 to 32")]
+#[case::small_block_v6(json!({"cidr": "fd00::/64", "blockSize": 115}), "R11", "spec.blockSize", "from 116 to 128")]
+#[case::too_small(json!({"cidr": "10.0.0.0/27"}), "R12", "spec.cidr", "/26 or larger")]
+#[case::balancer_and_workload(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer", "Workload"]}), "R14", "spec.allowedUses", "of its own")]
+#[case::balancer_with_tunnel(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "vxlanMode": "Always"}), "R14", "spec.vxlanMode", "`Never`")]
+#[case::namespaces(json!({"cidr": "10.0.0.0/16", "namespaceSelector": "all()"}), "R15", "spec.namespaceSelector", "[Workload]")]
+#[case::global(json!({"cidr": "10.0.0.0/16", "nodeSelector": "global()"}), "R16", "spec.nodeSelector", "`all()`")]
+#[case::same_use_twice(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunnel", "Tunnel"]}), "R17", "spec.allowedUses", "remove one")]
+#[case::unknown_use(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunel"]}), "R17", "spec.allowedUses", "`Tunnel`")]
+#[case::selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": "zone == 'a'"}), "K-NOT-MODELLED", "spec.nodeSelector", "IPAMBlock")]
+#[case::unknown_key(json!({"cidr": "10.0.0.0/16", "vxlanmode": "Always"}), "K-UNKNOWN", "spec.vxlanmode", "`vxlanMode`")]
+fn a_pool_that_calico_rejects_is_refused_by_rule(
+    #[case] spec: Value,
+    #[case] code: &str,
+    #[case] field: &str,
+    #[case] help: &str,
+) {
+    let refusal = only(read(&[pool("p", spec)]));
+    assert_eq!(
+        (refusal.code, refusal.field.path.to_string().as_str()),
+        (code, field),
+        "{refusal:#?}"
+    );
+    assert!(refusal.help.as_deref().is_some_and(|h| h.contains(help)), "{refusal:#?}");
+}
+
+#[rstest]
+#[case::exactly_one_block(json!({"cidr": "10.0.0.0/26"}))]
+#[case::small_and_disabled(json!({"cidr": "10.0.0.0/30", "disabled": true}))]
+#[case::block_size_zero(json!({"cidr": "10.0.0.0/24", "blockSize": 0}))]
+#[case::empty_mode(json!({"cidr": "10.0.0.0/24", "ipipMode": "", "vxlanMode": "Always"}))]
+#[case::balancer(json!({"cidr": "10.0.0.0/24", "allowedUses": ["LoadBalancer"]}))]
+#[case::namespaces(json!({"cidr": "10.0.0.0/24", "allowedUses": ["Workload"], "namespaceSelector": "all()"}))]
+#[case::no_nodes(json!({"cidr": "10.0.0.0/24", "nodeSelector": "!all()"}))]
+#[case::vxlan_v6(json!({"cidr": "fd00::/64", "vxlanMode": "Always"}))]
+fn a_pool_that_calico_accepts_is_read(#[case] spec: Value) {
+    assert_eq!(read(&[pool("p", spec)]).map(|pools| pools.len()), Ok(1));
+}
+
+#[test]
+fn overlapping_pools_are_refused_with_both_named_in_either_order() {
+    let (wide, inner) = (
+        pool("wide", json!({"cidr": "10.0.0.0/8", "disabled": true})),
+        pool("inner", json!({"cidr": "10.1.0.0/16"})),
+    );
+    for manifests in [[wide.clone(), inner.clone()], [inner, wide]] {
+        let refusal = only(cluster(&manifests, &[]));
+        assert_eq!(refusal.code, "R6");
+        assert_eq!(refusal.field.origin, Origin(1));
+        assert_eq!(refusal.related.as_ref().map(|(at, _)| at.origin), Some(Origin(0)));
+        assert!(
+            refusal.message.contains("wide") && refusal.message.contains("inner"),
+            "{refusal:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_second_object_of_one_name_is_refused_with_the_first_named() {
+    let refusal = only(cluster(&[node("a", "10.0.0.1/24"), node("a", "10.0.0.2/24")], &[]));
+    assert_eq!((refusal.code, refusal.field.origin), ("K-DUPLICATE", Origin(1)));
+    assert_eq!(refusal.related.map(|(at, _)| at.origin), Some(Origin(0)));
+}
+
+#[test]
+fn two_nodes_with_one_address_are_refused() {
+    let refusal = only(cluster(&[node("a", "10.0.0.1/24"), node("b", "10.0.0.1/16")], &[]));
+    assert_eq!(refusal.code, "K-DUPLICATE");
+    assert_eq!(refusal.field.path.to_string(), "spec.bgp.ipv4Address");
+}
+
+#[test]
+fn ipv6_vxlan_is_refused_by_rule_before_v3_23_and_as_not_modelled_after() {
+    let manifests = [pool("six", json!({"cidr": "fd00::/64", "vxlanMode": "Always"}))];
+    for (profile, code) in [(Profile::V3_22, "R10"), (Profile::V3_32, "K-NOT-MODELLED")] {
+        let built = overlab_dataplane::calico::ClusterState::build(profile, read(&manifests).unwrap(), Vec::new());
+        assert_eq!(only(built).code, code);
+    }
+}
+
+#[rstest]
+#[case::empty_bgp(json!({"bgp": {}}), "N-BGP-EMPTY", "spec.bgp")]
+#[case::no_address(json!({"bgp": {"ipv4Address": "ten"}}), "K-VALUE", "spec.bgp.ipv4Address")]
+#[case::other_family(json!({"bgp": {"ipv4Address": "fd00::1/64"}}), "K-VALUE", "spec.bgp.ipv4Address")]
+#[case::misplaced(json!({"bgp": {"ipv4VXLANTunnelAddr": "10.0.0.1"}}), "K-UNKNOWN", "spec.bgp.ipv4VXLANTunnelAddr")]
+#[case::reflector(json!({"bgp": {"ipv4Address": "10.0.0.1/24", "routeReflectorClusterID": "1.0.0.1"}}), "K-NOT-MODELLED", "spec.bgp.routeReflectorClusterID")]
+fn a_node_that_calico_rejects_is_refused(#[case] spec: Value, #[case] code: &str, #[case] field: &str) {
+    let refusals = read(&[node_spec("a", spec)]).unwrap_err();
+    let found = refusals.iter().find(|r| r.code == code && r.field.path.to_string() == field);
+    assert!(found.is_some(), "{refusals:#?}");
+}
+
+#[rstest]
+#[case::unknown(json!({"vxlanMtu": 1400}), "K-UNKNOWN", "spec.vxlanMtu")]
+#[case::tiny_mtu(json!({"ipipMTU": 67}), "K-VALUE", "spec.ipipMTU")]
+#[case::vni(json!({"vxlanVNI": 16777216}), "K-VALUE", "spec.vxlanVNI")]
+#[case::known_to_calico(json!({"routeSource": "WorkloadIPs"}), "K-NOT-MODELLED", "spec.routeSource")]
+#[case::wireguard(json!({"wireguardEnabled": true}), "K-NOT-MODELLED", "spec.wireguardEnabled")]
+#[case::bpf(json!({"bpfEnabled": true}), "K-NOT-MODELLED", "spec.bpfEnabled")]
+#[case::host_firewall(json!({"defaultEndpointToHostAction": "Return"}), "K-NOT-MODELLED", "spec.defaultEndpointToHostAction")]
+fn a_felix_configuration_that_would_be_guessed_at_is_refused(#[case] spec: Value, #[case] code: &str, #[case] field: &str) {
+    let refusal = only(read(&[felix("default", spec)]));
+    assert_eq!(
+        (refusal.code, refusal.field.path.to_string().as_str()),
+        (code, field),
+        "{refusal:#?}"
+    );
+}
+
+#[test]
+fn harmless_felix_settings_are_tolerated() {
+    let spec = json!({"logSeverityScreen": "Info", "reportingInterval": "0s", "bpfEnabled": false, "bpfLogLevel": "",
+                      "prometheusMetricsEnabled": true, "usageReportingEnabled": false, "healthPort": 9099, "floatingIPs": "Disabled"});
+    assert_eq!(read(&[felix("default", spec)]).map(|read| read.len()), Ok(1));
+}
+
+#[rstest]
+#[case::ipip_without_bgp(json!({"bgp": "Disabled", "ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "IPIP"}]}), "A3", "spec.calicoNetwork.ipPools[0].encapsulation")]
+#[case::plain_without_bgp(json!({"bgp": "Disabled", "ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "None"}]}), "A3", "spec.calicoNetwork.ipPools[0].encapsulation")]
+#[case::spelling(json!({"ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "VxlanCrossSubnet"}]}), "A1", "spec.calicoNetwork.ipPools[0].encapsulation")]
+#[case::host_bits(json!({"ipPools": [{"cidr": "10.0.0.1/16"}]}), "R3", "spec.calicoNetwork.ipPools[0].cidr")]
+#[case::ipip_v6(json!({"ipPools": [{"cidr": "fd00::/64", "encapsulation": "IPIP"}]}), "R9", "spec.calicoNetwork.ipPools[0].encapsulation")]
+#[case::routing_mode(json!({"clusterRoutingMode": "Felix"}), "K-NOT-MODELLED", "spec.calicoNetwork.clusterRoutingMode")]
+fn an_installation_that_the_operator_rejects_is_refused(#[case] network: Value, #[case] code: &str, #[case] field: &str) {
+    let refusal = only(read(&[installation(network)]));
+    assert_eq!(
+        (refusal.code, refusal.field.path.to_string().as_str()),
+        (code, field),
+        "{refusal:#?}"
+    );
+}
+
+#[test]
+fn an_installation_becomes_the_pools_that_the_operator_would_create() {
+    let network = json!({"ipPools": [{"cidr": "192.168.0.0/16", "encapsulation": "VXLANCrossSubnet"},
+                                     {"cidr": "10.9.0.0/16", "natOutgoing": "Disabled"}]});
+    let cluster = cluster(&[installation(network)], &[]).unwrap();
+    let shown: Vec<_> = cluster
+        .pools()
+        .values()
+        .map(|p| {
+            format!(
+                "{} {} {} {} {} {}",
+                p.name,
+                p.cidr,
+                p.ipip,
+                p.vxlan,
+                p.nat_outgoing,
+                p.mode_field().path
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "10-9-0-0-16 10.9.0.0/16 Always Never false spec.calicoNetwork.ipPools[1].encapsulation",
+            "default-ipv4-ippool 192.168.0.0/16 Never CrossSubnet true spec.calicoNetwork.ipPools[0].encapsulation",
+        ]
+    );
+}
+
+#[test]
+fn an_installation_without_pools_brings_the_default_one_only_where_there_is_none() {
+    let names = |manifests: &[Value]| {
+        let cluster = cluster(manifests, &[]).unwrap();
+        cluster
+            .pools()
+            .values()
+            .map(|p| format!("{} {} {}", p.name, p.cidr, p.ipip))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&[installation(json!({}))]),
+        ["default-ipv4-ippool 192.168.0.0/16 Always"]
+    );
+    assert_eq!(
+        names(&[installation(json!({})), pool("mine", json!({"cidr": "10.0.0.0/16"}))]),
+        ["mine 10.0.0.0/16 Never"]
+    );
+    assert!(names(&[installation(json!({"ipPools": []}))]).is_empty());
+    assert_eq!(only(cluster(&[installation(json!({"bgp": "Disabled"}))], &[])).code, "A3");
+}
+
+#[rstest]
+#[case::known_kind_wrong_version("v1", "IPPool", "K-VERSION")]
+#[case::misspelt_kind("projectcalico.org/v3", "IPool", "K-UNKNOWN")]
+#[case::not_yet("projectcalico.org/v3", "BGPPeer", "K-NOT-MODELLED")]
+#[case::not_yet_either("v1", "Pod", "K-NOT-MODELLED")]
+fn a_kind_that_cannot_be_read_is_refused(#[case] api: &str, #[case] kind: &str, #[case] code: &str) {
+    let manifest = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "x"}});
+    assert_eq!(only(read(&[manifest])).code, code);
+}
+
+#[test]
+fn lists_are_opened_and_harmless_kinds_ignored() {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}},
+        {"apiVersion": "projectcalico.org/v3", "kind": "IPPoolList", "items": [
+            {"metadata": {"name": "p"}, "spec": {"cidr": "10.0.0.0/16", "vxlanMode": "Always"}}]}]});
+    let readings = Resource::read(&list, Origin(0)).unwrap();
+    assert_eq!(
+        readings[0],
+        Reading::Ignored {
+            kind: "Deployment".into(),
+            name: "web".into()
+        }
+    );
+    let Reading::Resource(Resource::IpPool(pool)) = &readings[1] else {
+        panic!("{readings:?}");
+    };
+    assert_eq!(pool.mode_field().path.to_string(), "items[1].items[0].spec.vxlanMode");
+}
+
+#[test]
+fn a_kubernetes_node_is_read_through_its_annotations() {
+    let manifest = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a", "labels": {"x": "y"}, "annotations": {
+        "projectcalico.org/IPv4Address": "10.0.0.1/24", "projectcalico.org/IPv4VXLANTunnelAddr": "192.168.1.1",
+        "projectcalico.org/IPv4IPIPTunnelAddr": "nonsense"}},
+        "spec": {"podCIDR": "10.244.0.0/24"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.9.9.9"}]}});
+    let Some(Resource::Node(node)) = read(&[manifest]).unwrap().pop() else {
+        panic!()
+    };
+    assert_eq!(node.bgp_address().map(|r| r.net.to_string()).as_deref(), Some("10.0.0.1/24"));
+    assert_eq!(node.vxlan_tunnel, "192.168.1.1".parse().ok());
+    assert_eq!(node.ipip_tunnel, None);
+    assert_eq!(
+        node.bgp_address().unwrap().at.path.0.last(),
+        Some(&overlab_dataplane::fields::Segment::Key(
+            "projectcalico.org/IPv4Address".into()
+        ))
+    );
+}
+
+#[rstest]
+#[case::unknown_node(&["x nowhere"], "K-UNKNOWN", "spec.workloads.x.node")]
+#[case::duplicate_address(&["x a 10.0.0.5", "y a 10.0.0.5"], "K-DUPLICATE", "spec.workloads.y.ip")]
+#[case::duplicate_name(&["x a 10.0.0.5", "x a 10.0.0.6"], "K-DUPLICATE", "spec.workloads.x")]
+#[case::ipv6(&["x a fd00::1"], "K-NOT-MODELLED", "spec.workloads.x.ip")]
+fn a_workload_that_cannot_be_is_refused(#[case] pods: &[&str], #[case] code: &str, #[case] field: &str) {
+    let refusal = only(cluster(
+        &[pool("p", json!({"cidr": "10.0.0.0/16"})), node("a", "172.16.0.1/24")],
+        pods,
+    ));
+    assert_eq!(
+        (refusal.code, refusal.field.path.to_string().as_str()),
+        (code, field),
+        "{refusal:#?}"
+    );
+}
+
+#[test]
+fn a_workload_without_address_and_without_pool_is_refused() {
+    let manifests = [
+        pool("p", json!({"cidr": "10.0.0.0/16", "disabled": true})),
+        node("a", "172.16.0.1/24"),
+    ];
+    assert!(
+        only(cluster(&manifests, &["x a"]))
+            .message
+            .contains("no pool hands out addresses")
+    );
+}
+
+#[test]
+fn a_full_pool_is_refused_with_its_range_named() {
+    let manifests = [
+        pool("p", json!({"cidr": "10.0.0.0/32", "blockSize": 32, "vxlanMode": "Always"})),
+        node("a", "172.16.0.1/24"),
+    ];
+    let refusal = only(cluster(&manifests, &["x a"]));
+    assert_eq!(
+        (refusal.code, refusal.field.path.to_string().as_str()),
+        ("K-POOL-FULL", "spec.cidr")
+    );
+}
+
+#[test]
+fn an_address_that_a_tunnel_has_is_refused_to_workloads_and_other_tunnels() {
+    let stated = |name: &str, address: &str| {
+        let bgp = json!({"ipv4Address": address, "ipv4IPIPTunnelAddr": "10.0.0.7"});
+        node_spec(name, json!({"bgp": bgp}))
+    };
+    let (a, b) = (stated("a", "172.16.0.1/24"), stated("b", "172.16.0.2/24"));
+    let pool = pool("p", json!({"cidr": "10.0.0.0/16", "ipipMode": "Always"}));
+    let refusal = only(cluster(&[pool.clone(), a.clone()], &["x a 10.0.0.7"]));
+    assert_eq!(refusal.field.path.to_string(), "spec.workloads.x.ip");
+    let refusal = only(cluster(&[pool, a, b], &[]));
+    assert_eq!(refusal.field.path.to_string(), "spec.bgp.ipv4IPIPTunnelAddr");
+    assert_eq!(refusal.related.map(|(at, _)| at.origin), Some(Origin(1)));
+}

@@ -1,0 +1,5 @@
+//! Reports made by hand, rendered.
+
+mod golden;
+mod made;
+mod render;

@@ -1,0 +1,364 @@
+//! The backend in real time: stacks are anonymous Linux network namespaces behind TUN devices, flows are sent by real sockets
+//! inside them, and everything that passes between two stacks passes through whoever drives this backend.
+//!
+//! ```text
+//!   namespace of a stack                          this process
+//!   prober's socket ── kernel ── TUN device ══ descriptor ── wait/deliver ── the driver's world
+//! ```
+//!
+//! One thread does everything but the making of namespaces: it waits on one epoll and runs to completion, with no task, channel
+//! or, once warm, allocation per packet. Namespaces, devices and sockets are only ever held by descriptor, so that they are
+//! gone when the backend is dropped or the process dies, whichever way. It decides nothing about packets.
+
+mod clock;
+mod configure;
+mod doctor;
+mod namespace;
+mod poller;
+mod prober;
+mod sys;
+mod tun;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use overlab_dataplane::{Instant, Packet};
+
+pub use doctor::{Capability, capabilities};
+pub use namespace::enter_user_namespace;
+
+use self::clock::Clock;
+use self::namespace::Namespace;
+use self::poller::{Poller, Source, Timeout};
+use self::prober::{Opened, Prober};
+use self::tun::{Tun, Written};
+use super::{Backend, BackendError, FlowStart, HostAction, HostEvent, PortConfig, PortId, Stack, StackId};
+
+/// Packets that are read from one device before the others have their turn.
+const BATCH: usize = 64;
+
+/// Packet buffers that are kept for reuse.
+const POOL: usize = 1024;
+
+/// Network namespaces, their devices, and the sockets of flows.
+///
+/// Stacks and flows are collected until the first [`Backend::wait`] (or [`Netns::ready`]); then all stacks are made, all
+/// sockets opened, and the clock started, so that no flow waits for another's sockets.
+#[derive(Debug)]
+pub struct Netns {
+    clock: Clock,
+    poller: Poller,
+    attached: Vec<Stack>,
+    starting: Vec<FlowStart>,
+    stacks: BTreeMap<StackId, Made>,
+    ports: BTreeMap<PortId, Device>,
+    prober: Prober,
+    buffer: Vec<u8>,
+    pool: Vec<Packet>,
+    sources: Vec<Source>,
+    counters: Counters,
+}
+
+/// What did not pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that stacks sent unasked: not IPv4, multicast or broadcast.
+    pub unasked: u64,
+    /// Packets that a stack did not take: its queue was full, or its kernel refused them.
+    pub lost: u64,
+}
+
+#[derive(Debug)]
+struct Made {
+    name: Arc<str>,
+    namespace: Namespace,
+}
+
+#[derive(Debug)]
+struct Device {
+    stack: StackId,
+    name: Arc<str>,
+    config: PortConfig,
+    tun: Tun,
+}
+
+impl Netns {
+    /// A backend without stacks. It tries, in a namespace that is thrown away, whether it can make any.
+    ///
+    /// # Errors
+    /// [`BackendError::Unavailable`] if this process may not make network namespaces or TUN devices.
+    pub fn new() -> Result<Netns, BackendError> {
+        doctor::probe()?;
+        raise_descriptor_limit().map_err(failed("raise the limit of open files"))?;
+        Ok(Netns {
+            clock: Clock::default(),
+            poller: Poller::new().map_err(failed("make an epoll"))?,
+            attached: Vec::new(),
+            starting: Vec::new(),
+            stacks: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            prober: Prober::default(),
+            buffer: vec![0; usize::from(u16::MAX)],
+            pool: Vec::new(),
+            sources: Vec::new(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Makes all stacks that were attached and are not made yet.
+    ///
+    /// # Errors
+    /// If the kernel refuses a namespace, a device, an address or a route.
+    pub fn ready(&mut self) -> Result<(), BackendError> {
+        if self.attached.is_empty() {
+            return Ok(());
+        }
+        for made in configure::make(std::mem::take(&mut self.attached))? {
+            let stack = made.stack.id;
+            for ((port, tun), device) in made.devices.into_iter().zip(made.stack.devices) {
+                self.poller
+                    .watch(tun.as_fd(), Source::Port(port))
+                    .map_err(failed("watch a device"))?;
+                let (name, config) = (device.name, device.config);
+                self.ports.insert(
+                    port,
+                    Device {
+                        stack,
+                        name,
+                        config,
+                        tun,
+                    },
+                );
+            }
+            let (name, namespace) = (made.stack.name, made.namespace);
+            self.stacks.insert(stack, Made { name, namespace });
+        }
+        Ok(())
+    }
+
+    /// The network namespace of a stack that is made, to look into it.
+    pub fn namespace_fd(&self, stack: StackId) -> Option<BorrowedFd<'_>> {
+        self.stacks.get(&stack).map(|made| made.namespace.as_fd())
+    }
+
+    /// What did not pass so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Opens the sockets of flows, in the namespaces of their senders and receivers.
+    fn open(&mut self, starts: Vec<FlowStart>) -> Result<(), BackendError> {
+        if starts.is_empty() {
+            return Ok(());
+        }
+        let (stacks, prober) = (&self.stacks, &mut self.prober);
+        let opened = namespace::aside(|| {
+            let mut opened = Vec::with_capacity(2 * starts.len());
+            for start in &starts {
+                if let (Some(to), crate::scenario::Transport::Udp) = (start.to, start.flow.transport) {
+                    enter(stacks, to)?;
+                    if prober.open_listener(start, to)? {
+                        opened.push(Opened::Listener(to, start.flow.destination_port));
+                    }
+                }
+                enter(stacks, start.from)?;
+                prober.open_sender(start)?;
+                opened.push(Opened::Sender(start.id));
+            }
+            Ok(opened)
+        })?;
+        for socket in opened {
+            if let Some(open) = self.prober.socket(socket) {
+                let source = match socket {
+                    Opened::Sender(flow) => Source::Sender(flow),
+                    Opened::Listener(stack, port) => Source::Listener(stack, port),
+                };
+                self.poller.watch(open.as_fd(), source).map_err(failed("watch a socket"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes and opens what was collected, then starts the clock.
+    fn begin(&mut self) -> Result<(), BackendError> {
+        self.ready()?;
+        let starts = std::mem::take(&mut self.starting);
+        self.open(starts)?;
+        self.clock.start();
+        Ok(())
+    }
+
+    /// Handles the sources that are ready: sockets first, so that an answer's event comes before its packet.
+    fn handle(&mut self, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
+        for place in 0..self.sources.len() {
+            match self.sources.get(place) {
+                Some(Source::Sender(flow)) => self.prober.read_replies(*flow, self.clock, events)?,
+                Some(Source::Listener(stack, port)) => self.prober.answer((*stack, *port), self.clock, events)?,
+                Some(Source::Port(_) | Source::Timer) | None => {}
+            }
+        }
+        for place in 0..self.sources.len() {
+            if let Some(&Source::Port(port)) = self.sources.get(place) {
+                self.flush(port)?;
+                self.read(port, events)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a batch of packets from a device.
+    fn read(&mut self, port: PortId, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
+        let Some(device) = self.ports.get(&port) else {
+            return Ok(());
+        };
+        for _ in 0..BATCH {
+            let length = device.tun.read(&mut self.buffer);
+            let Some(length) = length.map_err(failed(format!("read device {}", device.name)))? else {
+                break;
+            };
+            let bytes = self.buffer.get(..length).unwrap_or_default();
+            if !tun::is_asked_for(bytes) {
+                self.counters.unasked += 1;
+                continue;
+            }
+            let mut packet = self.pool.pop().unwrap_or_else(|| Packet::with_capacity(length));
+            packet.fill(bytes);
+            events.push(HostEvent::Packet { port, packet });
+        }
+        Ok(())
+    }
+
+    /// Writes what a device's queue holds, and watches the device for room as long as something is left.
+    fn flush(&mut self, port: PortId) -> Result<(), BackendError> {
+        let Some(device) = self.ports.get_mut(&port).filter(|device| device.tun.holds()) else {
+            return Ok(());
+        };
+        self.counters.lost += device.tun.flush();
+        let room = device.tun.holds();
+        let result = self.poller.watch_for_room(device.tun.as_fd(), Source::Port(port), room);
+        result.map_err(failed(format!("watch device {}", device.name)))
+    }
+
+    /// Until when to wait, with `deadline` as the driver's own limit.
+    fn timeout(&self, deadline: Option<Instant>) -> Timeout {
+        match deadline.into_iter().chain(self.prober.next_send()).min() {
+            None => Timeout::Never,
+            Some(at) => Timeout::After(at.since(self.clock.now())),
+        }
+    }
+}
+
+impl Backend for Netns {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
+        self.begin()?;
+        let before = events.len();
+        loop {
+            self.prober.send_due(self.clock, events);
+            let news = events.len() > before;
+            let timeout = if news { Timeout::NONE } else { self.timeout(deadline) };
+            if timeout == Timeout::Never && self.ports.is_empty() {
+                return Ok(());
+            }
+            self.poller
+                .wait(timeout, &mut self.sources)
+                .map_err(failed("wait for events"))?;
+            self.handle(events)?;
+            if events.len() > before || deadline.is_some_and(|deadline| deadline <= self.clock.now()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn deliver(&mut self, port: PortId, packet: Packet) {
+        let Some(device) = self.ports.get_mut(&port) else {
+            self.counters.lost += 1;
+            return;
+        };
+        let (written, free) = device.tun.write(packet);
+        match written {
+            Written::Taken => {}
+            Written::Lost => self.counters.lost += 1,
+            // Should the watch fail, the next packet that the device sends flushes the queue as well.
+            Written::Held => drop(self.poller.watch_for_room(device.tun.as_fd(), Source::Port(port), true)),
+        }
+        self.pool.extend(free.filter(|_| self.pool.len() < POOL));
+    }
+
+    fn host(&mut self, action: HostAction) -> Result<(), BackendError> {
+        match action {
+            HostAction::Attach(stack) => self.attached.push(stack),
+            HostAction::Configure { port, config } => return self.configure(port, config),
+            HostAction::Detach { stack } => {
+                self.attached.retain(|s| s.id != stack);
+                self.prober.close(stack);
+                self.ports.retain(|_, device| device.stack != stack);
+                self.stacks.remove(&stack);
+            }
+            HostAction::Start(start) if self.clock.runs() => {
+                self.ready()?;
+                return self.open(vec![start]);
+            }
+            HostAction::Start(start) => self.starting.push(start),
+            HostAction::Stop { flow } => {
+                self.starting.retain(|start| start.id != flow);
+                self.prober.stop(flow);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Netns {
+    fn configure(&mut self, port: PortId, config: PortConfig) -> Result<(), BackendError> {
+        let mut waiting = self.attached.iter_mut().flat_map(|stack| &mut stack.devices);
+        if let Some(device) = waiting.find(|device| device.port == port) {
+            device.config = config;
+            return Ok(());
+        }
+        let device = self
+            .ports
+            .get_mut(&port)
+            .ok_or_else(|| unknown(format!("configure port {}", port.0)))?;
+        let made = self.stacks.get(&device.stack);
+        let made = made.ok_or_else(|| unknown(format!("configure device {}", device.name)))?;
+        configure::change(&made.namespace, &device.name, &device.config, &config)?;
+        device.config = config;
+        Ok(())
+    }
+}
+
+fn enter(stacks: &BTreeMap<StackId, Made>, stack: StackId) -> Result<(), BackendError> {
+    let made = stacks
+        .get(&stack)
+        .ok_or_else(|| unknown(format!("enter stack {}", stack.0)))?;
+    let what = format!("enter the network namespace of {}", made.name);
+    made.namespace.enter().map_err(failed(what))
+}
+
+/// A descriptor for each device and each flow needs more than the customary thousand.
+fn raise_descriptor_limit() -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(())
+}
+
+/// Says what failed, for `map_err`.
+fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> BackendError {
+    move |error| BackendError::System {
+        what: what.into(),
+        source: error.into(),
+    }
+}
+
+fn unknown(what: String) -> BackendError {
+    failed::<io::Error>(what)(io::ErrorKind::NotFound.into())
+}

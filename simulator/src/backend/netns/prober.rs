@@ -1,0 +1,407 @@
+//! Real sockets for flows: they send at the flow's times, and answer as an application would. Echo requests are answered by
+//! the kernel itself. What the packets meet between the sockets is not seen here.
+//!
+//! The first 8 payload bytes carry the packet's number as a big-endian integer; an echo request's own sequence field has its
+//! lower 16 bits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::libc;
+use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, sockopt};
+use overlab_dataplane::Instant;
+
+use super::clock::Clock;
+use super::failed;
+use super::sys;
+use crate::backend::{BackendError, FlowEvent, FlowStart, HostEvent, SendError, StackId};
+use crate::observe::Direction;
+use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
+
+/// Packets that are sent or read in one go before other work has its turn.
+const BATCH: usize = 64;
+
+/// Bytes of the echo header in front of the payload (RFC 792, "Echo or Echo Reply Message").
+const ECHO_HEADER: usize = 8;
+
+/// Bytes that a socket may hold in either direction: several batches of the longest packets, so that no packet is lost or
+/// held up in a socket while the packet loop is elsewhere.
+const SOCKET_BUFFER: usize = 16 << 20;
+
+/// The sockets of all flows.
+#[derive(Debug, Default)]
+pub(super) struct Prober {
+    senders: BTreeMap<FlowId, Sender>,
+    listeners: BTreeMap<(StackId, u16), Listener>,
+    due: BTreeSet<(Instant, FlowId)>,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    flow: Flow,
+    stack: StackId,
+    /// A UDP socket, or an ICMP echo socket: the same system calls serve both.
+    socket: UdpSocket,
+    /// The packet without its number, echo header included.
+    packet: Vec<u8>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Listener {
+    socket: UdpSocket,
+    /// Whose datagrams they are, by source port.
+    flows: BTreeMap<u16, (FlowId, PathMtuDiscovery, Reply)>,
+    discovery: PathMtuDiscovery,
+    control: Vec<u8>,
+}
+
+/// A socket that the packet loop has to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    Sender(FlowId),
+    Listener(StackId, u16),
+}
+
+impl Prober {
+    /// Opens the sender's socket of a flow; the calling thread is in the sender's namespace.
+    pub(super) fn open_sender(&mut self, start: &FlowStart) -> Result<(), BackendError> {
+        let FlowStart { id, flow, from, .. } = start;
+        let socket = sender_socket(flow).map_err(failed(format!("open the socket of flow {}", flow.name)))?;
+        if flow.count > 0 {
+            self.due.insert((flow.start, *id));
+        }
+        let sender = Sender {
+            flow: flow.clone(),
+            stack: *from,
+            socket,
+            packet: packet_of(flow),
+            next: 0,
+        };
+        self.senders.insert(*id, sender);
+        Ok(())
+    }
+
+    /// Opens the receiver's socket of a UDP flow, unless another flow to the same port has done so; the calling thread is in
+    /// the receiver's namespace. True if it is new.
+    pub(super) fn open_listener(&mut self, start: &FlowStart, stack: StackId) -> Result<bool, BackendError> {
+        let FlowStart { id, flow, .. } = start;
+        let entry = (*id, flow.path_mtu_discovery, flow.reply);
+        if let Some(listener) = self.listeners.get_mut(&(stack, flow.destination_port)) {
+            listener.flows.insert(flow.source_port, entry);
+            return Ok(false);
+        }
+        let what = format!("listen on UDP port {} for flow {}", flow.destination_port, flow.name);
+        let socket = listener_socket(flow.destination_port).map_err(failed(what))?;
+        let listener = Listener {
+            socket,
+            flows: BTreeMap::from([(flow.source_port, entry)]),
+            discovery: PathMtuDiscovery::Want,
+            control: nix::cmsg_space!(libc::in_pktinfo),
+        };
+        self.listeners.insert((stack, flow.destination_port), listener);
+        Ok(true)
+    }
+
+    /// The descriptor of an open socket.
+    pub(super) fn socket(&self, opened: Opened) -> Option<&UdpSocket> {
+        match opened {
+            Opened::Sender(flow) => self.senders.get(&flow).map(|s| &s.socket),
+            Opened::Listener(stack, port) => self.listeners.get(&(stack, port)).map(|l| &l.socket),
+        }
+    }
+
+    /// When the next packet is due.
+    pub(super) fn next_send(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Sends no more packets of a flow. Its sockets stay, so that what is under way is still answered.
+    pub(super) fn stop(&mut self, flow: FlowId) {
+        self.due.retain(|(_, id)| *id != flow);
+    }
+
+    /// Closes the sockets of a stack.
+    pub(super) fn close(&mut self, stack: StackId) {
+        self.senders.retain(|_, sender| sender.stack != stack);
+        self.listeners.retain(|(at, _), _| *at != stack);
+        self.due.retain(|(_, id)| self.senders.contains_key(id));
+    }
+
+    /// Sends what is due, at most a batch of it, and never early. The packet loop runs on the same thread, so that the event
+    /// is there before the packet can be read.
+    pub(super) fn send_due(&mut self, clock: Clock, events: &mut Vec<HostEvent>) {
+        for _ in 0..BATCH {
+            let now = clock.now();
+            let Some(&(at, id)) = self.due.first().filter(|(at, _)| *at <= now) else {
+                return;
+            };
+            let Some(sender) = self.senders.get_mut(&id) else {
+                self.due.pop_first();
+                continue;
+            };
+            let result = sender.send();
+            if matches!(&result, Err(error) if error.kind() == ErrorKind::WouldBlock) {
+                // The packets before it are still to be read from the device.
+                return;
+            }
+            let sequence = sender.next;
+            push(events, id, now, FlowEvent::Sent { sequence });
+            push_refusal(events, id, now, Direction::Forward, sequence, result);
+            sender.next += 1;
+            self.due.pop_first();
+            if sender.next < sender.flow.count {
+                self.due.insert((at.saturating_add(sender.flow.interval), id));
+            }
+        }
+    }
+
+    /// Reads the replies that a sender's socket got.
+    ///
+    /// # Errors
+    /// If the socket fails for good.
+    pub(super) fn read_replies(&mut self, id: FlowId, clock: Clock, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
+        let Some(sender) = self.senders.get(&id) else {
+            return Ok(());
+        };
+        self.buffer.resize(usize::from(u16::MAX), 0);
+        for _ in 0..BATCH {
+            let (length, from) = match sender.socket.recv_from(&mut self.buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // An ICMP error about an earlier packet; reading it has cleared it.
+                Err(error) if is_about_a_packet(&error) => continue,
+                Err(error) => return Err(failed(format!("read the socket of flow {}", sender.flow.name))(error)),
+            };
+            let header = match sender.flow.transport {
+                Transport::Icmp => ECHO_HEADER,
+                Transport::Udp => 0,
+            };
+            let payload = self.buffer.get(header..length).unwrap_or_default();
+            push_received(events, id, clock.now(), Direction::Reverse, from.ip(), payload);
+        }
+        Ok(())
+    }
+
+    /// Reads the datagrams that a listener got, and sends them back where the flow asks for it.
+    ///
+    /// # Errors
+    /// If the socket fails for good.
+    pub(super) fn answer(&mut self, at: (StackId, u16), clock: Clock, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
+        let Some(listener) = self.listeners.get_mut(&at) else {
+            return Ok(());
+        };
+        self.buffer.resize(usize::from(u16::MAX), 0);
+        for _ in 0..BATCH {
+            let (length, from, to) = match listener.receive(&mut self.buffer) {
+                Ok(Some(received)) => received,
+                Ok(None) => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if is_about_a_packet(&error) => continue,
+                Err(error) => return Err(failed(format!("read UDP port {}", at.1))(error)),
+            };
+            let (Some(&(id, discovery, reply)), Some(payload)) = (listener.flows.get(&from.port()), self.buffer.get(..length))
+            else {
+                continue;
+            };
+            let now = clock.now();
+            let sequence = push_received(events, id, now, Direction::Forward, IpAddr::V4(*from.ip()), payload);
+            if let (Some(sequence), Reply::Echo) = (sequence, reply) {
+                let result = listener.send_back(payload, from, to, discovery);
+                push(events, id, now, FlowEvent::Answered { sequence });
+                push_refusal(events, id, now, Direction::Reverse, sequence, result);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sender {
+    fn send(&mut self) -> io::Result<()> {
+        let header = match self.flow.transport {
+            Transport::Icmp => ECHO_HEADER,
+            Transport::Udp => 0,
+        };
+        if let Some(field) = self.packet.get_mut(6..8).filter(|_| header > 0) {
+            field.copy_from_slice(&(self.next as u16).to_be_bytes());
+        }
+        if let Some(number) = self.packet.get_mut(header..header + 8) {
+            number.copy_from_slice(&u64::from(self.next).to_be_bytes());
+        }
+        let to = SocketAddr::new(self.flow.destination, self.flow.destination_port);
+        again_after_an_old_error(|| self.socket.send_to(&self.packet, to).map(drop))
+    }
+}
+
+impl Listener {
+    /// The next datagram's length, source, and the address that it was sent to.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddrV4, Ipv4Addr)>> {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let control = Some(self.control.as_mut_slice());
+        let message = socket::recvmsg::<SockaddrIn>(self.socket.as_raw_fd(), &mut parts, control, MsgFlags::empty())?;
+        let to = message.cmsgs()?.find_map(|control| {
+            let ControlMessageOwned::Ipv4PacketInfo(info) = control else {
+                return None;
+            };
+            Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)))
+        });
+        Ok(message
+            .address
+            .zip(to)
+            .map(|(from, to)| (message.bytes, SocketAddrV4::from(from), to)))
+    }
+
+    /// Sends a payload back from the address that it was sent to, as a server does that listens on all addresses.
+    fn send_back(&mut self, payload: &[u8], to: SocketAddrV4, from: Ipv4Addr, discovery: PathMtuDiscovery) -> io::Result<()> {
+        if discovery != self.discovery {
+            sys::set_path_mtu_discovery(&self.socket, discovery)?;
+            self.discovery = discovery;
+        }
+        let info = libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: libc::in_addr {
+                s_addr: u32::from(from).to_be(),
+            },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        let address = SockaddrIn::from(to);
+        again_after_an_old_error(|| {
+            let control = [ControlMessage::Ipv4PacketInfo(&info)];
+            let parts = [IoSlice::new(payload)];
+            socket::sendmsg(self.socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&address))?;
+            Ok(())
+        })
+    }
+}
+
+/// An unprivileged echo socket or a UDP socket, on the flow's own identifier or port.
+///
+/// Source: icmp(7), "ping_group_range"; the bound port is the echo identifier.
+fn sender_socket(flow: &Flow) -> io::Result<UdpSocket> {
+    let socket = match flow.transport {
+        Transport::Udp => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, flow.source_port))?,
+        Transport::Icmp => {
+            let echo = socket::socket(
+                socket::AddressFamily::Inet,
+                socket::SockType::Datagram,
+                socket::SockFlag::SOCK_CLOEXEC,
+                socket::SockProtocol::Icmp,
+            )?;
+            let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, flow.source_port));
+            socket::bind(echo.as_raw_fd(), &any)?;
+            UdpSocket::from(echo)
+        }
+    };
+    socket.set_nonblocking(true)?;
+    socket.set_ttl(u32::from(flow.ttl))?;
+    socket::setsockopt(&socket, sockopt::Ipv4Tos, &i32::from(flow.dscp << 2 | flow.ecn & 3))?;
+    sys::set_path_mtu_discovery(&socket, flow.path_mtu_discovery)?;
+    enlarge(&socket)?;
+    Ok(socket)
+}
+
+fn listener_socket(port: u16) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    socket.set_nonblocking(true)?;
+    socket::setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+    sys::set_path_mtu_discovery(&socket, PathMtuDiscovery::Want)?;
+    enlarge(&socket)?;
+    Ok(socket)
+}
+
+/// Enlarges the buffers, beyond the host's limits where the rights allow it.
+fn enlarge(socket: impl AsFd) -> io::Result<()> {
+    if socket::setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER).is_err() {
+        socket::setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER)?;
+    }
+    if socket::setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err() {
+        socket::setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER)?;
+    }
+    Ok(())
+}
+
+/// A flow's packet with number 0. The kernel fills in an echo request's identifier and checksum.
+fn packet_of(flow: &Flow) -> Vec<u8> {
+    const ECHO_REQUEST: u8 = 8;
+    match flow.transport {
+        Transport::Udp => vec![0; flow.payload],
+        Transport::Icmp => {
+            let mut packet = vec![0; ECHO_HEADER + flow.payload];
+            if let Some(kind) = packet.first_mut() {
+                *kind = ECHO_REQUEST;
+            }
+            packet
+        }
+    }
+}
+
+/// Sends, and once more if that failed: an ICMP error about an earlier packet waits in the socket and eats the next send.
+fn again_after_an_old_error(mut send: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    match send() {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => send(),
+        result => result,
+    }
+}
+
+/// Whether an error is an ICMP error about an earlier packet (ip(7), IP_RECVERR), or an interruption.
+fn is_about_a_packet(error: &io::Error) -> bool {
+    const REPORTED: [i32; 7] = [
+        libc::ECONNREFUSED,
+        libc::EHOSTUNREACH,
+        libc::ENETUNREACH,
+        libc::EMSGSIZE,
+        libc::EPROTO,
+        libc::EHOSTDOWN,
+        libc::ENOPROTOOPT,
+    ];
+    error.kind() == ErrorKind::Interrupted || error.raw_os_error().is_some_and(|number| REPORTED.contains(&number))
+}
+
+fn push(events: &mut Vec<HostEvent>, flow: FlowId, at: Instant, event: FlowEvent) {
+    events.push(HostEvent::Flow { flow, at, event });
+}
+
+/// Reports a packet that a socket got, and says its number; a payload without a number is nobody's.
+fn push_received(
+    events: &mut Vec<HostEvent>,
+    flow: FlowId,
+    at: Instant,
+    direction: Direction,
+    from: IpAddr,
+    payload: &[u8],
+) -> Option<u32> {
+    let sequence = u32::try_from(u64::from_be_bytes(*payload.first_chunk()?)).ok()?;
+    let event = FlowEvent::Received {
+        direction,
+        sequence,
+        from,
+        payload: payload.len(),
+    };
+    push(events, flow, at, event);
+    Some(sequence)
+}
+
+fn push_refusal(
+    events: &mut Vec<HostEvent>,
+    flow: FlowId,
+    at: Instant,
+    direction: Direction,
+    sequence: u32,
+    result: io::Result<()>,
+) {
+    let Err(error) = result else { return };
+    let reason = match error.raw_os_error().unwrap_or_default() {
+        libc::EMSGSIZE => SendError::TooBig,
+        libc::ENETUNREACH | libc::EHOSTUNREACH => SendError::NoRoute,
+        number => SendError::Other(number),
+    };
+    let event = FlowEvent::SendRefused {
+        direction,
+        sequence,
+        reason,
+    };
+    push(events, flow, at, event);
+}

@@ -1,0 +1,112 @@
+//! The sim backend: virtual time, and small host stacks. It needs no privilege, and the same run gives the same bytes.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use overlab_dataplane::{Instant, Packet};
+
+use super::{Backend, BackendError, FlowStart, HostAction, HostEvent, PortId, StackId};
+use crate::scenario::FlowId;
+use crate::workload::{HostStack, Socket};
+
+/// Virtual time and its stacks.
+#[derive(Debug, Default)]
+pub struct Sim {
+    now: Instant,
+    stacks: BTreeMap<StackId, HostStack>,
+    ports: BTreeMap<PortId, StackId>,
+    flows: BTreeMap<FlowId, FlowStart>,
+    /// Packets to be sent: when, of which flow, which one.
+    sends: BinaryHeap<Reverse<(Instant, FlowId, u32)>>,
+    /// What stacks did since the last wait.
+    events: Vec<HostEvent>,
+}
+
+impl Sim {
+    /// A backend at the start of time.
+    pub fn new() -> Sim {
+        Sim::default()
+    }
+
+    fn start(&mut self, start: FlowStart) {
+        let socket = |sender| Socket {
+            id: start.id,
+            flow: start.flow.clone(),
+            sender,
+        };
+        if let Some(stack) = self.stacks.get_mut(&start.from) {
+            stack.open(socket(true));
+        }
+        if let Some(stack) = start.to.and_then(|to| self.stacks.get_mut(&to)) {
+            stack.open(socket(false));
+        }
+        if start.flow.count > 0 {
+            self.sends.push(Reverse((start.flow.start, start.id, 0)));
+        }
+        self.flows.insert(start.id, start);
+    }
+
+    fn send_due(&mut self) {
+        while let Some(Reverse((at, id, sequence))) = self.sends.peek().copied() {
+            if at > self.now {
+                return;
+            }
+            self.sends.pop();
+            let Some(start) = self.flows.get(&id) else { continue };
+            if let Some(stack) = self.stacks.get_mut(&start.from) {
+                stack.send(self.now, id, &start.flow, sequence, &mut self.events);
+            }
+            if sequence + 1 < start.flow.count {
+                let next = start.flow.start.saturating_add(start.flow.interval * (sequence + 1));
+                self.sends.push(Reverse((next, id, sequence + 1)));
+            }
+        }
+    }
+}
+
+impl Backend for Sim {
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
+        if self.events.is_empty() {
+            let next_send = self.sends.peek().map(|Reverse((at, ..))| *at);
+            if let Some(next) = deadline.into_iter().chain(next_send).min() {
+                self.now = self.now.max(next);
+            }
+            self.send_due();
+        }
+        events.append(&mut self.events);
+        Ok(())
+    }
+
+    fn deliver(&mut self, port: PortId, packet: Packet) {
+        if let Some(stack) = self.ports.get(&port).and_then(|stack| self.stacks.get_mut(stack)) {
+            stack.receive(self.now, packet, &mut self.events);
+        }
+    }
+
+    fn host(&mut self, action: HostAction) -> Result<(), BackendError> {
+        match action {
+            HostAction::Attach(stack) => {
+                self.ports.extend(stack.devices.iter().map(|device| (device.port, stack.id)));
+                self.stacks.insert(stack.id, HostStack::new(stack));
+            }
+            HostAction::Configure { port, config } => {
+                if let Some(stack) = self.ports.get(&port).and_then(|stack| self.stacks.get_mut(stack)) {
+                    stack.configure(port, config);
+                }
+            }
+            HostAction::Detach { stack } => {
+                self.stacks.remove(&stack);
+                self.ports.retain(|_, owner| *owner != stack);
+            }
+            HostAction::Start(start) => self.start(start),
+            HostAction::Stop { flow } => {
+                self.sends.retain(|Reverse((_, id, _))| *id != flow);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,17 @@
+//! `overlab check`.
+
+use std::io::{self, Write};
+
+use super::Exit;
+
+/// Check.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+/// Runs the verb.
+///
+/// # Errors
+/// If the output cannot be written.
+pub(super) fn check(_args: &Args, _out: &mut dyn Write) -> io::Result<Exit> {
+    Ok(Exit::Internal)
+}

@@ -1,0 +1,123 @@
+//! The command line: one file a verb. Results go to standard output, progress and diagnostics to standard error.
+
+mod check;
+mod doctor;
+mod explain;
+mod plan;
+mod run;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::scenario::Diagnostic;
+
+/// How a command ended. Where several hold, the first of 6, 2, 1, 4, 3, 5 wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything passed.
+    #[default]
+    Pass = 0,
+    /// An expectation failed.
+    Failed = 1,
+    /// The input is wrong, or output could not be written.
+    BadInput = 2,
+    /// This host cannot judge it.
+    Inconclusive = 3,
+    /// A golden file differs.
+    GoldenDiffers = 4,
+    /// Nothing was selected.
+    NothingSelected = 5,
+    /// A fault of ours, or two runs of one seed differed.
+    Internal = 6,
+}
+
+impl Exit {
+    /// The one of two that wins.
+    #[must_use]
+    pub fn or(self, other: Exit) -> Exit {
+        const ORDER: [Exit; 6] = [
+            Exit::Internal,
+            Exit::BadInput,
+            Exit::Failed,
+            Exit::GoldenDiffers,
+            Exit::Inconclusive,
+            Exit::NothingSelected,
+        ];
+        ORDER
+            .into_iter()
+            .find(|exit| *exit == self || *exit == other)
+            .unwrap_or(Exit::Pass)
+    }
+
+    /// The number that the process ends with.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// Test bed and simulator for Calico overlay networking: was it encapsulated, what did that cost, was it delivered, and why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "overlab",
+    version,
+    about,
+    infer_long_args = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Args),
+    Check(check::Args),
+    Plan(plan::Args),
+    Explain(explain::Args),
+    Doctor(doctor::Args),
+}
+
+/// Runs the command that the process was given.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; all else is bad input.
+            let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Pass };
+            return match error.print() {
+                Ok(()) => ExitCode::from(exit.code()),
+                Err(_) => ExitCode::from(Exit::BadInput.code()),
+            };
+        }
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let exit = match cli.verb {
+        Verb::Run(args) => run::run(&args, &mut out),
+        Verb::Check(args) => check::check(&args, &mut out),
+        Verb::Plan(args) => plan::plan(&args, &mut out),
+        Verb::Explain(args) => explain::explain(&args, &mut out),
+        Verb::Doctor(args) => doctor::doctor(&args, &mut out),
+    };
+    let exit = exit.and_then(|exit| out.flush().map(|()| exit));
+    match exit {
+        Ok(exit) => ExitCode::from(exit.code()),
+        // Whoever reads has had enough, as `head` does: no error.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("overlab: cannot write: {error}");
+            ExitCode::from(Exit::BadInput.code())
+        }
+    }
+}
+
+/// Prints what is wrong with the input.
+fn refuse(diagnostics: &[Diagnostic]) -> Exit {
+    for diagnostic in diagnostics {
+        eprintln!("{diagnostic}");
+    }
+    Exit::BadInput
+}

@@ -1,0 +1,60 @@
+//! Segments: one subnet's wires, and who is on them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlab_dataplane::Mtu;
+
+use super::NicId;
+use crate::observe::{Place, PlaceKind};
+use crate::scenario::Model;
+
+/// Something that takes packets off a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Station {
+    Nic(NicId),
+    Router { router: usize, segment: usize },
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) place: Place,
+    pub(super) mtu: Mtu,
+    /// Who answers for an address: ARP on a real segment, the fabric's own mapping in a cloud.
+    pub(super) stations: BTreeMap<IpAddr, Station>,
+    pub(super) delay_between_cards: Duration,
+    /// Half the way between two cards of different subnets.
+    pub(super) delay_to_router: Duration,
+}
+
+/// The place of a subnet among the segments: underlay by underlay.
+pub(super) fn index(model: &Model, underlay: usize, subnet: usize) -> usize {
+    let before: usize = model.underlays.iter().take(underlay).map(|u| u.subnets.len()).sum();
+    before + subnet
+}
+
+/// Every segment, with its router on it.
+pub(super) fn build(model: &Model) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    for (router, underlay) in model.underlays.iter().enumerate() {
+        for subnet in &underlay.subnets {
+            let station = Station::Router {
+                router,
+                segment: segments.len(),
+            };
+            segments.push(Segment {
+                place: Place {
+                    kind: PlaceKind::Subnet,
+                    name: Arc::from(format!("{}/{}", underlay.name, subnet.name)),
+                },
+                mtu: subnet.mtu,
+                stations: BTreeMap::from([(subnet.gateway, station)]),
+                delay_between_cards: underlay.knobs.delay_same_subnet,
+                delay_to_router: underlay.knobs.delay_cross_subnet / 2,
+            });
+        }
+    }
+    segments
+}

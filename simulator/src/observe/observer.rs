@@ -1,0 +1,202 @@
+//! The observer: it follows the packets of flows through a run and keeps their traces.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use overlab_dataplane::{Instant, Packet, Tag};
+
+use super::attribution::Attribution;
+use super::{Direction, Disposition, DropReason, Hop, HostDropReason, IcmpSeen, PacketKey, Place, Step, Trace, WirePacket};
+use crate::scenario::{Flow, Transport};
+
+/// Bytes of IPv4 header, and of ICMP or UDP header, in front of a flow's payload.
+const HEADERS: usize = 20 + 8;
+
+/// The traces of a run, as they grow.
+#[derive(Debug)]
+pub struct Observer {
+    attribution: Attribution,
+    payloads: Vec<(Transport, usize)>,
+    index: BTreeMap<PacketKey, usize>,
+    traces: Vec<Trace>,
+    unsettled: usize,
+}
+
+impl Observer {
+    /// An observer of these flows.
+    pub fn new(flows: &[Flow], vxlan_port: u16) -> Observer {
+        Observer {
+            attribution: Attribution::new(flows, vxlan_port),
+            payloads: flows.iter().map(|flow| (flow.transport, flow.payload)).collect(),
+            index: BTreeMap::new(),
+            traces: Vec::new(),
+            unsettled: 0,
+        }
+    }
+
+    /// An application handed a packet to its socket.
+    pub fn sent(&mut self, key: PacketKey, at: Instant) {
+        if self.index.contains_key(&key) {
+            return;
+        }
+        let request = PacketKey {
+            direction: Direction::Forward,
+            ..key
+        };
+        let window_at = self.trace(request).map_or(at, |request| request.sent_at);
+        let payload = self.payloads.get(key.flow.0 as usize).map_or(0, |(_, payload)| *payload);
+        self.index.insert(key, self.traces.len());
+        self.unsettled += 1;
+        self.traces.push(Trace {
+            key,
+            sent_at: at,
+            window_at,
+            size: payload + HEADERS,
+            hops: Vec::new(),
+            first_hop: Vec::new(),
+            icmp_errors: Vec::new(),
+            source_seen: None,
+            disposition: Disposition::Unknown,
+        });
+    }
+
+    /// A stack put a packet on one of its devices: marks it, so that it can be followed. An echo reply shows that its request
+    /// was delivered; an error that its own stack sends about a packet shows that nothing listened.
+    pub fn left_stack(&mut self, packet: &mut Packet, stack: &Place, now: Instant) {
+        if let Some(key) = self.attribution.packet(packet.bytes()) {
+            let answers = key.direction == Direction::Reverse && self.transport(key) == Some(Transport::Icmp);
+            if answers && !self.index.contains_key(&key) {
+                let request = PacketKey {
+                    direction: Direction::Forward,
+                    ..key
+                };
+                self.received(request, now, reply_destination(packet));
+                self.sent(key, now);
+            }
+            if let Some(index) = self.index.get(&key) {
+                packet.set_tag(Tag(*index as u64 + 1));
+            }
+        } else if let Some(report) = self.attribution.error(packet.bytes()) {
+            let unreachable = report.kind == 3 && matches!(report.code, 2 | 3);
+            if unreachable && let Some(index) = self.index.get(&report.about) {
+                self.dropped(
+                    Tag(*index as u64 + 1),
+                    DropReason::Host(HostDropReason::NoListener),
+                    stack,
+                    now,
+                );
+            }
+        }
+    }
+
+    /// A packet that nobody marked reached a stack: it may be an ICMP error about one that somebody did.
+    pub fn reached_stack(&mut self, packet: &Packet, stack: &Place, now: Instant) {
+        if packet.tag() == Tag::NONE
+            && let Some(report) = self.attribution.error(packet.bytes())
+            && let Some(trace) = self.index.get(&report.about).and_then(|index| self.traces.get_mut(*index))
+        {
+            let (kind, code, mtu, from) = (report.kind, report.code, report.mtu, report.from);
+            trace.icmp_errors.push(IcmpSeen {
+                at: now,
+                kind,
+                code,
+                mtu,
+                from,
+                to: stack.clone(),
+            });
+        }
+    }
+
+    /// A socket got a packet whole.
+    pub fn received(&mut self, key: PacketKey, at: Instant, from: Option<IpAddr>) {
+        let Some(trace) = self.index.get(&key).and_then(|index| self.traces.get_mut(*index)) else {
+            return;
+        };
+        if trace.disposition == Disposition::Unknown {
+            self.unsettled -= 1;
+        }
+        trace.disposition = Disposition::Delivered { at };
+        trace.source_seen = trace.source_seen.or(from);
+    }
+
+    /// A packet was lost. Of a packet that was split, the first lost fragment decides.
+    pub fn dropped(&mut self, tag: Tag, reason: DropReason, place: &Place, at: Instant) {
+        let Some(trace) = self.tagged(tag) else { return };
+        if trace.disposition == Disposition::Unknown {
+            trace.disposition = Disposition::Dropped {
+                reason,
+                place: place.clone(),
+                at,
+            };
+            self.unsettled -= 1;
+        }
+    }
+
+    /// Appends a hop; steps at the place of the last hop join it.
+    pub fn hop(&mut self, tag: Tag, hop: Hop) {
+        let Some(trace) = self.tagged(tag) else { return };
+        match trace.hops.last_mut() {
+            Some(last) if last.place == hop.place && last.later_fragment == hop.later_fragment && hop.tables.is_none() => {
+                last.steps.extend(hop.steps);
+                last.left.extend(hop.left);
+            }
+            Some(_) | None => trace.hops.push(hop),
+        }
+    }
+
+    /// A stack would not send a packet that was announced.
+    pub fn refused(&mut self, key: PacketKey, reason: DropReason, stack: &Place, at: Instant) {
+        let Some(index) = self.index.get(&key) else { return };
+        let tag = Tag(*index as u64 + 1);
+        let steps = vec![Step::Stack("the stack refused to send it".to_owned()), Step::Dropped(reason)];
+        self.hop(
+            tag,
+            Hop {
+                at,
+                place: stack.clone(),
+                later_fragment: false,
+                steps,
+                tables: None,
+                left: Vec::new(),
+            },
+        );
+        self.dropped(tag, reason, stack, at);
+    }
+
+    /// The packet left the network card of its sender's node.
+    pub fn first_hop(&mut self, tag: Tag, packet: WirePacket) {
+        if let Some(trace) = self.tagged(tag) {
+            trace.first_hop.push(packet);
+        }
+    }
+
+    /// Whether it is known of every packet how it ended.
+    pub fn settled(&self) -> bool {
+        self.unsettled == 0
+    }
+
+    /// The traces, in the order of flow, direction and number.
+    pub fn into_traces(self) -> Vec<Trace> {
+        let mut traces = self.traces;
+        traces.sort_by_key(|trace| trace.key);
+        traces
+    }
+
+    fn transport(&self, key: PacketKey) -> Option<Transport> {
+        self.payloads.get(key.flow.0 as usize).map(|(transport, _)| *transport)
+    }
+
+    fn trace(&self, key: PacketKey) -> Option<&Trace> {
+        self.index.get(&key).and_then(|index| self.traces.get(*index))
+    }
+
+    fn tagged(&mut self, tag: Tag) -> Option<&mut Trace> {
+        let index = usize::try_from(tag.0).ok()?.checked_sub(1)?;
+        self.traces.get_mut(index)
+    }
+}
+
+/// The address that an answer goes to: the source that the answering stack saw.
+fn reply_destination(packet: &Packet) -> Option<IpAddr> {
+    super::headers::wire_packet(packet.bytes(), 0).map(|headers| headers.outer.destination)
+}

@@ -1,0 +1,215 @@
+//! Many scenarios side by side: each is loaded, run, judged and held against its golden on its own.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use overlab_reports::{GoldenReport, GoldenStatus, Problem, ScenarioReport, Status};
+use tokio::sync::Semaphore;
+
+use super::{Context, Golden, Run, execute, inconclusive, refused, report};
+use crate::backend::{Backend, BackendError, Sim};
+use crate::observe::Capture;
+use crate::scenario::{BackendKind, Diagnostic, Loaded, load};
+
+/// How scenarios are to be run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Over which backend.
+    pub backend: BackendKind,
+    /// Another seed than the files' own.
+    pub seed: Option<u64>,
+    /// Only verdicts whose label this glob matches.
+    pub expect: Option<String>,
+    /// Where captures go.
+    pub capture: Option<PathBuf>,
+    /// Whether goldens are accepted rather than compared.
+    pub bless: bool,
+    /// How many scenarios run at the same time; at least 1.
+    pub jobs: usize,
+}
+
+/// What came of one file.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its report.
+    pub report: ScenarioReport,
+    /// What is wrong with the file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Whether two runs of one seed differed, or the backend failed: a fault of ours.
+    pub internal: bool,
+}
+
+/// Runs files side by side and returns what came of each, in their order.
+///
+/// # Errors
+/// If the operating system gives no threads.
+pub fn batch(files: Vec<PathBuf>, options: Options) -> io::Result<Vec<Outcome>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(options.jobs.max(1))
+        .build()?;
+    let options = Arc::new(options);
+    runtime.block_on(async {
+        let permits = Arc::new(Semaphore::new(options.jobs.max(1)));
+        let tasks: Vec<_> = files
+            .into_iter()
+            .map(|file| {
+                let (permits, options) = (permits.clone(), options.clone());
+                tokio::spawn(async move {
+                    let _permit = permits.acquire_owned().await;
+                    tokio::task::spawn_blocking(move || one(&file, &options)).await
+                })
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        for task in tasks {
+            outcomes.push(task.await.and_then(|inner| inner).map_err(io::Error::other)?);
+        }
+        Ok(outcomes)
+    })
+}
+
+/// Runs one file.
+pub fn one(file: &Path, options: &Options) -> Outcome {
+    let ranges = options.backend == BackendKind::Netns;
+    let backend = match options.backend {
+        BackendKind::Sim => "sim",
+        BackendKind::Netns => "netns",
+    };
+    let context = Context {
+        file,
+        backend,
+        ranges,
+        expect: options.expect.as_deref(),
+    };
+    let mut loaded = match load(file) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            return Outcome {
+                report: refused(&context, &diagnostics),
+                diagnostics,
+                internal: false,
+            };
+        }
+    };
+    let own_seed = options.seed.is_none();
+    loaded.model.seed = options.seed.unwrap_or(loaded.model.seed);
+    if !loaded.model.backends.contains(&options.backend) {
+        let reason = format!("the scenario does not run over {backend}: its `backends` leave it out");
+        return outcome(inconclusive(&loaded, &context, reason, None));
+    }
+    let capture = if options.capture.is_some() {
+        Capture::on()
+    } else {
+        Capture::off()
+    };
+    match attempt(&loaded, options.backend, capture) {
+        Ok(run) => {
+            let mut outcome = outcome(report(&loaded, &run, &context));
+            if let Some(folder) = &options.capture
+                && let Err(error) = write_capture(folder, file, &run.capture)
+            {
+                let reason = format!("cannot write the capture: {error}");
+                outcome.report.problem = Some(Problem { reason, remedy: None });
+                outcome.report.status = Status::Error;
+            }
+            if options.backend == BackendKind::Sim && own_seed && options.expect.is_none() {
+                hold_against_golden(&loaded, &context, options, &mut outcome);
+            }
+            outcome
+        }
+        Err(BackendError::Unavailable { reason, remedy }) => outcome(inconclusive(&loaded, &context, reason, Some(remedy))),
+        Err(error @ BackendError::System { .. }) => {
+            let mut report = inconclusive(&loaded, &context, error.to_string(), None);
+            report.status = Status::Error;
+            Outcome {
+                report,
+                diagnostics: Vec::new(),
+                internal: true,
+            }
+        }
+    }
+}
+
+fn outcome(report: ScenarioReport) -> Outcome {
+    Outcome {
+        report,
+        diagnostics: Vec::new(),
+        internal: false,
+    }
+}
+
+/// Runs a scenario over a backend of the kind.
+///
+/// # Errors
+/// If the backend fails, or this host has none of the kind.
+pub fn attempt(loaded: &Loaded, kind: BackendKind, capture: Capture) -> Result<Run, BackendError> {
+    let mut backend: Box<dyn Backend> = match kind {
+        BackendKind::Sim => Box::new(Sim::new()),
+        #[cfg(target_os = "linux")]
+        BackendKind::Netns => Box::new(crate::backend::netns::Netns::new()?),
+        #[cfg(not(target_os = "linux"))]
+        BackendKind::Netns => {
+            return Err(BackendError::Unavailable {
+                reason: "network namespaces are Linux's".to_owned(),
+                remedy: "use the sim backend, or a Linux host".to_owned(),
+            });
+        }
+    };
+    execute(&loaded.model, &mut *backend, capture)
+}
+
+/// Compares the report with its golden, or accepts it; accepting runs the scenario twice and refuses what failed or differs.
+fn hold_against_golden(loaded: &Loaded, context: &Context<'_>, options: &Options, outcome: &mut Outcome) {
+    let Some(golden) = Golden::of(context.file) else { return };
+    let text = overlab_reports::golden(&outcome.report);
+    if !options.bless {
+        outcome.report.golden = Some(golden.compare(&text));
+        return;
+    }
+    let again =
+        attempt(loaded, options.backend, Capture::off()).map(|run| overlab_reports::golden(&report(loaded, &run, context)));
+    let refuse = |outcome: &mut Outcome, reason: &str| {
+        outcome.report.problem = Some(Problem {
+            reason: reason.to_owned(),
+            remedy: None,
+        });
+        outcome.report.status = outcome.report.status.max(Status::Fail);
+        let GoldenReport { file, .. } = golden.compare(&text);
+        outcome.report.golden = Some(GoldenReport {
+            file,
+            status: GoldenStatus::Differs,
+            diff: None,
+        });
+    };
+    match again {
+        Ok(again) if again != text => {
+            outcome.internal = true;
+            refuse(outcome, "two runs of one seed differ: not blessed");
+        }
+        Ok(_) if outcome.report.status != Status::Pass => refuse(outcome, "an expectation failed: not blessed"),
+        Ok(_) => match golden.bless(&text) {
+            Ok(report) => outcome.report.golden = Some(report),
+            Err(error) => refuse(outcome, &format!("cannot write the golden: {error}")),
+        },
+        Err(error) => refuse(outcome, &error.to_string()),
+    }
+}
+
+/// Writes a scenario's capture into a folder, under the scenario's path with other endings.
+fn write_capture(folder: &Path, file: &Path, capture: &Capture) -> io::Result<()> {
+    let name: Vec<_> = file
+        .with_extension("pcapng")
+        .components()
+        .filter_map(|part| match part {
+            std::path::Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
+            _ => None,
+        })
+        .collect();
+    fs::create_dir_all(folder)?;
+    let mut writer = BufWriter::new(File::create(folder.join(name.join("-")))?);
+    capture.write(&mut writer)?;
+    writer.flush()
+}

@@ -1,0 +1,53 @@
+//! Running scenarios: the one loop over any backend, the judgement of what it observed, the report, and the golden files.
+
+mod agree;
+mod batch;
+mod drive;
+mod golden;
+mod judge;
+mod report;
+mod select;
+
+use std::sync::Arc;
+
+use overlab_dataplane::route::NodeTables;
+
+pub use agree::{Disagreement, disagreements};
+pub use batch::{Options, Outcome, attempt, batch, one};
+pub use drive::drive;
+pub use golden::{Golden, golden_path};
+pub use judge::{Judged, judge};
+pub use report::{Context, inconclusive, refused, report};
+pub use select::{Selected, select};
+
+use crate::backend::{Backend, BackendError};
+use crate::observe::{Capture, Trace};
+use crate::scenario::{Flow, Model};
+use crate::topology;
+use crate::world::World;
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Run {
+    /// Every packet that an application sent, in the order of flow, direction and number.
+    pub traces: Vec<Trace>,
+    /// The tables of every machine, nodes first.
+    pub tables: Vec<Arc<NodeTables>>,
+    /// The packets, if they were captured.
+    pub capture: Capture,
+}
+
+/// Runs a model to its end.
+///
+/// # Errors
+/// If the backend fails.
+pub fn execute(model: &Model, backend: &mut dyn Backend, capture: Capture) -> Result<Run, BackendError> {
+    let topology = topology::build(model);
+    let mut world = World::new(model, &topology, capture);
+    let last = |flow: &Flow| flow.start.saturating_add(flow.interval * flow.count.saturating_sub(1));
+    let end_of_sending = model.flows.iter().map(last).max().unwrap_or_default();
+    drive(&mut world, backend, end_of_sending)?;
+    let tables = world.tables().cloned().collect();
+    let (traces, capture) = world.finish();
+    Ok(Run { traces, tables, capture })
+}

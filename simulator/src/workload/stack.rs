@@ -1,0 +1,401 @@
+//! A small IPv4 host stack for the sim backend. It does what Linux was seen to do: echo, UDP sockets, "port unreachable", path
+//! MTU discovery by `IP_MTU_DISCOVER`, fragmentation and reassembly. TCP is not here.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use overlab_dataplane::wire::fragment::{Reassembly, split};
+use overlab_dataplane::wire::icmp::error_packet;
+use overlab_dataplane::wire::ipv4::protocol;
+use overlab_dataplane::wire::{IcmpError, IcmpMessage, Ipv4View, Reassembler, UdpView};
+use overlab_dataplane::{Fib, Instant, Mtu, Packet};
+
+use super::probe::{self, Header};
+use crate::backend::{FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
+use crate::observe::{Direction, sequence};
+use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
+
+/// What `net.ipv4.route.min_pmtu` holds path MTUs to (Linux: 552).
+const MIN_PATH_MTU: Mtu = match Mtu::new(552) {
+    Some(mtu) => mtu,
+    None => Mtu::MIN,
+};
+
+/// `net.ipv4.ip_default_ttl`.
+const DEFAULT_TTL: u8 = 64;
+
+/// Packets that leave, and what sockets saw; the caller empties it.
+pub type Output = Vec<HostEvent>;
+
+/// A flow's end in a stack.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    /// The flow.
+    pub id: FlowId,
+    /// What it sends.
+    pub flow: Flow,
+    /// Whether this is the sender's end.
+    pub sender: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Device { index: usize, mtu: Option<Mtu> },
+    Blackhole,
+}
+
+/// One stack: a workload's, a node's own, a host's.
+#[derive(Debug)]
+pub struct HostStack {
+    stack: Stack,
+    fib: Fib<Target>,
+    sockets: Vec<Socket>,
+    /// Path MTUs learned from ICMP, by destination.
+    path_mtus: BTreeMap<Ipv4Addr, Mtu>,
+    reassembler: Reassembler,
+    identification: u16,
+}
+
+/// What is asked of the IP layer for one packet.
+struct Request {
+    source: Option<Ipv4Addr>,
+    destination: Ipv4Addr,
+    protocol: u8,
+    ttl: u8,
+    dscp: u8,
+    ecn: u8,
+    discovery: PathMtuDiscovery,
+}
+
+impl HostStack {
+    /// A stack with its devices.
+    pub fn new(stack: Stack) -> HostStack {
+        let mut host = HostStack {
+            stack,
+            fib: Fib::default(),
+            sockets: Vec::new(),
+            path_mtus: BTreeMap::new(),
+            reassembler: Reassembler::default(),
+            identification: 0,
+        };
+        host.rebuild();
+        host
+    }
+
+    /// Gives a device other addresses, MTU and routes; false if the stack has no such device.
+    pub fn configure(&mut self, port: PortId, config: PortConfig) -> bool {
+        let Some(device) = self.stack.devices.iter_mut().find(|device| device.port == port) else {
+            return false;
+        };
+        device.config = config;
+        self.rebuild();
+        true
+    }
+
+    /// Opens a flow's socket.
+    pub fn open(&mut self, socket: Socket) {
+        self.sockets.push(socket);
+    }
+
+    fn rebuild(&mut self) {
+        self.fib = Fib::default();
+        for (net, _) in &self.stack.blackholes {
+            self.fib.insert(*net, Target::Blackhole);
+        }
+        for (index, device) in self.stack.devices.iter().enumerate() {
+            for address in device
+                .config
+                .addresses
+                .iter()
+                .filter(|net| net.prefix_len() < net.max_prefix_len())
+            {
+                self.fib.insert(address.trunc(), Target::Device { index, mtu: None });
+            }
+            for route in &device.config.routes {
+                self.fib.insert(route.destination, Target::Device { index, mtu: route.mtu });
+            }
+        }
+    }
+
+    fn owns(&self, address: Ipv4Addr) -> bool {
+        self.addresses().any(|own| own == address)
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.stack
+            .devices
+            .iter()
+            .flat_map(|device| device.config.addresses.iter())
+            .filter_map(|net| v4(net))
+    }
+
+    /// The application sends packet `sequence` of a flow.
+    pub fn send(&mut self, now: Instant, id: FlowId, flow: &Flow, sequence: u32, out: &mut Output) {
+        out.push(HostEvent::Flow {
+            flow: id,
+            at: now,
+            event: FlowEvent::Sent { sequence },
+        });
+        let IpAddr::V4(destination) = flow.destination else { return };
+        let request = Request {
+            source: None,
+            destination,
+            protocol: match flow.transport {
+                Transport::Icmp => protocol::ICMP,
+                Transport::Udp => protocol::UDP,
+            },
+            ttl: flow.ttl,
+            dscp: flow.dscp,
+            ecn: flow.ecn,
+            discovery: flow.path_mtu_discovery,
+        };
+        let data = probe::payload(sequence, flow.payload);
+        let sent = self.send_ip(&request, out, |source| match flow.transport {
+            Transport::Icmp => probe::echo_request(flow.source_port, sequence as u16, &data),
+            Transport::Udp => probe::datagram((source, flow.source_port), (destination, flow.destination_port), &data),
+        });
+        if let Err(reason) = sent {
+            let event = FlowEvent::SendRefused {
+                direction: Direction::Forward,
+                sequence,
+                reason,
+            };
+            out.push(HostEvent::Flow {
+                flow: id,
+                at: now,
+                event,
+            });
+        }
+    }
+
+    /// The IP output path: route, source address, size, fragments.
+    fn send_ip(
+        &mut self,
+        request: &Request,
+        out: &mut Output,
+        transport: impl FnOnce(Ipv4Addr) -> Vec<u8>,
+    ) -> Result<(), SendError> {
+        let target = self
+            .fib
+            .best(IpAddr::V4(request.destination))
+            .copied()
+            .ok_or(SendError::NoRoute)?;
+        let Target::Device { index, mtu } = target else {
+            return Err(SendError::NoRoute);
+        };
+        let device = self.stack.devices.get(index).ok_or(SendError::NoRoute)?;
+        let own = device.config.addresses.iter().find_map(v4);
+        let source = request
+            .source
+            .or(own)
+            .or_else(|| self.addresses().next())
+            .ok_or(SendError::NoRoute)?;
+        let link = device.config.mtu;
+        let learned = self
+            .path_mtus
+            .get(&request.destination)
+            .copied()
+            .filter(|_| request.discovery != PathMtuDiscovery::Probe);
+        let path = [mtu, learned].into_iter().flatten().fold(link, Mtu::min);
+        let path = if request.discovery == PathMtuDiscovery::Probe {
+            link
+        } else {
+            path
+        };
+        let transport = transport(source);
+        let fits = path.fits(20 + transport.len());
+        let dont_fragment = match request.discovery {
+            PathMtuDiscovery::Dont => false,
+            PathMtuDiscovery::Want => fits,
+            PathMtuDiscovery::Do | PathMtuDiscovery::Probe if fits => true,
+            PathMtuDiscovery::Do | PathMtuDiscovery::Probe => return Err(SendError::TooBig),
+        };
+        self.identification = self.identification.wrapping_add(1);
+        let header = Header {
+            source,
+            destination: request.destination,
+            protocol: request.protocol,
+            ttl: request.ttl,
+            dscp: request.dscp,
+            ecn: request.ecn,
+            dont_fragment,
+            identification: self.identification,
+        };
+        let packet = Packet::from_bytes(&probe::ipv4(header, &transport));
+        let port = device.port;
+        let mut pieces = Vec::new();
+        if fits {
+            pieces.push(packet);
+        } else if split(&packet, path, &mut pieces).is_err() {
+            return Err(SendError::TooBig);
+        }
+        out.extend(pieces.into_iter().map(|packet| HostEvent::Packet { port, packet }));
+        Ok(())
+    }
+
+    /// A packet came in by one of the stack's devices.
+    pub fn receive(&mut self, now: Instant, packet: Packet, out: &mut Output) {
+        let Ok(ip) = Ipv4View::parse(packet.bytes()) else { return };
+        if !self.owns(ip.destination()) {
+            return;
+        }
+        if !ip.is_fragment() {
+            return self.deliver(now, &packet, out);
+        }
+        if let Reassembly::Complete(whole) = self.reassembler.push(now, packet) {
+            self.deliver(now, &whole, out);
+        }
+    }
+
+    fn deliver(&mut self, now: Instant, packet: &Packet, out: &mut Output) {
+        let Ok(ip) = Ipv4View::parse(packet.bytes()) else { return };
+        match ip.protocol() {
+            protocol::ICMP => self.receive_icmp(now, &ip, out),
+            protocol::UDP => self.receive_udp(now, &ip, packet, out),
+            _ => self.answer_error(IcmpError::DestinationUnreachable { code: 2 }, &ip, packet, out),
+        }
+    }
+
+    fn receive_icmp(&mut self, now: Instant, ip: &Ipv4View<'_>, out: &mut Output) {
+        match IcmpMessage::parse(ip.payload()) {
+            Ok(IcmpMessage::Echo { reply: false, .. }) => {
+                // Linux answers from the address that was asked, with the request's DSCP and ECN, and with DF clear.
+                let request = Request {
+                    source: Some(ip.destination()),
+                    destination: ip.source(),
+                    protocol: protocol::ICMP,
+                    ttl: DEFAULT_TTL,
+                    dscp: ip.dscp(),
+                    ecn: ip.ecn().bits(),
+                    discovery: PathMtuDiscovery::Dont,
+                };
+                let reply = probe::echo_reply(ip.payload());
+                // A stack that has no route back stays silent, as a kernel does.
+                let _ = self.send_ip(&request, out, |_| reply);
+            }
+            Ok(IcmpMessage::Echo {
+                reply: true,
+                identifier,
+                payload,
+                ..
+            }) => {
+                let socket = self
+                    .sockets
+                    .iter()
+                    .find(|s| s.sender && s.flow.transport == Transport::Icmp && s.flow.source_port == identifier);
+                if let Some((socket, sequence)) = socket.zip(sequence(payload)) {
+                    let from = IpAddr::V4(ip.source());
+                    let event = FlowEvent::Received {
+                        direction: Direction::Reverse,
+                        sequence,
+                        from,
+                        payload: payload.len(),
+                    };
+                    out.push(HostEvent::Flow {
+                        flow: socket.id,
+                        at: now,
+                        event,
+                    });
+                }
+            }
+            Ok(IcmpMessage::Error {
+                error: IcmpError::FragmentationNeeded { mtu },
+                quote,
+            }) => {
+                let mtu = Mtu::new(mtu).unwrap_or(Mtu::MIN).max(MIN_PATH_MTU);
+                let known = self.path_mtus.entry(quote.destination()).or_insert(Mtu::MAX);
+                *known = mtu.min(*known);
+            }
+            Ok(IcmpMessage::Error { .. } | IcmpMessage::Other { .. }) | Err(_) => {}
+        }
+    }
+
+    fn receive_udp(&mut self, now: Instant, ip: &Ipv4View<'_>, packet: &Packet, out: &mut Output) {
+        let Ok(udp) = UdpView::parse(ip.payload()) else { return };
+        if !udp.verify_checksum(ip.source(), ip.destination()) {
+            return;
+        }
+        let (source, destination) = (udp.source_port(), udp.destination_port());
+        let end = |socket: &&Socket| {
+            let (own, other) = match socket.sender {
+                true => (socket.flow.source_port, socket.flow.destination_port),
+                false => (socket.flow.destination_port, socket.flow.source_port),
+            };
+            socket.flow.transport == Transport::Udp && (own, other) == (destination, source)
+        };
+        let Some(socket) = self.sockets.iter().find(end).cloned() else {
+            return self.answer_error(IcmpError::DestinationUnreachable { code: 3 }, ip, packet, out);
+        };
+        let Some(sequence) = sequence(udp.payload()) else { return };
+        let direction = if socket.sender {
+            Direction::Reverse
+        } else {
+            Direction::Forward
+        };
+        let from = IpAddr::V4(ip.source());
+        let event = FlowEvent::Received {
+            direction,
+            sequence,
+            from,
+            payload: udp.payload().len(),
+        };
+        out.push(HostEvent::Flow {
+            flow: socket.id,
+            at: now,
+            event,
+        });
+        if !socket.sender && socket.flow.reply == Reply::Echo {
+            out.push(HostEvent::Flow {
+                flow: socket.id,
+                at: now,
+                event: FlowEvent::Answered { sequence },
+            });
+            let request = Request {
+                source: Some(ip.destination()),
+                destination: ip.source(),
+                protocol: protocol::UDP,
+                ttl: DEFAULT_TTL,
+                dscp: 0,
+                ecn: 0,
+                discovery: socket.flow.path_mtu_discovery,
+            };
+            let data = udp.payload().to_vec();
+            let (own, peer) = ((ip.destination(), destination), (ip.source(), source));
+            if let Err(reason) = self.send_ip(&request, out, |_| probe::datagram(own, peer, &data)) {
+                let event = FlowEvent::SendRefused {
+                    direction: Direction::Reverse,
+                    sequence,
+                    reason,
+                };
+                out.push(HostEvent::Flow {
+                    flow: socket.id,
+                    at: now,
+                    event,
+                });
+            }
+        }
+    }
+
+    /// Sends an ICMP error about a packet that was for this stack.
+    fn answer_error(&mut self, error: IcmpError, ip: &Ipv4View<'_>, packet: &Packet, out: &mut Output) {
+        let Some(answer) = error_packet(error, ip.destination(), packet.bytes()) else {
+            return;
+        };
+        if let Some(Target::Device { index, .. }) = self.fib.best(IpAddr::V4(ip.source()))
+            && let Some(device) = self.stack.devices.get(*index)
+        {
+            out.push(HostEvent::Packet {
+                port: device.port,
+                packet: answer,
+            });
+        }
+    }
+}
+
+fn v4(net: &IpNet) -> Option<Ipv4Addr> {
+    match net.addr() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}

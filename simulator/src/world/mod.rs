@@ -1,0 +1,365 @@
+//! The world: engines and fabric as one state machine. Packets go in by ports and come out by ports; in between time passes
+//! only when the driver says so.
+
+mod build;
+mod queue;
+
+use std::sync::Arc;
+
+use overlab_dataplane::encap::Encap;
+use overlab_dataplane::engine::{Drop, Engine, Ingress, Out, Outcome};
+use overlab_dataplane::route::{DeviceId, NodeTables};
+use overlab_dataplane::wire::Ipv4View;
+use overlab_dataplane::{Instant, Packet, Tag};
+
+use crate::backend::{FlowEvent, FlowStart, HostEvent, PortId, SendError, Stack};
+use crate::fabric::{self, Fabric, NicId};
+use crate::observe::{
+    Capture, Direction, DropReason, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace, WirePacket, wire_packet,
+};
+use crate::scenario::FlowId;
+use queue::Queue;
+
+/// A machine with its engine: a node of the cluster, or a host outside it.
+#[derive(Debug)]
+struct Machine {
+    engine: Engine,
+    place: Place,
+    nic: NicId,
+    /// The device that is the network card.
+    card: DeviceId,
+    tap: TapId,
+    /// The machine's own stack's port for each device.
+    own_ports: Vec<PortId>,
+    /// The port of the workload behind each device.
+    workload_ports: Vec<Option<PortId>>,
+}
+
+/// What is behind a port.
+#[derive(Debug)]
+struct Port {
+    machine: usize,
+    ingress: Ingress,
+    stack: Place,
+    tap: Option<TapId>,
+}
+
+/// Engines, fabric, and what is under way between them.
+#[derive(Debug)]
+pub struct World {
+    machines: Vec<Machine>,
+    ports: Vec<Port>,
+    fabric: Fabric,
+    queue: Queue,
+    observer: Observer,
+    capture: Capture,
+    vxlan_port: u16,
+    outcome: Outcome,
+    fabric_out: fabric::Output,
+    deliveries: Vec<(PortId, Packet)>,
+    stacks: Vec<Stack>,
+    starts: Vec<FlowStart>,
+}
+
+impl World {
+    /// The stacks that a backend has to supply.
+    pub fn stacks(&self) -> &[Stack] {
+        &self.stacks
+    }
+
+    /// The flows that a backend has to run.
+    pub fn starts(&self) -> &[FlowStart] {
+        &self.starts
+    }
+
+    /// The tables of every machine, nodes first.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<NodeTables>> {
+        self.machines.iter().map(|machine| machine.engine.tables())
+    }
+
+    /// The earliest instant at which something happens by itself.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let reassembly = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.engine.next_deadline())
+            .min();
+        self.queue.next().into_iter().chain(reassembly).min()
+    }
+
+    /// Whether nothing is on any wire.
+    pub fn is_idle(&self) -> bool {
+        self.queue.next().is_none()
+    }
+
+    /// Whether it is known of every packet how it ended.
+    pub fn is_settled(&self) -> bool {
+        self.observer.settled()
+    }
+
+    /// Takes what has to be handed to stacks.
+    pub fn deliveries(&mut self) -> std::vec::Drain<'_, (PortId, Packet)> {
+        self.deliveries.drain(..)
+    }
+
+    /// Ends the run.
+    pub fn finish(self) -> (Vec<Trace>, Capture) {
+        (self.observer.into_traces(), self.capture)
+    }
+
+    /// A stack did something.
+    pub fn handle(&mut self, now: Instant, event: HostEvent) {
+        match event {
+            HostEvent::Packet { port, packet } => self.inject(now, port, packet),
+            HostEvent::Flow { flow, at, event } => self.flow_event(flow, at, event),
+        }
+    }
+
+    /// Lets everything happen that is due.
+    pub fn advance(&mut self, now: Instant) {
+        while let Some(transit) = self.queue.pop_due(now) {
+            let at = transit.at;
+            self.fabric.arrive(transit, &mut self.fabric_out);
+            self.take_fabric_output(at);
+        }
+        for index in 0..self.machines.len() {
+            let machine = &mut self.machines[index];
+            if machine.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
+                for tag in machine.engine.expire(now, &mut self.outcome) {
+                    let reason = DropReason::Node(overlab_dataplane::engine::DropReason::ReassemblyFailed);
+                    self.observer.dropped(tag, reason, &machine.place, now);
+                }
+                self.take_outcome(now, index, Tag::NONE, false, false);
+            }
+        }
+    }
+
+    fn inject(&mut self, now: Instant, id: PortId, mut packet: Packet) {
+        let Some(port) = self.ports.get(id.0 as usize) else { return };
+        self.observer.left_stack(&mut packet, &port.stack, now);
+        if let Some(tap) = port.tap {
+            self.capture.packet(tap, now, packet.bytes());
+        }
+        let later_fragment = is_later_fragment(&packet);
+        if packet.tag() != Tag::NONE && port.stack.kind == PlaceKind::Workload {
+            let left = wire_packet(packet.bytes(), self.vxlan_port).into_iter().collect();
+            let place = port.stack.clone();
+            self.observer.hop(
+                packet.tag(),
+                Hop {
+                    at: now,
+                    place,
+                    later_fragment,
+                    steps: Vec::new(),
+                    tables: None,
+                    left,
+                },
+            );
+        }
+        let (machine, ingress) = (port.machine, port.ingress);
+        self.engine(now, machine, ingress, packet, true);
+    }
+
+    fn engine(&mut self, now: Instant, machine: usize, ingress: Ingress, packet: Packet, first_hop: bool) {
+        let tag = packet.tag();
+        let later_fragment = tag != Tag::NONE && is_later_fragment(&packet);
+        self.machines[machine].engine.handle(now, ingress, packet, &mut self.outcome);
+        self.take_outcome(now, machine, tag, later_fragment, first_hop);
+    }
+
+    fn take_outcome(&mut self, now: Instant, index: usize, tag: Tag, later_fragment: bool, first_hop: bool) {
+        let mut outcome = std::mem::take(&mut self.outcome);
+        if tag != Tag::NONE {
+            self.observe_outcome(now, index, tag, later_fragment, first_hop, &outcome);
+        }
+        for out in outcome.out.drain(..) {
+            match out {
+                Out::Transmit { next_hop, packet, .. } => {
+                    let machine = &self.machines[index];
+                    self.capture.packet(machine.tap, now, packet.bytes());
+                    self.fabric.transmit(now, machine.nic, next_hop, packet, &mut self.fabric_out);
+                    self.take_fabric_output(now);
+                }
+                Out::Deliver {
+                    device,
+                    workload,
+                    packet,
+                } => self.deliver(now, index, device, workload, packet),
+            }
+        }
+        outcome.clear();
+        self.outcome = outcome;
+    }
+
+    fn observe_outcome(
+        &mut self,
+        now: Instant,
+        index: usize,
+        tag: Tag,
+        later_fragment: bool,
+        first_hop: bool,
+        outcome: &Outcome,
+    ) {
+        let machine = &self.machines[index];
+        let tables = machine.engine.tables();
+        let mut steps: Vec<Step> = outcome.steps.iter().copied().map(Step::Engine).collect();
+        if let Some(Drop { reason, device }) = outcome.drop {
+            let reason = DropReason::Node(reason);
+            let place = match device.and_then(|device| tables.device(device)) {
+                Some(device) => Place {
+                    kind: PlaceKind::Device,
+                    name: Arc::from(format!("{}/{}", tables.node, device.name)),
+                },
+                None => machine.place.clone(),
+            };
+            steps.push(Step::Dropped(reason));
+            self.observer.dropped(tag, reason, &place, now);
+        }
+        let mut left: Vec<WirePacket> = Vec::new();
+        for out in outcome.out.iter().filter(|out| out.packet().tag() == tag) {
+            let Some(headers) = wire_packet(out.packet().bytes(), self.vxlan_port) else {
+                continue;
+            };
+            if first_hop && matches!(out, Out::Transmit { .. }) {
+                self.observer.first_hop(tag, with_train(&left, headers.clone()));
+            }
+            left.push(with_train(&left, headers));
+        }
+        let tables = Some(tables.clone());
+        self.observer.hop(
+            tag,
+            Hop {
+                at: now,
+                place: machine.place.clone(),
+                later_fragment,
+                steps,
+                tables,
+                left,
+            },
+        );
+    }
+
+    fn deliver(&mut self, now: Instant, index: usize, device: DeviceId, workload: bool, packet: Packet) {
+        let machine = &self.machines[index];
+        let ports = usize::from(device.0);
+        let port = match workload {
+            true => machine.workload_ports.get(ports).copied().flatten(),
+            false => machine.own_ports.get(ports).copied(),
+        };
+        let Some(id) = port else { return };
+        let Some(port) = self.ports.get(id.0 as usize) else { return };
+        if let Some(tap) = port.tap {
+            self.capture.packet(tap, now, packet.bytes());
+        }
+        self.observer.reached_stack(&packet, &port.stack, now);
+        if packet.tag() != Tag::NONE && workload {
+            let later_fragment = is_later_fragment(&packet);
+            let place = port.stack.clone();
+            let hop = Hop {
+                at: now,
+                place,
+                later_fragment,
+                steps: Vec::new(),
+                tables: None,
+                left: Vec::new(),
+            };
+            self.observer.hop(packet.tag(), hop);
+        }
+        self.deliveries.push((id, packet));
+    }
+
+    fn take_fabric_output(&mut self, now: Instant) {
+        let mut out = std::mem::take(&mut self.fabric_out);
+        for record in out.records.drain(..) {
+            let mut steps = vec![Step::Fabric(record.text)];
+            if let Some(reason) = record.dropped {
+                steps.push(Step::Dropped(DropReason::Fabric(reason)));
+                self.observer
+                    .dropped(record.tag, DropReason::Fabric(reason), &record.place, now);
+            }
+            let (place, later_fragment) = (record.place, record.later_fragment);
+            self.observer.hop(
+                record.tag,
+                Hop {
+                    at: now,
+                    place,
+                    later_fragment,
+                    steps,
+                    tables: None,
+                    left: Vec::new(),
+                },
+            );
+        }
+        for transit in out.transits.drain(..) {
+            self.queue.push(transit);
+        }
+        for (nic, packet) in out.arrived.drain(..) {
+            let index = nic.0 as usize;
+            let machine = &self.machines[index];
+            self.capture.packet(machine.tap, now, packet.bytes());
+            let ingress = Ingress::Device(machine.card);
+            self.engine(now, index, ingress, packet, false);
+        }
+        out.transits.append(&mut self.fabric_out.transits);
+        self.fabric_out = out;
+    }
+
+    fn flow_event(&mut self, flow: FlowId, at: Instant, event: FlowEvent) {
+        let key = |direction, sequence| PacketKey {
+            flow,
+            direction,
+            sequence,
+        };
+        match event {
+            FlowEvent::Sent { sequence } => self.observer.sent(key(Direction::Forward, sequence), at),
+            FlowEvent::Answered { sequence } => self.observer.sent(key(Direction::Reverse, sequence), at),
+            FlowEvent::Received {
+                direction,
+                sequence,
+                from,
+                ..
+            } => {
+                self.observer.received(key(direction, sequence), at, Some(from));
+            }
+            FlowEvent::SendRefused {
+                direction,
+                sequence,
+                reason,
+            } => {
+                let reason = DropReason::Node(match reason {
+                    SendError::TooBig => overlab_dataplane::engine::DropReason::TooBig,
+                    SendError::NoRoute | SendError::Other(_) => overlab_dataplane::engine::DropReason::NoRoute,
+                });
+                let start = self.starts.iter().find(|start| start.id == flow);
+                let stack = start.and_then(|start| match direction {
+                    Direction::Forward => Some(start.from),
+                    Direction::Reverse => start.to,
+                });
+                let place = stack
+                    .and_then(|stack| self.stacks.iter().find(|s| s.id == stack))
+                    .and_then(|stack| {
+                        let port = stack.devices.first()?.port;
+                        self.ports.get(port.0 as usize).map(|port| port.stack.clone())
+                    });
+                if let Some(place) = place {
+                    self.observer.refused(key(direction, sequence), reason, &place, at);
+                }
+            }
+        }
+    }
+}
+
+fn is_later_fragment(packet: &Packet) -> bool {
+    Ipv4View::unverified(packet.bytes()).is_ok_and(|ip| ip.fragment_offset() > 0)
+}
+
+/// A later fragment of a VXLAN packet shows no VXLAN header; it wears what the first fragment of its train wears.
+fn with_train(before: &[WirePacket], mut headers: WirePacket) -> WirePacket {
+    if headers.outer.later_fragment
+        && headers.encap == Encap::None
+        && let Some(first) = before.iter().find(|p| p.outer.fragment && !p.outer.later_fragment)
+    {
+        headers.encap = first.encap;
+    }
+    headers
+}
