@@ -66,7 +66,7 @@ error[E-PHASE]: unknown phase "earlier"
 fn an_address_that_two_workloads_have_is_refused() {
     let text = broken("ip: 192.168.30.2", "ip: 192.168.10.2");
     insta::assert_snapshot!(rendered(text), @r#"
-error[K-DUPLICATE]: 192.168.10.2 is workload web-a1's already
+error[K-DUPLICATE]: workload web-b1 cannot have 192.168.10.2: it belongs to workload web-a1
   --> x.yaml:18:28
    |
 18 |     web-b1: {node: b1, ip: 192.168.10.2}
@@ -77,7 +77,7 @@ error[K-DUPLICATE]: 192.168.10.2 is workload web-a1's already
 17 |     web-a1: {node: a1, ip: 192.168.10.2}
    |                            ------------ it is taken here
    |
-   = help: give each workload its own address
+   = help: give each workload and each tunnel its own address
 "#);
 }
 
