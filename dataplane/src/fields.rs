@@ -305,6 +305,7 @@ impl<'v> Fields<'v> {
                 field,
                 format!("unknown key `{key}` in {}", place_name(&self.at.path)),
             )
+            .why("a key that nobody reads would silently have no effect")
             .at_key();
             refusal = match suggestion(key, self.asked.iter().copied()) {
                 Some(near) => refusal.help(format!("did you mean `{near}`?")),

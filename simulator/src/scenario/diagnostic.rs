@@ -3,9 +3,10 @@
 //! Nothing is judged here: refusals come in with fields, diagnostics go out with places.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin as SnippetOrigin, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin as SnippetOrigin, Renderer, Snippet};
 use overlab_dataplane::fields::{FieldRef, Origin, Refusal};
 
 use super::yaml::{Positions, Problem, Span};
@@ -97,10 +98,16 @@ impl Diagnostic {
             Severity::Warning => Level::WARNING,
         };
         let group = Group::with_title(level.primary_title(&self.message).id(self.code));
-        let mut group = show(group, &self.place, AnnotationKind::Primary, None);
-        if let Some((place, role)) = &self.related {
-            group = show(group, place, AnnotationKind::Context, Some(role));
-        }
+        let mut group = match &self.related {
+            Some((other, role)) if other.file == self.place.file && same_line(other, &self.place) => {
+                show(group, &self.place, Some((other, role)))
+            }
+            Some((other, role)) => {
+                let group = show(group, &self.place, None);
+                show_related(group, other, role)
+            }
+            None => show(group, &self.place, None),
+        };
         if let Some(why) = &self.why {
             group = group.element(Level::NOTE.message(why));
         }
@@ -118,20 +125,57 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-fn show<'d>(group: Group<'d>, place: &'d Place, kind: AnnotationKind, label: Option<&'d str>) -> Group<'d> {
-    let Some(at) = &place.excerpt else {
-        return group.element(SnippetOrigin::path(&*place.file));
+fn same_line(a: &Place, b: &Place) -> bool {
+    matches!((&a.excerpt, &b.excerpt), (Some(a), Some(b)) if a.line == b.line && a.column.max(b.column) <= LONGEST_EXCERPT)
+}
+
+/// Shows a place, and beside it another one of the same line.
+fn show<'d>(group: Group<'d>, place: &'d Place, beside: Option<(&'d Place, &'d str)>) -> Group<'d> {
+    let Some((at, snippet)) = snippet(place) else {
+        return group.element(pointer(place));
     };
-    let byte = |column: usize| at.text.char_indices().nth(column - 1).map_or(at.text.len(), |(byte, _)| byte);
-    if at.column > LONGEST_EXCERPT {
-        return group.element(SnippetOrigin::path(&*place.file).line(at.line).char_column(at.column));
+    let snippet = snippet.annotation(AnnotationKind::Primary.span(at.bytes()));
+    group.element(match beside {
+        Some((
+            Place {
+                excerpt: Some(other), ..
+            },
+            role,
+        )) => snippet.annotation(AnnotationKind::Context.span(other.bytes()).label(role)),
+        Some((Place { excerpt: None, .. }, _)) | None => snippet,
+    })
+}
+
+fn show_related<'d>(group: Group<'d>, place: &'d Place, role: &'d str) -> Group<'d> {
+    match snippet(place) {
+        Some((at, snippet)) => group.element(snippet.annotation(AnnotationKind::Context.span(at.bytes()).label(role))),
+        None => group.element(pointer(place)),
     }
-    group.element(
-        Snippet::source(&at.text)
-            .line_start(at.line)
-            .path(&*place.file)
-            .annotation(kind.span(byte(at.column)..byte(at.end)).label(label)),
-    )
+}
+
+/// The line of a place; none for a whole file, or far to the right in an endless line.
+fn snippet(place: &Place) -> Option<(&Excerpt, Snippet<'_, Annotation<'_>>)> {
+    let at = place.excerpt.as_ref().filter(|at| at.column <= LONGEST_EXCERPT)?;
+    Some((at, Snippet::source(&at.text).line_start(at.line).path(&*place.file)))
+}
+
+fn pointer(place: &Place) -> SnippetOrigin<'_> {
+    match &place.excerpt {
+        Some(at) => SnippetOrigin::path(&*place.file).line(at.line).char_column(at.column),
+        None => SnippetOrigin::path(&*place.file),
+    }
+}
+
+impl Excerpt {
+    fn bytes(&self) -> Range<usize> {
+        let byte = |column: usize| {
+            self.text
+                .char_indices()
+                .nth(column - 1)
+                .map_or(self.text.len(), |(byte, _)| byte)
+        };
+        byte(self.column)..byte(self.end)
+    }
 }
 
 /// The files that were read, and which document is in which.

@@ -3,7 +3,7 @@
 //! It opens files and tells documents apart; what they mean is not asked here.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use overlab_dataplane::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
@@ -80,7 +80,7 @@ pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Written, Vec<Diagnostic>> {
 
 fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
     let name = path.display().to_string();
-    let text = text(path, &name).map_err(|diagnostic| vec![diagnostic])?;
+    let text = text(path, &name).map_err(|diagnostic| vec![*diagnostic])?;
     let file = written.sources.add_file(&name, text);
     let documents = yaml::parse(written.sources.text(file)).map_err(|problems| {
         let diagnose = |problem| written.sources.syntax(file, problem);
@@ -136,7 +136,7 @@ fn is_scenario(document: &Document, refusals: &mut Vec<Refusal>) -> bool {
         && api
             .split('/')
             .next()
-            .is_some_and(|group| group != "" && suggestion(group, ["overlab.dev"]).is_some())
+            .is_some_and(|group| !group.is_empty() && suggestion(group, ["overlab.dev"]).is_some())
     {
         let refusal = Refusal::new("K-VERSION", field("apiVersion"), format!("unknown API version {api:?}"));
         refusals.push(refusal.help(format!("write `apiVersion: {API_VERSION}`")));
@@ -155,50 +155,41 @@ fn not_first(document: &Document) -> Refusal {
 }
 
 /// Reads a whole file, as long as it is a reasonable one.
-fn text(path: &Path, name: &str) -> Result<String, Diagnostic> {
-    let unreadable = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => Diagnostic::of_file("F-MISSING", name, format!("no such file: {name}"), missing(path)),
-        _ => Diagnostic::of_file(
-            "F-READ",
-            name,
-            format!("cannot read {name}: {error}"),
-            "look at the file's permissions",
-        ),
-    };
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    if metadata.is_dir() {
-        return Err(Diagnostic::of_file(
-            "F-FOLDER",
-            name,
-            format!("{name} is a folder"),
-            "name a file in it",
-        ));
+fn text(path: &Path, name: &str) -> Result<String, Box<Diagnostic>> {
+    let refused = |code, message, help: &str| Box::new(Diagnostic::of_file(code, name, message, help));
+    let unreadable = |error| Box::new(unreadable(path, name, &error));
+    if fs::metadata(path).map_err(unreadable)?.is_dir() {
+        return Err(refused("F-FOLDER", format!("{name} is a folder"), "name a file in it"));
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(Diagnostic::of_file(
-            "F-SIZE",
-            name,
-            format!("{name} is larger than 64 MiB"),
-            "split it",
-        ));
+        return Err(refused("F-SIZE", format!("{name} is larger than 64 MiB"), "split it"));
     }
     if bytes.contains(&0) {
-        return Err(Diagnostic::of_file(
-            "F-TEXT",
-            name,
-            format!("{name} is not a text"),
-            "name a YAML or JSON file",
-        ));
+        return Err(refused("F-TEXT", format!("{name} is not a text"), "name a YAML or JSON file"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
-        let message = format!("line {line} of {name} is not UTF-8");
-        Diagnostic::of_file("F-TEXT", name, message, "save the file as UTF-8")
+        refused(
+            "F-TEXT",
+            format!("line {line} of {name} is not UTF-8"),
+            "save the file as UTF-8",
+        )
     })
+}
+
+fn unreadable(path: &Path, name: &str, error: &io::Error) -> Diagnostic {
+    if error.kind() == ErrorKind::NotFound {
+        return Diagnostic {
+            why: Some("nothing has this name, as seen from the current folder".to_owned()),
+            ..Diagnostic::of_file("F-MISSING", name, format!("no such file: {name}"), missing(path))
+        };
+    }
+    let help = "look at the permissions of the file and its folders";
+    Diagnostic::of_file("F-READ", name, format!("cannot read {name}: {error}"), help)
 }
 
 /// What may have been meant instead of a file that is not there.

@@ -128,7 +128,11 @@ pub(super) fn size(value: &Value, min: usize, max: usize) -> Result<usize, Wrong
 /// # Errors
 /// If it is none, or out of bounds.
 pub(super) fn mtu(value: &Value, max: u16) -> Result<Mtu, Wrong> {
-    let wrong = || Wrong::expected(format!("an MTU from {} to {max}", Mtu::MIN));
+    let wrong = || {
+        Wrong::expected(format!("an MTU from {} to {max}", Mtu::MIN))
+            .why(format!("IPv4 needs {} B, and this network carries at most {max} B", Mtu::MIN))
+            .help(format!("write a number such as {}", max.min(1500)))
+    };
     let bytes = size(value, usize::from(Mtu::MIN.bytes()), usize::from(max)).map_err(|_| wrong())?;
     u16::try_from(bytes).ok().and_then(Mtu::new).ok_or_else(wrong)
 }

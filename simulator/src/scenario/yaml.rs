@@ -148,6 +148,10 @@ fn span(location: &Location) -> Option<Span> {
     })
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the reader's list of errors is long, and only some need words of ours"
+)]
 fn problem(error: &Error, text: &str) -> Problem {
     let error = match error {
         Error::AliasError { error, .. } => error,
@@ -178,8 +182,8 @@ fn problem(error: &Error, text: &str) -> Problem {
         _ => (
             "Y-SYNTAX",
             plain,
-            None,
-            Some("the file is not YAML from here on; look at indentation, quotes and brackets above"),
+            Some("from here on the file is not YAML"),
+            Some("look at indentation, quotes and brackets here and above"),
         ),
     };
     Problem {
@@ -194,6 +198,10 @@ fn problem(error: &Error, text: &str) -> Problem {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the reader has limits that no file reaches before these"
+)]
 fn breached(breach: &BudgetBreach) -> (String, &'static str) {
     match breach {
         BudgetBreach::Depth { .. } => (too_deep(), "nest less deeply"),

@@ -117,3 +117,14 @@ pub(super) fn source_destination_checks(
         node.source_destination_check = check;
     }
 }
+
+/// Says which addresses workloads were given.
+pub(super) fn note_addresses(cluster: &ClusterState, requests: &[Request], notes: &mut Vec<String>) {
+    for Request { request, .. } in requests.iter().filter(|request| request.request.address.is_none()) {
+        let address = cluster
+            .endpoints()
+            .get(&request.name)
+            .and_then(|endpoint| endpoint.addresses.first());
+        notes.extend(address.map(|address| format!("workload {}: {address} on {}", request.name, request.node)));
+    }
+}

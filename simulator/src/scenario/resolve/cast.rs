@@ -19,6 +19,8 @@ pub(super) struct Cast {
     pub(super) nodes: Vec<Machine>,
     pub(super) hosts: Vec<Machine>,
     pub(super) workloads: Vec<Workload>,
+    /// Whether nothing was refused so far: what is missing otherwise may have been refused for another reason.
+    pub(super) sound: bool,
     places: Vec<String>,
 }
 
@@ -30,6 +32,7 @@ impl Cast {
         requests: Vec<Request>,
         cluster: Option<&ClusterState>,
     ) -> Cast {
+        let sound = cluster.is_some();
         let workloads = requests
             .into_iter()
             .map(|Request { node, request }| Workload {
@@ -47,6 +50,7 @@ impl Cast {
             nodes: machines.nodes,
             hosts: machines.hosts,
             workloads,
+            sound,
             places: Vec::new(),
         };
         cast.places = cast.all_places();
@@ -106,7 +110,8 @@ impl Cast {
     /// Who has a name.
     pub(super) fn find(&self, name: &str) -> Result<Endpoint, Wrong> {
         self.endpoints().find(|endpoint| self.name(*endpoint) == name).ok_or_else(|| {
-            let wrong = Wrong::rule("E-ENDPOINT", format!("unknown workload, node or host {name:?}"));
+            let wrong = Wrong::rule("E-ENDPOINT", format!("unknown workload, node or host {name:?}"))
+                .why("packets go between workloads, nodes and hosts of the scenario");
             match suggestion(name, self.names()) {
                 Some(near) => wrong.help(format!("did you mean `{near}`?")),
                 None => wrong.help("name a workload, a node or a host of the scenario"),

@@ -1,12 +1,12 @@
 //! Flows: who sends what to whom, and when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::calico::ClusterState;
+use overlab_dataplane::calico::{ClusterState, IpPool};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, text, word};
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) const DEFAULT_TTL: u8 = 64;
 /// Every packet is traced, so their number is bounded.
 const MOST_PACKETS: u128 = 1_000_000;
-const MOST_FLOWS: usize = 10_000;
+pub(super) const MOST_FLOWS: usize = 10_000;
 
 /// Source ports and ICMP identifiers: below the ephemeral ports of Linux, above those of services.
 const PORTS: std::ops::Range<u32> = 10_000..30_000;
@@ -38,6 +38,8 @@ pub(super) struct Flows {
     pub(super) list: Vec<Flow>,
     /// Every flow that is declared, refused ones too.
     pub(super) declared: Vec<String>,
+    /// The probes of matrices between two.
+    pub(super) probes: BTreeMap<(Endpoint, Endpoint), Vec<usize>>,
 }
 
 /// Reads `flows`.
@@ -228,15 +230,13 @@ impl Flows {
         refusals: &mut Vec<Refusal>,
     ) -> Vec<Flow> {
         if self.list.len() > MOST_FLOWS {
-            let message = format!("{} flows are more than {MOST_FLOWS}", self.list.len());
+            let message = format!("the scenario has more than {MOST_FLOWS} flows");
             let help = "use fewer workloads, or `matrix: {from: …, to: …}`";
             refusals.push(Refusal::new("E-FLOW", at.clone(), message).help(help));
             return Vec::new();
         }
         if let Some(cluster) = cluster {
-            self.list
-                .iter()
-                .for_each(|flow| refuse_masquerade(flow, cast, cluster, refusals));
+            refuse_masqueraded(&self.list, cast, cluster, refusals);
         }
         self.give_ports(cluster, refusals);
         self.list
@@ -290,38 +290,50 @@ fn hash(name: &str) -> u32 {
         .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Refuses a flow that Calico would masquerade.
+/// Refuses flows that Calico would masquerade, the first of each place.
+fn refuse_masqueraded(flows: &[Flow], cast: &Cast, cluster: &ClusterState, refusals: &mut Vec<Refusal>) {
+    let mut seen = BTreeSet::new();
+    for flow in flows {
+        let Some(pool) = masquerading_pool(flow, cast, cluster) else {
+            continue;
+        };
+        let at = match flow.probe {
+            true => flow.field.clone(),
+            false => FieldRef {
+                origin: flow.field.origin,
+                path: flow.field.path.key("to"),
+            },
+        };
+        if !seen.insert(at.clone()) {
+            continue;
+        }
+        let what = format!(
+            "natOutgoing, which flow `{}` to {} outside every pool needs,",
+            flow.name, flow.destination
+        );
+        refusals.push(
+            not_modelled(at, &what)
+                .help(format!(
+                    "set `natOutgoing: false` on pool {}, or send to an address of a pool",
+                    pool.name
+                ))
+                .related(pool.field("spec.natOutgoing"), "it is on here"),
+        );
+    }
+}
+
+/// The pool whose `natOutgoing` rewrites the source of a flow's packets; a packet for the own node never gets that far.
 ///
-/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables; a packet for the own node never gets there.
-fn refuse_masquerade(flow: &Flow, cast: &Cast, cluster: &ClusterState, refusals: &mut Vec<Refusal>) {
-    let Endpoint::Workload(sender) = flow.from else { return };
+/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables.
+fn masquerading_pool<'c>(flow: &Flow, cast: &Cast, cluster: &'c ClusterState) -> Option<&'c IpPool> {
+    let Endpoint::Workload(sender) = flow.from else { return None };
     let source = cast.workloads[sender].address;
-    let pool = cluster
+    let own_node = cast.machine(flow.from).address.addr();
+    if own_node == flow.destination || cluster.pool_of(flow.destination).is_some() {
+        return None;
+    }
+    cluster
         .pools()
         .values()
-        .find(|pool| pool.nat_outgoing && pool.cidr.contains(&source));
-    let outside = cluster.pool_of(flow.destination).is_none();
-    let own_node = cast.machine(flow.from).address.addr() == flow.destination;
-    let Some(pool) = pool.filter(|_| outside && !own_node) else {
-        return;
-    };
-    let at = match flow.probe {
-        true => flow.field.clone(),
-        false => FieldRef {
-            origin: flow.field.origin,
-            path: flow.field.path.key("to"),
-        },
-    };
-    let what = format!(
-        "natOutgoing, which flow `{}` to {} outside every pool needs,",
-        flow.name, flow.destination
-    );
-    refusals.push(
-        not_modelled(at, &what)
-            .help(format!(
-                "set `natOutgoing: false` on pool {}, or send to an address of a pool",
-                pool.name
-            ))
-            .related(pool.field("spec.natOutgoing"), "it is on here"),
-    );
+        .find(|pool| pool.nat_outgoing && pool.cidr.contains(&source))
 }

@@ -170,7 +170,7 @@ fn check_address(draft: &Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, 
         );
     } else if let Some(whose) = reserved(ip, underlay, subnet) {
         refusals.push(
-            Refusal::new("E-ADDR", at.clone(), format!("{ip} is {whose} of {}", subnet.cidr))
+            Refusal::new("E-ADDR", at.clone(), format!("{ip} is {whose} in {}", subnet.cidr))
                 .help(format!("use an address from {} on", first(underlay, subnet))),
         );
     }

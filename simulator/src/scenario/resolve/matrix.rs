@@ -5,7 +5,7 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, sugge
 use serde_json::Value;
 
 use super::cast::Cast;
-use super::flows::{self, DEFAULT_INTERVAL, DEFAULT_PAYLOAD, DEFAULT_TTL, Flows, LARGEST_PAYLOAD, SMALLEST_PAYLOAD};
+use super::flows::{self, DEFAULT_INTERVAL, DEFAULT_PAYLOAD, DEFAULT_TTL, Flows, LARGEST_PAYLOAD, MOST_FLOWS, SMALLEST_PAYLOAD};
 use super::time::Clock;
 use crate::expectations::Names;
 use crate::scenario::glob::{glob_matches, is_glob};
@@ -107,24 +107,25 @@ impl Matrix {
         let pairs = self.from.iter().flat_map(|from| self.to.iter().map(move |to| (*from, *to)));
         pairs
             .filter(|(from, to)| from != to && cast.class(*from, *to) == class)
+            .take(MOST_FLOWS + 1)
             .map(|(from, to)| self.probe(from, to, cast, flows))
             .collect()
     }
 
     fn probe(&self, from: Endpoint, to: Endpoint, cast: &Cast, flows: &mut Flows) -> FlowId {
         let name = format!("{}->{}", cast.name(from), cast.name(to));
-        let same_pair = |flow: &&(usize, &Flow)| flow.1.probe && (flow.1.from, flow.1.to) == (from, Some(to));
-        let same_settings = |flow: &Flow| {
+        let others = flows.probes.entry((from, to)).or_default();
+        let same = |flow: &Flow| {
             (flow.transport, flow.payload, flow.count, flow.start) == (self.transport, self.payload, self.count, self.at)
         };
-        let others: Vec<_> = flows.list.iter().enumerate().filter(|flow| same_pair(&flow)).collect();
-        if let Some((place, _)) = others.iter().find(|(_, flow)| same_settings(flow)) {
+        if let Some(place) = others.iter().find(|place| same(&flows.list[**place])) {
             return id(*place);
         }
-        let name = if others.is_empty() {
+        others.push(flows.list.len());
+        let name = if others.len() == 1 {
             name
         } else {
-            format!("{name}#{}", others.len() + 1)
+            format!("{name}#{}", others.len())
         };
         flows.list.push(Flow {
             name: name.into(),

@@ -60,7 +60,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let wires = underlay::read(&mut spec, &mut names, refusals);
     let mut machines = machines::read(&mut spec, &wires, &mut names, refusals);
     let requests = workloads::read(&mut spec, &wires, &machines, &mut names, refusals);
-    let mut notes = Vec::new();
+    let mut notes = wires.notes.clone();
     let sound = refusals.is_empty();
     let cluster = belief::cluster(
         written,
@@ -72,8 +72,8 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     );
     if let Some(cluster) = &cluster {
         belief::source_destination_checks(cluster, &wires.underlays, &mut machines.nodes, &mut notes);
+        belief::note_addresses(cluster, &requests, &mut notes);
     }
-    notes.extend(wires.notes.iter().cloned());
 
     let cast = Cast::new(wires.underlays, machines, requests, cluster.as_ref());
     let clock = time::Clock::read(&mut spec, run.duration, refusals);

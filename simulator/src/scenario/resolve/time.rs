@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::fields::{Fields, Refusal, Wrong, suggestion};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, suggestion};
 use serde_json::Value;
 
 use super::names;
@@ -30,13 +30,14 @@ impl Clock {
         clock.phases.insert(ALL.to_owned(), clock.whole());
         for (name, field, value) in spec.entries("phases", refusals) {
             names::check("phase", name, &field, refusals);
-            match clock.bounds(value) {
-                Ok((from, to)) => {
-                    let label = name.into();
-                    clock.phases.insert(name.to_owned(), Window { label, from, to });
-                }
-                Err(wrong) => refusals.push(wrong.at(field, value)),
+            if name == ALL {
+                let refusal = Refusal::new("E-PHASE", field.clone(), "the phase `all` is the whole run").at_key();
+                refusals.push(refusal.help("give the phase another name"));
             }
+            // A phase that was refused still has its name, so that nobody is refused for using it.
+            let (from, to) = clock.bounds(value, &field, refusals).unwrap_or((Instant::ZERO, clock.end));
+            let label = name.into();
+            clock.phases.insert(name.to_owned(), Window { label, from, to });
         }
         clock
     }
@@ -51,44 +52,55 @@ impl Clock {
     }
 
     /// Reads a window: the name of a phase, or its two bounds.
-    pub(super) fn window(&self, value: &Value) -> Result<Window, Wrong> {
+    pub(super) fn window(&self, value: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> Option<Window> {
         let Some(name) = value.as_str() else {
-            let (from, to) = self.bounds(value)?;
-            return Ok(Window::between(from, to));
+            let (from, to) = self.bounds(value, at, refusals)?;
+            return Some(Window::between(from, to));
         };
-        self.phases.get(name).cloned().ok_or_else(|| {
-            let wrong = Wrong::rule("E-PHASE", format!("unknown phase {name:?}"));
-            let known = || self.phases.keys().map(String::as_str);
-            match suggestion(name, known()) {
-                Some(near) => wrong.help(format!("did you mean `{near}`?")),
-                None => wrong.help(format!(
-                    "the phases are {}; a window is also `[0s, 1s]`",
-                    known().collect::<Vec<_>>().join(", ")
-                )),
-            }
-        })
+        if let Some(window) = self.phases.get(name) {
+            return Some(window.clone());
+        }
+        let known = || self.phases.keys().map(String::as_str);
+        let refusal = Refusal::new("E-PHASE", at.clone(), format!("unknown phase {name:?}"))
+            .why("a window is the name of a phase, or two times as in `[0s, 1s]`");
+        refusals.push(match suggestion(name, known()) {
+            Some(near) => refusal.help(format!("did you mean `{near}`?")),
+            None => refusal.help(format!("the phases are {}", known().collect::<Vec<_>>().join(", "))),
+        });
+        None
     }
 
-    fn bounds(&self, value: &Value) -> Result<(Instant, Instant), Wrong> {
-        let expected = || Wrong::expected("a window such as `[0s, 1s]`, or the name of a phase");
+    fn bounds(&self, value: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> Option<(Instant, Instant)> {
         let Some([from, to]) = value.as_array().map(Vec::as_slice) else {
-            return Err(expected());
+            let wrong = Wrong::expected("a window such as `[0s, 1s]`, or the name of a phase");
+            refusals.push(wrong.at(at.clone(), value));
+            return None;
         };
-        let (from, to) = (instant(from)?, instant(to)?);
+        let mut bound = |value, place| {
+            let path = at.path.index(place);
+            let field = FieldRef { origin: at.origin, path };
+            instant(value).map_err(|wrong| refusals.push(wrong.at(field, value))).ok()
+        };
+        let (from, to) = (bound(from, 0), bound(to, 1));
+        let (from, to) = (from?, to?);
         if from >= to {
-            return Err(Wrong::rule("E-WINDOW", "the window ends before it begins")
-                .why("a window holds its first instant and not its last")
-                .help("write the earlier time first"));
+            refusals.push(
+                Refusal::new("E-WINDOW", at.clone(), "the window ends before it begins")
+                    .why("a window holds its first instant and not its last")
+                    .help("write the earlier time first"),
+            );
+            return None;
         }
         if from >= self.end || to > self.end {
-            return Err(Wrong::rule(
-                "E-WINDOW",
-                format!("the window goes beyond the run, which ends at {}", self.end),
-            )
-            .why("nothing is sent after the run's end, so nothing could be judged there")
-            .help("use earlier times, or a longer `duration`"));
+            let message = format!("the window goes beyond the run, which ends at {}", self.end);
+            refusals.push(
+                Refusal::new("E-WINDOW", at.clone(), message)
+                    .why("nothing is sent after the run's end, so nothing could be judged there")
+                    .help("use earlier times, or a longer `duration`"),
+            );
+            return None;
         }
-        Ok((from, to))
+        Some((from, to))
     }
 
     /// Reads an instant before the end of the run.
@@ -150,16 +162,29 @@ mod tests {
         clock
     }
 
+    fn window(value: Value) -> Option<Window> {
+        clock().window(&value, &FieldRef::default(), &mut Vec::new())
+    }
+
     #[test]
     fn a_window_is_a_phase_or_two_bounds() {
-        assert_eq!(clock().window(&json!("early")).unwrap().to.as_nanos(), 1_000_000_000);
-        assert_eq!(&*clock().window(&json!(["1.5s", "3s"])).unwrap().label, "[1.500,3.000)");
-        assert_eq!(clock().window(&json!("all")).unwrap().to, clock().end);
+        assert_eq!(window(json!("early")).unwrap().to.as_nanos(), 1_000_000_000);
+        assert_eq!(&*window(json!(["1.5s", "3s"])).unwrap().label, "[1.500,3.000)");
+        assert_eq!(window(json!("all")).unwrap().to, clock().end);
+    }
+
+    #[test]
+    fn every_phase_but_all_is_declared() {
+        let spec = json!({"phases": {"all": ["0s", "1s"]}});
+        let mut refusals = Vec::new();
+        let mut fields = Fields::new(&spec, Default::default(), &mut refusals);
+        Clock::read(&mut fields, Duration::from_secs(10), &mut refusals);
+        assert_eq!(refusals.len(), 1);
     }
 
     #[test]
     fn windows_that_hold_nothing_are_refused() {
-        for window in [
+        for refused in [
             json!(["2s", "1s"]),
             json!(["1s", "1s"]),
             json!(["9s", "11s"]),
@@ -167,7 +192,7 @@ mod tests {
             json!(["0s"]),
             json!(["switch", "1s"]),
         ] {
-            assert!(clock().window(&window).is_err(), "{window}");
+            assert_eq!(window(refused.clone()), None, "{refused}");
         }
     }
 }

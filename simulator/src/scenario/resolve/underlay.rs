@@ -47,7 +47,8 @@ impl Wires {
                 known.push(&*subnet.name);
             }
         }
-        let wrong = Wrong::rule("E-SUBNET", format!("unknown subnet {name:?}"));
+        let wrong = Wrong::rule("E-SUBNET", format!("unknown subnet {name:?}"))
+            .why("a machine's card is wired to a subnet of an underlay");
         Err(
             match suggestion(name.rsplit('/').next().unwrap_or(name), known.iter().copied()) {
                 Some(near) => wrong.help(format!("did you mean `{near}`?")),
@@ -92,7 +93,7 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
     let preset = fields.require("preset", refusals, preset).unwrap_or(Preset::Onprem);
     let mut knobs = preset.knobs();
     let net = fields.parse("cidr", refusals, |v| cidr(v).and_then(|net| allowed(preset, net)));
-    if net.is_none() && refusals.is_empty() {
+    if fields.value("cidr").is_none() {
         wires.notes.push(format!("underlay {name}: {DEFAULT_CIDR}"));
     }
     if let Some(mtu) = fields.parse("mtu", refusals, |v| mtu(v, largest(preset))) {
@@ -183,10 +184,8 @@ fn subnets(
             false => derived(whole.0, place, &field, wires, refusals),
         };
         let at = if given { fields.field("cidr") } else { field };
-        if let Some(net) = net {
-            check_place(net, &at, whole, &taken, refusals);
-            taken.push((net, at));
-        }
+        let net = net.filter(|net| fits(*net, &at, whole, &taken, refusals));
+        taken.extend(net.map(|net| (net, at)));
         let mtu = fields
             .parse("mtu", refusals, |v| mtu(v, largest(preset)))
             .unwrap_or(knobs.mtu);
@@ -235,16 +234,19 @@ fn last_key(field: &FieldRef) -> String {
     path.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
-fn check_place(
+/// Whether a subnet lies inside its underlay, and beside all others.
+fn fits(
     net: Ipv4Net,
     at: &FieldRef,
     (whole, whole_at): &(Ipv4Net, FieldRef),
     taken: &[(Ipv4Net, FieldRef)],
     refusals: &mut Vec<Refusal>,
-) {
+) -> bool {
+    let before = refusals.len();
     if !whole.contains(&net) {
         refusals.push(
             Refusal::new("E-SUBNET", at.clone(), format!("{net} is not inside the underlay's {whole}"))
+                .why("an underlay routes its own addresses only")
                 .help(format!("use a part of {whole}, or widen the underlay's `cidr`"))
                 .related(whole_at.clone(), "the underlay"),
         );
@@ -257,4 +259,5 @@ fn check_place(
                 .related(first.clone(), "the other subnet"),
         );
     }
+    refusals.len() == before
 }

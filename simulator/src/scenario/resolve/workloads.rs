@@ -71,9 +71,14 @@ fn read_one(
         Some(count) => (1..=count).map(|number| format!("{name}-{number}")).collect(),
     };
     all.iter().for_each(|name| names.claim("workload", name, &at, refusals));
-    let Some(node) = node else { return Vec::new() };
-    let on = (node, &machines.nodes[node]);
-    all.into_iter().map(|name| request(name, on, ip, pool.clone(), &at)).collect()
+    // A workload whose node was refused is put onto any other, so that flows can name it.
+    let node = node.unwrap_or_default();
+    let Some(machine) = machines.nodes.get(node) else {
+        return Vec::new();
+    };
+    all.into_iter()
+        .map(|name| request(name, (node, machine), ip, pool.clone(), &at))
+        .collect()
 }
 
 fn request(name: String, on: (usize, &Machine), address: Option<IpAddr>, pool: Option<Arc<str>>, at: &FieldRef) -> Request {
@@ -93,7 +98,7 @@ fn find_node(value: &Value, nodes: &[Machine]) -> Result<usize, Wrong> {
     let name = text(value)?;
     let known = || nodes.iter().map(|node| &*node.name);
     nodes.iter().position(|node| *node.name == *name).ok_or_else(|| {
-        let wrong = Wrong::rule("E-NODE", format!("unknown node {name:?}"));
+        let wrong = Wrong::rule("E-NODE", format!("unknown node {name:?}")).why("a workload runs on a node of the scenario");
         match suggestion(name, known()) {
             Some(near) => wrong.help(format!("did you mean `{near}`?")),
             None => wrong.help(format!("the nodes are {}", known().collect::<Vec<_>>().join(", "))),
@@ -115,7 +120,7 @@ fn check_address(ip: IpAddr, at: &FieldRef, wires: &Wires, machines: &Machines, 
             Refusal::new(
                 "E-ADDR",
                 at.clone(),
-                format!("{ip} is the router's address of {}", subnet.cidr),
+                format!("{ip} is the router's address in {}", subnet.cidr),
             )
             .help("use an address of an IPPool"),
         );

@@ -1,0 +1,251 @@
+//! Workloads, flows and expectations.
+
+use crate::{broken, rendered};
+
+#[test]
+fn an_unknown_node_is_refused() {
+    let text = broken("node: a1", "node: a9");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-NODE]: unknown node "a9"
+  --> x.yaml:17:20
+   |
+17 |     web-a1: {node: a9, ip: 192.168.10.2}
+   |                    ^^
+   |
+   = note: a workload runs on a node of the scenario
+   = help: did you mean `a1`?
+"#);
+}
+
+#[test]
+fn an_unknown_workload_is_refused() {
+    let text = broken("to: web-b1, proto", "to: web-b2, proto");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-ENDPOINT]: unknown workload, node or host "web-b2"
+  --> x.yaml:20:28
+   |
+20 |     az: {from: web-a1, to: web-b2, proto: udp, dport: 5000, rate: 100/s}
+   |                            ^^^^^^
+   |
+   = note: packets go between workloads, nodes and hosts of the scenario
+   = help: did you mean `web-b1`?
+"#);
+}
+
+#[test]
+fn an_unknown_flow_is_refused() {
+    let text = broken("flow: az,", "flow: azz,");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-FLOW]: unknown flow "azz"
+  --> x.yaml:24:14
+   |
+24 |     - {flow: azz, during: early, delivered: all, encap: ipip}
+   |              ^^^
+   |
+   = note: expectations speak of the flows of the scenario
+   = help: did you mean `az`?
+"#);
+}
+
+#[test]
+fn an_unknown_phase_is_refused() {
+    let text = broken("during: early", "during: earlier");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-PHASE]: unknown phase "earlier"
+  --> x.yaml:24:26
+   |
+24 |     - {flow: az, during: earlier, delivered: all, encap: ipip}
+   |                          ^^^^^^^
+   |
+   = note: a window is the name of a phase, or two times as in `[0s, 1s]`
+   = help: the phases are all, early
+"#);
+}
+
+#[test]
+fn an_address_that_two_workloads_have_is_refused() {
+    let text = broken("ip: 192.168.30.2", "ip: 192.168.10.2");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[K-DUPLICATE]: workload web-b1 cannot have 192.168.10.2: it belongs to workload web-a1
+  --> x.yaml:18:28
+   |
+18 |     web-b1: {node: b1, ip: 192.168.10.2}
+   |                            ^^^^^^^^^^^^
+   |
+  ::: x.yaml:17:28
+   |
+17 |     web-a1: {node: a1, ip: 192.168.10.2}
+   |                            ------------ it is taken here
+   |
+   = help: give each workload and each tunnel its own address
+"#);
+}
+
+#[test]
+fn a_glob_that_matches_no_flow_is_refused() {
+    let text = broken("flow: az,", "flow: b*,");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-FLOW]: no flow matches "b*"
+  --> x.yaml:24:14
+   |
+24 |     - {flow: b*, during: early, delivered: all, encap: ipip}
+   |              ^^
+   |
+   = note: an expectation about no packet could never fail
+   = help: the flows are az
+"#);
+}
+
+#[test]
+fn an_expectation_that_claims_nothing_is_refused() {
+    let text = broken("during: early, delivered: all, encap: ipip}", "during: early}");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-EXP-03]: the expectation claims nothing
+  --> x.yaml:24:7
+   |
+24 |     - {flow: az, during: early}
+   |       ^
+   |
+   = note: it could never fail
+   = help: add a claim, as `delivered: all` or `encap: none`
+"#);
+}
+
+#[test]
+fn an_expectation_in_a_window_without_packets_is_refused() {
+    let text = broken("rate: 100/s", "start: 800ms");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-EXP-04]: nothing is sent in the window early
+  --> x.yaml:24:26
+   |
+24 |     - {flow: az, during: early, delivered: all, encap: ipip}
+   |              -- the flow ^^^^^
+   |
+   = note: an expectation about no packet could never fail
+   = help: choose a window in which the flow sends
+"#);
+}
+
+#[test]
+fn an_expectation_about_replies_that_nobody_sends_is_refused() {
+    let text = broken("rate: 100/s", "reply: none").replace("encap: ipip}", "reverse: {encap: ipip}}");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-EXP-04]: nothing is sent in the reverse direction
+  --> x.yaml:24:49
+   |
+24 |     - {flow: az, during: early, delivered: all, reverse: {encap: ipip}}
+   |                                                 ^^^^^^^
+   |
+   = note: the flow has `reply: none`
+   = help: remove `reverse`, or `reply: none`
+"#);
+}
+
+#[test]
+fn an_expectation_beyond_the_run_is_refused() {
+    let text = broken("during: early", "during: [0s, 2s]");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-WINDOW]: the window goes beyond the run, which ends at 1.000 s
+  --> x.yaml:24:18
+   |
+24 |     - {flow: az, during: [0s, 2s], delivered: all, encap: ipip}
+   |                  ^^^^^^
+   |
+   = note: nothing is sent after the run's end, so nothing could be judged there
+   = help: use earlier times, or a longer `duration`
+"#);
+}
+
+#[test]
+fn a_class_without_a_pair_is_refused() {
+    let text = broken("cross-subnet: {", "same-node: {");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-EXP-04]: no two workloads of the matrix are same-node
+  --> x.yaml:27:9
+   |
+27 |         same-node: {delivered: all}
+   |         ^^^^^^^^^
+   |
+   = note: an expectation about no packet could never fail
+   = help: remove `same-node`, or add workloads or nodes
+"#);
+}
+
+#[test]
+fn a_rate_that_would_round_is_refused() {
+    let text = broken("rate: 100/s", "rate: 3/s");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[K-ROUND]: `3/s` gives no whole number of nanoseconds between two packets
+  --> x.yaml:20:67
+   |
+20 |     az: {from: web-a1, to: web-b1, proto: udp, dport: 5000, rate: 3/s}
+   |                                                                   ^^^
+   |
+   = note: times are exact to the nanosecond, and nothing is rounded
+   = help: take a rate that divides 1000000000, such as 2/s, 10/s, 25/s or 100/s
+"#);
+}
+
+#[test]
+fn a_time_without_a_unit_is_refused() {
+    let text = broken("[0s, 500ms]", "[0s, 500]");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[K-VALUE]: expected a time such as `10ms`, `1.5s` or `0`, found the number 500
+  --> x.yaml:22:17
+   |
+22 |     early: [0s, 500]
+   |                 ^^^
+   |
+   = note: a time without a unit could mean anything
+   = help: write `500s` or `500ms`
+"#);
+}
+
+#[test]
+fn a_count_that_does_not_fit_into_the_run_is_refused() {
+    let text = broken("rate: 100/s", "rate: 100/s, count: 101");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-FLOW]: only 100 of 101 packets are sent before 1.000 s
+  --> x.yaml:20:81
+   |
+20 |     az: {from: web-a1, to: web-b1, proto: udp, dport: 5000, rate: 100/s, count: 101}
+   |                                                                                 ^^^
+   |
+   = note: packets are sent at the flow's rate from its start on, and none at or after its end
+   = help: use a higher `rate`, a lower `count`, or a longer `duration`
+"#);
+}
+
+#[test]
+fn a_flow_that_would_be_masqueraded_is_refused() {
+    let text = broken("to: web-b1, proto", "to: b1, proto").replace("CrossSubnet}", "CrossSubnet, natOutgoing: true}");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[K-NOT-MODELLED]: natOutgoing, which flow `az` to 10.20.2.11 outside every pool needs, is not modelled yet
+  --> x.yaml:20:28
+   |
+20 |     az: {from: web-a1, to: b1, proto: udp, dport: 5000, rate: 100/s}
+   |                            ^^
+   |
+  ::: x.yaml:32:66
+   |
+32 | spec: {cidr: 192.168.0.0/16, ipipMode: CrossSubnet, natOutgoing: true}
+   |                                                                  ---- it is on here
+   |
+   = note: what is not modelled is refused, since a guess would look like a result
+   = help: set `natOutgoing: false` on pool pool, or send to an address of a pool
+"#);
+}
+
+#[test]
+fn an_entry_without_what_it_needs_is_refused() {
+    let text = broken("    web-a1: {node: a1, ip: 192.168.10.2}", "    web-a1:");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[K-MISSING]: `node` is missing
+  --> x.yaml:17:5
+   |
+17 |     web-a1:
+   |     ^^^^^^
+   |
+   = help: add `node:` to `spec.workloads.web-a1`
+"#);
+}

@@ -1,0 +1,224 @@
+//! Underlays, subnets, machines and names.
+
+use crate::{broken, rendered};
+
+#[test]
+fn an_unknown_subnet_is_refused() {
+    let text = broken("b1: {subnet: az-b", "b1: {subnet: main/az-bb");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-SUBNET]: unknown subnet "main/az-bb"
+  --> x.yaml:15:18
+   |
+15 |     b1: {subnet: main/az-bb, ip: 10.20.2.11}
+   |                  ^^^^^^^^^^
+   |
+   = note: a machine's card is wired to a subnet of an underlay
+   = help: did you mean `az-b`?
+"#);
+}
+
+#[test]
+fn an_address_outside_its_subnet_is_refused() {
+    let text = broken("ip: 10.20.1.12", "ip: 10.20.2.12");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-ADDR]: 10.20.2.12 is not in 10.20.1.0/24, the addresses of subnet az-a
+  --> x.yaml:14:28
+   |
+14 |     a2: {subnet: az-a, ip: 10.20.2.12}
+   |                            ^^^^^^^^^^
+   |
+   = note: the wires of a subnet carry its own addresses only
+   = help: use an address of 10.20.1.0/24, or `subnet: az-b`
+"#);
+}
+
+#[test]
+fn an_address_that_two_machines_have_is_refused() {
+    let text = broken("ip: 10.20.1.12", "ip: 10.20.1.11");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-ADDR]: 10.20.1.11 is there twice
+  --> x.yaml:14:28
+   |
+14 |     a2: {subnet: az-a, ip: 10.20.1.11}
+   |                            ^^^^^^^^^^
+   |
+  ::: x.yaml:13:28
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11}
+   |                            ---------- first here
+   |
+   = note: an address belongs to one machine only
+   = help: give each machine an address of its own
+"#);
+}
+
+#[test]
+fn an_address_of_the_router_is_refused() {
+    let text = broken("ip: 10.20.1.12", "ip: 10.20.1.1");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-ADDR]: 10.20.1.1 is the router's address in 10.20.1.0/24
+  --> x.yaml:14:28
+   |
+14 |     a2: {subnet: az-a, ip: 10.20.1.1}
+   |                            ^^^^^^^^^
+   |
+   = help: use an address from 10.20.1.11 on
+"#);
+}
+
+#[test]
+fn an_address_that_aws_keeps_is_refused() {
+    let text = broken("ip: 10.20.1.12", "ip: 10.20.1.3");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-ADDR]: 10.20.1.3 is an address that AWS keeps for itself in 10.20.1.0/24
+  --> x.yaml:14:28
+   |
+14 |     a2: {subnet: az-a, ip: 10.20.1.3}
+   |                            ^^^^^^^^^
+   |
+   = help: use an address from 10.20.1.11 on
+"#);
+}
+
+#[test]
+fn a_name_that_two_have_is_refused() {
+    let text = broken("    web-b1: {", "    a1: {");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-NAME]: workload `a1` has the name of a node
+  --> x.yaml:18:5
+   |
+18 |     a1: {node: b1, ip: 192.168.30.2}
+   |     ^^
+   |
+  ::: x.yaml:13:5
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11}
+   |     -- the other `a1`
+   |
+   = note: expectations name nodes, workloads, hosts and underlays, so no two of them share a name
+   = help: rename one of them, as `a1-2`
+error[E-ENDPOINT]: unknown workload, node or host "web-b1"
+  --> x.yaml:20:28
+   |
+20 |     az: {from: web-a1, to: web-b1, proto: udp, dport: 5000, rate: 100/s}
+   |                            ^^^^^^
+   |
+   = note: packets go between workloads, nodes and hosts of the scenario
+   = help: did you mean `web-a1`?
+"#);
+}
+
+#[test]
+fn a_subnet_with_host_bits_is_refused() {
+    let text = broken("cidr: 10.20.1.0/24", "cidr: 10.20.1.5/24");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-CIDR]: 10.20.1.5/24 has bits set beyond its prefix length
+  --> x.yaml:10:22
+   |
+10 |         az-a: {cidr: 10.20.1.5/24}
+   |                      ^^^^^^^^^^^^
+   |
+   = note: /24 leaves 8 bits for hosts, and in a prefix they are zero
+   = help: did you mean `10.20.1.0/24`?
+"#);
+}
+
+#[test]
+fn a_subnet_outside_the_underlay_is_refused() {
+    let text = broken("cidr: 10.20.1.0/24", "cidr: 10.21.1.0/24");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-SUBNET]: 10.21.1.0/24 is not inside the underlay's 10.20.0.0/16
+  --> x.yaml:10:22
+   |
+10 |         az-a: {cidr: 10.21.1.0/24}
+   |                      ^^^^^^^^^^^^
+   |
+  ::: x.yaml:8:13
+   |
+ 8 |       cidr: 10.20.0.0/16
+   |             ------------ the underlay
+   |
+   = note: an underlay routes its own addresses only
+   = help: use a part of 10.20.0.0/16, or widen the underlay's `cidr`
+"#);
+}
+
+#[test]
+fn a_subnet_that_overlaps_another_is_refused() {
+    let text = broken("cidr: 10.20.2.0/24", "cidr: 10.20.0.0/20");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-SUBNET]: 10.20.0.0/20 overlaps 10.20.1.0/24
+  --> x.yaml:11:22
+   |
+11 |         az-b: {cidr: 10.20.0.0/20}
+   |                      ^^^^^^^^^^^^
+   |
+  ::: x.yaml:10:22
+   |
+10 |         az-a: {cidr: 10.20.1.0/24}
+   |                      ------------ the other subnet
+   |
+   = note: an address belongs to one subnet only
+   = help: give each subnet addresses of its own
+"#);
+}
+
+#[test]
+fn an_mtu_above_the_subnets_is_refused() {
+    let text =
+        broken("cidr: 10.20.1.0/24}", "cidr: 10.20.1.0/24, mtu: 1500}").replace("ip: 10.20.1.12}", "ip: 10.20.1.12, mtu: 9001}");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-MTU]: MTU 9001 is above 1500, that of subnet az-a
+  --> x.yaml:14:45
+   |
+14 |     a2: {subnet: az-a, ip: 10.20.1.12, mtu: 9001}
+   |                                             ^^^^
+   |
+   = note: a card that sends longer packets than its segment carries loses them without a word
+   = help: use at most 1500, or raise the `mtu` of the subnet or underlay
+"#);
+}
+
+#[test]
+fn an_mtu_beyond_what_aws_has_is_refused() {
+    let text = broken("      cidr: 10.20.0.0/16\n", "      cidr: 10.20.0.0/16\n      mtu: 9002\n");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[K-VALUE]: expected an MTU from 68 to 9001, found the number 9002
+ --> x.yaml:9:12
+  |
+9 |       mtu: 9002
+  |            ^^^^
+  |
+  = note: IPv4 needs 68 B, and this network carries at most 9001 B
+  = help: write a number such as 1500
+"#);
+}
+
+#[test]
+fn a_preset_that_is_not_modelled_yet_is_refused() {
+    let text = broken("preset: aws", "preset: azure");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[K-NOT-MODELLED]: preset `azure` is not modelled yet
+ --> x.yaml:7:15
+  |
+7 |       preset: azure
+  |               ^^^^^
+  |
+  = help: the presets are `aws` and `onprem`
+"#);
+}
+
+#[test]
+fn a_source_destination_check_on_premises_is_refused() {
+    let text = broken("preset: aws", "preset: onprem").replace("ip: 10.20.1.12}", "ip: 10.20.1.12, sourceDestCheck: false}");
+    insta::assert_snapshot!(rendered(text), @r#"
+error[E-CHECK]: `onprem` has no source/destination check
+  --> x.yaml:14:57
+   |
+14 |     a2: {subnet: az-a, ip: 10.20.1.12, sourceDestCheck: false}
+   |                                                         ^^^^^
+   |
+   = note: it is a property of interfaces in AWS; a switch in a data centre has no such thing
+   = help: remove `sourceDestCheck`, or use `preset: aws`
+"#);
+}
