@@ -32,7 +32,12 @@ fn sim(
     if !loaded.model.backends.contains(&BackendKind::Sim) {
         return;
     }
-    let context = Context { file: &within, backend: "sim", ranges: false, expect: None };
+    let context = Context {
+        file: &within,
+        backend: "sim",
+        ranges: false,
+        expect: None,
+    };
     let golden = || {
         let run = attempt(&loaded, BackendKind::Sim, Capture::off()).unwrap();
         let report = report(&loaded, &run, &context);
@@ -82,8 +87,18 @@ fn a_blessed_golden_is_the_same_and_a_touched_one_differs() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = folder.path().join("scenarios/onprem/x.yaml");
     std::fs::create_dir_all(scenario.parent().unwrap()).unwrap();
-    std::fs::copy(root().join("scenarios/onprem/ipip-always-two-racks-delivered.yaml"), &scenario).unwrap();
-    let status = |bless| one(&scenario, &Options { bless, ..sim_options() }).report.golden.unwrap().status;
+    std::fs::copy(
+        root().join("scenarios/onprem/ipip-always-two-racks-delivered.yaml"),
+        &scenario,
+    )
+    .unwrap();
+    let status = |bless| {
+        one(&scenario, &Options { bless, ..sim_options() })
+            .report
+            .golden
+            .unwrap()
+            .status
+    };
     assert_eq!(status(false), GoldenStatus::Missing);
     assert_eq!(status(true), GoldenStatus::Blessed);
     assert_eq!(status(false), GoldenStatus::Same);
@@ -100,11 +115,25 @@ fn a_failing_scenario_is_not_blessed() {
     std::fs::create_dir_all(scenario.parent().unwrap()).unwrap();
     let text = std::fs::read_to_string(root().join("scenarios/onprem/ipip-always-two-racks-delivered.yaml")).unwrap();
     std::fs::write(&scenario, text.replace("ipipMode: Always", "ipipMode: Never")).unwrap();
-    let report = one(&scenario, &Options { bless: true, ..sim_options() }).report;
+    let report = one(
+        &scenario,
+        &Options {
+            bless: true,
+            ..sim_options()
+        },
+    )
+    .report;
     assert_eq!(report.status, Status::Fail);
     assert!(!golden_path(&scenario).unwrap().exists());
 }
 
 fn sim_options() -> Options {
-    Options { backend: BackendKind::Sim, seed: None, expect: None, capture: None, bless: false, jobs: 1 }
+    Options {
+        backend: BackendKind::Sim,
+        seed: None,
+        expect: None,
+        capture: None,
+        bless: false,
+        jobs: 1,
+    }
 }

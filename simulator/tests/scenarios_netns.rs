@@ -16,7 +16,9 @@ mod linux {
     use overlab_simulator::scenario::{BackendKind, load};
 
     pub(super) fn main() -> ExitCode {
-        let arguments = Arguments::from_args();
+        let mut arguments = Arguments::from_args();
+        // Runs over namespaces mostly wait for their packets' time.
+        arguments.test_threads.get_or_insert(8);
         // Before any thread exists; as root nothing happens here.
         let available = enter_user_namespace().and_then(|()| Netns::new().map(drop));
         let required = std::env::var("CI").is_ok_and(|v| v == "true")
@@ -42,10 +44,17 @@ mod linux {
         if !kinds.contains(&BackendKind::Netns) {
             return Ok(());
         }
-        let context = Context { file, backend: "netns", ranges: true, expect: None };
+        let context = Context {
+            file,
+            backend: "netns",
+            ranges: true,
+            expect: None,
+        };
         let run = match attempt(&loaded, BackendKind::Netns, Capture::off()) {
             Ok(run) => run,
-            Err(error @ (BackendError::Unavailable { .. } | BackendError::System { .. })) => return Err(error.to_string().into()),
+            Err(error @ (BackendError::Unavailable { .. } | BackendError::System { .. })) => {
+                return Err(error.to_string().into());
+            }
         };
         let report = report(&loaded, &run, &context);
         let failures: Vec<_> = report.expectations.iter().filter(|e| e.status == Status::Fail).collect();

@@ -126,6 +126,3 @@ fn address(text: &str, names: &dyn Names) -> Result<IpAddr, Wrong> {
         }
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -22,7 +22,7 @@ type Train = (Ipv4Addr, Ipv4Addr, u8, u16);
 
 /// Tells which packet of which flow some bytes are.
 #[derive(Debug)]
-pub struct Attribution {
+pub(super) struct Attribution {
     icmp: BTreeMap<u16, FlowId>,
     udp: BTreeMap<(u16, u16), FlowId>,
     trains: BTreeMap<Train, PacketKey>,
@@ -31,22 +31,22 @@ pub struct Attribution {
 
 /// What an ICMP error says, and about which packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErrorReport {
+pub(super) struct ErrorReport {
     /// The packet.
-    pub about: PacketKey,
+    pub(super) about: PacketKey,
     /// ICMP type.
-    pub kind: u8,
+    pub(super) kind: u8,
     /// ICMP code.
-    pub code: u8,
+    pub(super) code: u8,
     /// The next-hop MTU of a 3/4.
-    pub mtu: Option<u16>,
+    pub(super) mtu: Option<u16>,
     /// Who sent the error.
-    pub from: IpAddr,
+    pub(super) from: IpAddr,
 }
 
 impl Attribution {
     /// An attribution over the flows of a scenario.
-    pub fn new(flows: &[Flow], vxlan_port: u16) -> Attribution {
+    pub(super) fn new(flows: &[Flow], vxlan_port: u16) -> Attribution {
         let mut attribution = Attribution {
             icmp: BTreeMap::new(),
             udp: BTreeMap::new(),
@@ -64,7 +64,7 @@ impl Attribution {
     }
 
     /// The packet that a bare IPv4 packet, as a stack sent it, is or belongs to.
-    pub fn packet(&mut self, bytes: &[u8]) -> Option<PacketKey> {
+    pub(super) fn packet(&mut self, bytes: &[u8]) -> Option<PacketKey> {
         let ip = Ipv4Packet::new(bytes).filter(|ip| ip.get_version() == 4)?;
         let train = (
             ip.get_source(),
@@ -86,7 +86,7 @@ impl Attribution {
     }
 
     /// What an ICMP error says, and about which packet, looked for inside the tunnel headers that it quotes.
-    pub fn error(&self, bytes: &[u8]) -> Option<ErrorReport> {
+    pub(super) fn error(&self, bytes: &[u8]) -> Option<ErrorReport> {
         let ip = Ipv4Packet::new(bytes).filter(|ip| ip.get_next_level_protocol() == IpNextHeaderProtocols::Icmp)?;
         let icmp = IcmpPacket::new(ip.payload())?;
         if !matches!(

@@ -23,7 +23,7 @@ use crate::topology::Topology;
 const WORKLOAD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// What a machine's kernel knows before Calico touches it.
-pub fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
+fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
     let subnet = &model.underlays[machine.underlay].subnets[machine.subnet];
     HostNetwork {
         name: machine.name.clone(),
@@ -37,7 +37,7 @@ pub fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
 }
 
 /// The tables of every machine: nodes first, then hosts.
-pub fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
+fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
     let nodes = model
         .nodes
         .iter()
