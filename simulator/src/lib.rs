@@ -18,6 +18,7 @@ pub mod backend;
 pub mod cli;
 pub mod expectations;
 pub mod fabric;
+pub mod host;
 pub mod observe;
 pub mod run;
 pub mod scenario;

@@ -24,7 +24,7 @@ mod linux {
         let required = std::env::var("CI").is_ok_and(|v| v == "true")
             && std::env::var("OVERLAB_REQUIRE").is_ok_and(|v| v.split(',').any(|backend| backend == "netns"));
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-        let trials = select(&[root.clone()]).files.into_iter().map(|file| {
+        let trials = select(std::slice::from_ref(&root)).files.into_iter().map(|file| {
             let within = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
             match &available {
                 Ok(()) => Trial::test(format!("netns::{within}"), move || netns(&file)),

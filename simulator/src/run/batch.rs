@@ -200,14 +200,11 @@ fn hold_against_golden(loaded: &Loaded, context: &Context<'_>, options: &Options
 
 /// Writes a scenario's capture into a folder, under the scenario's path with other endings.
 fn write_capture(folder: &Path, file: &Path, capture: &Capture) -> io::Result<()> {
-    let name: Vec<_> = file
-        .with_extension("pcapng")
+    let path = file.with_extension("pcapng");
+    let parts = path
         .components()
-        .filter_map(|part| match part {
-            std::path::Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
-            _ => None,
-        })
-        .collect();
+        .filter(|part| matches!(part, std::path::Component::Normal(_)));
+    let name: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
     fs::create_dir_all(folder)?;
     let mut writer = BufWriter::new(File::create(folder.join(name.join("-")))?);
     capture.write(&mut writer)?;

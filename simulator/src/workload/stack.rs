@@ -12,7 +12,7 @@ use overlab_dataplane::wire::{IcmpError, IcmpMessage, Ipv4View, Reassembler, Udp
 use overlab_dataplane::{Fib, Instant, Mtu, Packet};
 
 use super::probe::{self, Header};
-use crate::backend::{FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
+use crate::host::{FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
 use crate::observe::{Direction, sequence};
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
 
@@ -127,7 +127,7 @@ impl HostStack {
             .devices
             .iter()
             .flat_map(|device| device.config.addresses.iter())
-            .filter_map(|net| v4(net))
+            .filter_map(v4)
     }
 
     /// The application sends packet `sequence` of a flow.

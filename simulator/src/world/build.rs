@@ -11,8 +11,8 @@ use overlab_dataplane::route::{
 
 use super::queue::Queue;
 use super::{Machine, Port, World};
-use crate::backend::{FlowStart, PortConfig, PortId, Stack, StackDevice, StackId, StackRoute};
 use crate::fabric::{self, Fabric, NicId};
+use crate::host::{FlowStart, PortConfig, PortId, Stack, StackDevice, StackId, StackRoute};
 use crate::observe::{Capture, Observer, Place, PlaceKind, TapId};
 use crate::scenario::{self, Endpoint, FlowId, Model};
 use crate::topology::Topology;

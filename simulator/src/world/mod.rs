@@ -12,8 +12,8 @@ use overlab_dataplane::route::{DeviceId, NodeTables};
 use overlab_dataplane::wire::Ipv4View;
 use overlab_dataplane::{Instant, Packet, Tag};
 
-use crate::backend::{FlowEvent, FlowStart, HostEvent, PortId, SendError, Stack};
 use crate::fabric::{self, Fabric, NicId};
+use crate::host::{FlowEvent, FlowStart, HostEvent, PortId, SendError, Stack};
 use crate::observe::{
     Capture, Direction, DropReason, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace, WirePacket, wire_packet,
 };

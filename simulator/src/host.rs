@@ -1,0 +1,179 @@
+//! The vocabulary of the waist: network stacks outside what is simulated, the ports that lead to them, what they are asked, and
+//! what they do. It says nothing of how a backend supplies them, so that everything above may speak of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use overlab_dataplane::route::RouteProtocol;
+use overlab_dataplane::{Instant, Mtu, Packet};
+
+use crate::observe::Direction;
+use crate::scenario::{Flow, FlowId};
+
+/// A place where packets leave what is simulated: a device of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortId(pub u32);
+
+/// A network stack outside what is simulated: a workload's, a node's own, a host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StackId(pub u32);
+
+/// What is asked of a backend.
+#[derive(Clone, Debug)]
+pub enum HostAction {
+    /// Make a stack with its devices.
+    Attach(Stack),
+    /// Give a device other addresses, MTU or routes.
+    Configure {
+        /// The device.
+        port: PortId,
+        /// What it is to have.
+        config: PortConfig,
+    },
+    /// Remove a stack.
+    Detach {
+        /// Which.
+        stack: StackId,
+    },
+    /// Open the flow's sockets, answer in the receiver, and send at the flow's times. All stacks are ready before the first
+    /// packet is sent; the run's clock starts with the first `Start`.
+    Start(FlowStart),
+    /// Send no more packets of a flow; what is under way is still answered.
+    Stop {
+        /// Which.
+        flow: FlowId,
+    },
+}
+
+/// A flow to be started.
+#[derive(Clone, Debug)]
+pub struct FlowStart {
+    /// Its identity.
+    pub id: FlowId,
+    /// What is sent when.
+    pub flow: Flow,
+    /// The sender's stack.
+    pub from: StackId,
+    /// The receiver's stack; none if nobody of ours owns the destination.
+    pub to: Option<StackId>,
+}
+
+/// A network stack with its devices.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// Its identity.
+    pub id: StackId,
+    /// The name of the workload or machine that it belongs to.
+    pub name: Arc<str>,
+    /// Its devices.
+    pub devices: Vec<StackDevice>,
+    /// Prefixes that it drops, with the protocol number of their routes.
+    pub blackholes: Vec<(IpNet, RouteProtocol)>,
+}
+
+/// A device of a stack.
+#[derive(Clone, Debug)]
+pub struct StackDevice {
+    /// Its identity.
+    pub port: PortId,
+    /// Its name: `eth0`, `tunl0`, ...
+    pub name: Arc<str>,
+    /// What it has.
+    pub config: PortConfig,
+}
+
+/// Addresses, MTU and routes of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// Addresses with prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// The MTU.
+    pub mtu: Mtu,
+    /// Routes through the device, connected ones left out.
+    pub routes: Vec<StackRoute>,
+}
+
+/// A route of a stack through one of its devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackRoute {
+    /// The prefix.
+    pub destination: IpNet,
+    /// The next hop.
+    pub gateway: Option<IpAddr>,
+    /// Whether the gateway is taken to be on the link.
+    pub onlink: bool,
+    /// The routing protocol number.
+    pub protocol: RouteProtocol,
+    /// The metric; 0 for none.
+    pub metric: u32,
+    /// The route's own MTU.
+    pub mtu: Option<Mtu>,
+}
+
+/// What a stack did.
+#[derive(Clone, Debug)]
+pub enum HostEvent {
+    /// It sent a packet through a device.
+    Packet {
+        /// The device.
+        port: PortId,
+        /// The packet.
+        packet: Packet,
+    },
+    /// A flow's socket did something.
+    Flow {
+        /// The flow.
+        flow: FlowId,
+        /// When, on the run's clock.
+        at: Instant,
+        /// What.
+        event: FlowEvent,
+    },
+}
+
+/// What a flow's socket did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowEvent {
+    /// The application handed packet `sequence` (from 0) of the forward direction to its socket. It comes before the packet.
+    Sent {
+        /// Which.
+        sequence: u32,
+    },
+    /// The answering application handed the answer to packet `sequence` to its socket (UDP; a kernel answers ICMP by itself).
+    Answered {
+        /// Which.
+        sequence: u32,
+    },
+    /// The stack would not send it.
+    SendRefused {
+        /// Forward for a request, reverse for an answer.
+        direction: Direction,
+        /// Which.
+        sequence: u32,
+        /// Why.
+        reason: SendError,
+    },
+    /// A socket got a packet whole: a UDP socket, or the ICMP socket of the sender that got its reply.
+    Received {
+        /// Forward if the receiver got it, reverse if the sender got the reply.
+        direction: Direction,
+        /// Which.
+        sequence: u32,
+        /// The source address that the socket saw.
+        from: IpAddr,
+        /// Bytes after the UDP or ICMP header.
+        payload: usize,
+    },
+}
+
+/// Why a stack would not send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// `EMSGSIZE`: longer than the path is known to take, and not to be fragmented.
+    TooBig,
+    /// `ENETUNREACH` or `EHOSTUNREACH`: no route.
+    NoRoute,
+    /// Any other error number.
+    Other(i32),
+}
