@@ -5,8 +5,7 @@ use std::fmt;
 /// Why the fabric lost a packet. The list is closed, and each reason has one spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DropReason {
-    /// The outermost source (leaving) or destination (entering) is not the port's. Source: AWS VPC user guide, elastic network
-    /// interfaces, source/destination checking.
+    /// The outermost source (leaving) or destination (entering) is not the port's.
     SrcDstCheck,
     /// The underlay router has no route.
     FabricNoRoute,
@@ -16,7 +15,7 @@ pub enum DropReason {
     TooBig,
     /// The TTL ran out in an underlay router.
     TtlExpired,
-    /// Its header is not one that a router may forward. Source: RFC 1812 section 5.2.2.
+    /// Its header is not one that a router may forward.
     Malformed,
     /// It was sent to an underlay router itself, which answers nothing.
     NoListener,
@@ -36,14 +35,44 @@ impl DropReason {
 
     /// Its spelling in scenarios and reports.
     pub fn name(self) -> &'static str {
+        self.texts().0
+    }
+
+    /// What it means, and who says so.
+    pub fn meaning(self) -> &'static str {
+        self.texts().1
+    }
+
+    fn texts(self) -> (&'static str, &'static str) {
         match self {
-            DropReason::SrcDstCheck => "src_dst_check",
-            DropReason::FabricNoRoute => "fabric_no_route",
-            DropReason::NeighbourFailed => "neighbour_failed",
-            DropReason::TooBig => "too_big",
-            DropReason::TtlExpired => "ttl_expired",
-            DropReason::Malformed => "malformed",
-            DropReason::NoListener => "no_listener",
+            DropReason::SrcDstCheck => (
+                "src_dst_check",
+                "The outermost address is not this interface's. Source: AWS VPC user guide, elastic network interfaces.",
+            ),
+            DropReason::FabricNoRoute => (
+                "fabric_no_route",
+                "The underlay router has no route. Source: RFC 1812 section 4.3.3.1; AWS VPC user guide, route tables.",
+            ),
+            DropReason::NeighbourFailed => (
+                "neighbour_failed",
+                "Nobody answers ARP for the next hop. Source: RFC 1812 section 4.3.3.1.",
+            ),
+            DropReason::TooBig => (
+                "too_big",
+                "Longer than the next segment takes, and not to be split. Source: RFC 1191 section 4.",
+            ),
+            DropReason::TtlExpired => (
+                "ttl_expired",
+                "The TTL ran out in an underlay router. Source: RFC 1812 section 5.3.1.",
+            ),
+            DropReason::Malformed => (
+                "malformed",
+                "Not a header that a router may forward. Source: RFC 1812 section 5.2.2.",
+            ),
+            DropReason::NoListener => (
+                "no_listener",
+                "Sent to an underlay router itself, which answers nothing here.",
+            ),
         }
     }
 }

@@ -34,6 +34,17 @@ impl DropReason {
         }
     }
 
+    /// What it means, and who says so.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            DropReason::Node(reason) => reason.meaning(),
+            DropReason::Fabric(reason) => reason.meaning(),
+            DropReason::Host(HostDropReason::NoListener) => {
+                "Nothing listens on that port or protocol; ICMP 3/3 or 3/2. Source: RFC 1122 section 3.2.2.1."
+            }
+        }
+    }
+
     /// Every spelling, sorted.
     pub fn names() -> Vec<&'static str> {
         let mut names: Vec<_> = engine::DropReason::ALL.iter().map(|r| r.name()).collect();

@@ -1,30 +1,208 @@
-//! Telling what happened.
+//! Telling what happened, and why: steps as lines, decisions as reasons with the places where they are written, and what may
+//! help. It decides nothing.
 
-use overlab_dataplane::route::NodeTables;
+use overlab_dataplane::encap::Encap;
+use overlab_dataplane::engine::{self, IcmpKind, Layer};
+use overlab_dataplane::fields::FieldRef;
+use overlab_dataplane::route::{Decision, Mode, NodeTables, Route, SubnetTest};
 
-use super::{Step, Trace};
+use super::{Disposition, Hop, Step, Trace};
 use crate::scenario::Sources;
 
-/// One step as a line.
-pub fn tell(step: &Step, _tables: Option<&NodeTables>) -> String {
-    match step {
-        Step::Fabric(text) | Step::Stack(text) => text.clone(),
-        other => format!("{other:?}"),
+/// One step of a hop as a line.
+pub fn tell(step: &Step, tables: Option<&NodeTables>) -> String {
+    match (step, tables) {
+        (Step::Engine(step), Some(tables)) => engine_step(*step, tables),
+        (Step::Engine(step), None) => format!("{step:?}"),
+        (Step::Fabric(text) | Step::Stack(text), _) => text.clone(),
+        (Step::Dropped(reason), _) => format!("dropped: {reason}"),
     }
 }
 
-/// Advice.
-#[derive(Clone, Debug, Default)]
+fn engine_step(step: engine::Step, tables: &NodeTables) -> String {
+    let device = |id| tables.device(id).map_or("?", |device| &*device.name);
+    match step {
+        engine::Step::Received { device: id } => format!("in by {}", device(id)),
+        engine::Step::Originated => "sent by the node itself".to_owned(),
+        engine::Step::Reassembled { length } => format!("joined from fragments, {length} B"),
+        engine::Step::TunnelSourceAllowed { source } => format!("tunnel source {source} is on the allow-list"),
+        engine::Step::Decapsulated {
+            encap,
+            device: id,
+            overhead,
+        } => {
+            format!("{encap} header taken off, -{overhead} B; on by {}", device(id))
+        }
+        engine::Step::Routed { route, .. } => match tables.route(route) {
+            Some(route) => format!("route {} ({})", tables.text(route), route.owner),
+            None => "route".to_owned(),
+        },
+        engine::Step::NoClusterRoute => "no route of the cluster covers it, though a pool does".to_owned(),
+        engine::Step::TtlDecremented { left } => format!("TTL {} -> {left}", u16::from(left) + 1),
+        engine::Step::Fragmented { layer, pieces, mtu } => {
+            let what = match layer {
+                Layer::Inner => "split",
+                Layer::Outer => "tunnel packet split",
+            };
+            format!("{what} into {pieces} to fit {mtu} B")
+        }
+        engine::Step::Encapsulated {
+            encap,
+            source,
+            destination,
+            overhead,
+            ..
+        } => {
+            format!("{encap} header put on, +{overhead} B: {source} > {destination}")
+        }
+        engine::Step::Delivered { device: id } => match tables.device(id).and_then(|device| device.workload.as_ref()) {
+            Some(workload) => format!("to {workload} by {}", device(id)),
+            None => format!("to the node itself by {}", device(id)),
+        },
+        engine::Step::Transmitted { device: id, next_hop } => format!("out by {} to {next_hop}", device(id)),
+        engine::Step::IcmpSent { icmp, to } => format!("told {to}: {}", icmp_error(icmp)),
+        engine::Step::IcmpSuppressed => "not told: the limit of ICMP errors is used up".to_owned(),
+    }
+}
+
+/// An ICMP error in words, as `fragmentation needed, mtu 1450`.
+pub fn icmp_error(icmp: IcmpKind) -> String {
+    match (icmp.kind, icmp.code, icmp.mtu) {
+        (3, 4, Some(mtu)) => format!("fragmentation needed, mtu {mtu}"),
+        (3, 0, _) => "net unreachable".to_owned(),
+        (3, 1, _) => "host unreachable".to_owned(),
+        (3, 2, _) => "protocol unreachable".to_owned(),
+        (3, 3, _) => "port unreachable".to_owned(),
+        (11, 0, _) => "time exceeded".to_owned(),
+        (11, 1, _) => "reassembly time exceeded".to_owned(),
+        (kind, code, _) => format!("ICMP {kind}/{code}"),
+    }
+}
+
+/// The route that won in a hop, if one did that follows from the datastore.
+pub fn decided(hop: &Hop) -> Option<(&Route, &Decision)> {
+    let tables = hop.tables.as_deref()?;
+    hop.steps.iter().find_map(|step| match step {
+        Step::Engine(engine::Step::Routed { route, .. }) => {
+            let route = tables.route(*route)?;
+            Some((route, route.decision.as_deref()?))
+        }
+        Step::Engine(_) | Step::Fabric(_) | Step::Stack(_) | Step::Dropped(_) => None,
+    })
+}
+
+/// Why a destination is reached as it is: the pool with its mode, then the subnet test with its arithmetic.
+pub fn reasons(decision: &Decision, sources: &Sources) -> Vec<String> {
+    let pool = decision.pool.as_ref().map(|(name, field)| {
+        let mode = match decision.encapsulation {
+            Encap::None => "no encapsulation".to_owned(),
+            Encap::Ipip => format!("ipipMode {}", decision.mode),
+            Encap::Vxlan => format!("vxlanMode {}", decision.mode),
+        };
+        format!("pool {name}  {mode}{}", at(Some(field), sources))
+    });
+    let pool = pool.unwrap_or_else(|| "in no pool".to_owned());
+    std::iter::once(pool)
+        .chain(decision.subnet_test.as_ref().map(|test| arithmetic(test, sources)))
+        .chain(conclusion(decision))
+        .collect()
+}
+
+/// The subnet test: `n1 10.0.1.11/24 (10.0.1.0/24) does not contain n3 10.0.2.11`, each record with its place.
+fn arithmetic(test: &SubnetTest, sources: &Sources) -> String {
+    let (local, local_net, local_field) = &test.local;
+    let (remote, remote_address, remote_field) = &test.remote;
+    let left = match local_net {
+        Some(net) => format!("{local} {net} ({})", net.trunc()),
+        None => format!("{local}, whose address is not recorded,"),
+    };
+    let right = match remote_address {
+        Some(address) => format!("{remote} {address}"),
+        None => format!("{remote}, whose address is not recorded"),
+    };
+    let verb = if test.same { "contains" } else { "does not contain" };
+    format!(
+        "{left}{} {verb} {right}{}",
+        at(local_field.as_ref(), sources),
+        at(remote_field.as_ref(), sources)
+    )
+}
+
+fn conclusion(decision: &Decision) -> Option<String> {
+    let text = match (
+        decision.encapsulation,
+        decision.mode,
+        decision.subnet_test.as_ref().map(|test| test.same),
+    ) {
+        (Encap::None, _, _) | (_, Mode::Never, _) => "bare: the pool has no encapsulation".to_owned(),
+        (encap, Mode::Always, _) => format!("{encap}: Always does not ask for the subnet"),
+        (_, Mode::CrossSubnet, Some(true)) => "bare: same subnet".to_owned(),
+        (encap, Mode::CrossSubnet, Some(false)) => format!("{encap}: another subnet"),
+        (_, Mode::CrossSubnet, None) => return None,
+    };
+    Some(text)
+}
+
+/// A place in brackets, as ` [aws.yaml:51]`.
+fn at(field: Option<&FieldRef>, sources: &Sources) -> String {
+    field
+        .and_then(|field| sources.place(field))
+        .map_or_else(String::new, |place| match &place.excerpt {
+            Some(excerpt) => format!(" [{}:{}]", place.file, excerpt.line),
+            None => format!(" [{}]", place.file),
+        })
+}
+
+/// What may help with a packet that offends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// Cause.
+    /// What made it so, with its place.
     pub cause: Option<String>,
-    /// Rule.
+    /// The rule behind it.
     pub rule: Option<String>,
-    /// Remedy.
+    /// What to try.
     pub remedy: Option<String>,
 }
 
-/// Advice.
-pub fn advice(_trace: &Trace, _sources: &Sources) -> Told {
-    Told::default()
+/// What made a packet end or look as it did, and what to try.
+pub fn advice(trace: &Trace, sources: &Sources) -> Told {
+    let decision = trace.hops.iter().find_map(decided).map(|(_, decision)| decision);
+    let mut reasons = decision
+        .map(|decision| reasons(decision, sources))
+        .unwrap_or_default()
+        .into_iter();
+    let cause = reasons.next();
+    let because: Vec<_> = reasons.collect();
+    let rule = (!because.is_empty()).then(|| because.join("; "));
+    match &trace.disposition {
+        Disposition::Dropped { reason, place, .. } => {
+            let rule = Some(format!("{place}: {}", reason.meaning()));
+            Told {
+                cause,
+                rule,
+                remedy: remedy(reason.name(), decision),
+            }
+        }
+        Disposition::Delivered { .. } | Disposition::Unknown => Told {
+            cause,
+            rule,
+            remedy: None,
+        },
+    }
+}
+
+fn remedy(reason: &str, decision: Option<&Decision>) -> Option<String> {
+    let crosses = decision.is_some_and(|decision| decision.mode == Mode::CrossSubnet);
+    let text = match reason {
+        "src_dst_check" if crosses => "awsSrcDstCheck: Disable in FelixConfiguration, or mode Always",
+        "src_dst_check" => "awsSrcDstCheck: Disable in FelixConfiguration, or an encapsulation",
+        "fabric_no_route" => "an encapsulation across subnets, CrossSubnet or Always",
+        "neighbour_failed" => "record the node's address with its subnet's own prefix length",
+        "too_big" => "an MTU of the underlay's less the overhead: leave ipipMTU and vxlanMTU at 0",
+        "tunnel_source_denied" => "the sender's node address in its Node resource, or externalNodesList",
+        "workload_encap_denied" => "allowVXLANPacketsFromWorkloads or allowIPIPPacketsFromWorkloads",
+        "policy_deny" => "defaultEndpointToHostAction: Accept in FelixConfiguration",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
