@@ -1,17 +1,220 @@
-//! `overlab explain`.
+//! `overlab explain`: one packet, hop by hop, with the reason of every decision and where it is written.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
-use super::Exit;
+use overlab_dataplane::engine::{self, Layer};
+use overlab_dataplane::route::{NodeTables, RouteId, RouteKind};
+use serde_json::{Map, Value, json};
 
-/// Explain.
+use super::{Exit, refuse};
+use crate::observe::{Capture, Direction, Disposition, Hop, Step, Trace, icmp_error, reasons, tell};
+use crate::run::{Run, attempt, packet_report};
+use crate::scenario::{BackendKind, Loaded, Sources, open};
+
+/// Shows one packet hop by hop: header stack, size, and why each decision was taken.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// The scenario
+    path: PathBuf,
+    /// The sender: a workload, node or host
+    from: String,
+    /// The receiver: a workload, node, host or address
+    to: String,
+    /// The packet's IP length, headers included
+    #[arg(long, value_name = "BYTES", default_value_t = 92, value_parser = clap::value_parser!(u16).range(36..))]
+    size: u16,
+    /// icmp or udp (to port 7)
+    #[arg(long, value_name = "PROTOCOL", default_value = "icmp", value_parser = ["icmp", "udp"])]
+    proto: String,
+    /// What the sending socket does about path MTUs
+    #[arg(long, value_name = "MODE", default_value = "want", value_parser = ["want", "dont", "do", "probe"])]
+    df: String,
+    /// The TTL that it is sent with
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..))]
+    ttl: u8,
+    /// Print versioned JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Bytes of IPv4 header, and of ICMP or UDP header.
+const HEADERS: u16 = 20 + 8;
 
 /// Runs the verb.
 ///
 /// # Errors
 /// If the output cannot be written.
-pub(super) fn explain(_args: &Args, _out: &mut dyn Write) -> io::Result<Exit> {
-    Ok(Exit::Internal)
+pub(super) fn explain(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
+    let loaded = match open(&[&args.path]).and_then(|written| written.with_only_flow(flow(args)).resolve()) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => return Ok(refuse(&diagnostics)),
+    };
+    let run = match attempt(&loaded, BackendKind::Sim, Capture::off()) {
+        Ok(run) => run,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(Exit::Internal);
+        }
+    };
+    match args.json {
+        true => print_json(&loaded, &run, out)?,
+        false => print_text(args, &loaded, &run, out)?,
+    }
+    Ok(Exit::Pass)
+}
+
+/// The flow that is sent, in the scenario's own keys.
+fn flow(args: &Args) -> Map<String, Value> {
+    let mut flow = Map::new();
+    let mut set = |key: &str, value: Value| drop(flow.insert(key.to_owned(), value));
+    set("from", json!(args.from));
+    set("to", json!(args.to));
+    set("proto", json!(args.proto));
+    if args.proto == "udp" {
+        set("dport", json!(7));
+    }
+    set("payload", json!(format!("{}B", args.size - HEADERS)));
+    set("df", json!(args.df));
+    set("ttl", json!(args.ttl));
+    flow
+}
+
+fn print_json(loaded: &Loaded, run: &Run, out: &mut dyn Write) -> io::Result<()> {
+    let packets: Vec<_> = run
+        .traces
+        .iter()
+        .map(|trace| {
+            let why: Vec<_> = trace.hops.iter().map(|hop| why(hop, &loaded.sources)).collect();
+            json!({ "packet": packet_report(&loaded.model, trace), "why": why, "icmpErrors": icmp_errors(trace) })
+        })
+        .collect();
+    let text = serde_json::to_string_pretty(&json!({ "schema": "overlab.dev/explain/v1", "packets": packets }))?;
+    writeln!(out, "{text}")
+}
+
+fn print_text(args: &Args, loaded: &Loaded, run: &Run, out: &mut dyn Write) -> io::Result<()> {
+    let model = &loaded.model;
+    let destination = model
+        .flows
+        .first()
+        .map_or_else(String::new, |flow| flow.destination.to_string());
+    let to = if args.to == destination {
+        destination
+    } else {
+        format!("{} {destination}", args.to)
+    };
+    let profile = model.cluster.profile();
+    writeln!(
+        out,
+        "{} > {to}  {}, {} B, df {}, ttl {}  ({profile})",
+        args.from, args.proto, args.size, args.df, args.ttl
+    )?;
+    for trace in &run.traces {
+        let what = match trace.key.direction {
+            Direction::Forward => "request",
+            Direction::Reverse => "reply",
+        };
+        writeln!(out, "\n{what}: {}", end(trace))?;
+        for hop in &trace.hops {
+            print_hop(hop, &loaded.sources, out)?;
+        }
+        for error in icmp_errors(trace) {
+            writeln!(out, "  {error}")?;
+        }
+        if let Disposition::Dropped { reason, .. } = &trace.disposition {
+            writeln!(out, "  {reason}: {}", reason.meaning())?;
+        }
+    }
+    Ok(())
+}
+
+fn end(trace: &Trace) -> String {
+    let wore = trace.first_hop.first().map(|packet| {
+        let left: usize = trace.first_hop.iter().map(|packet| packet.length).sum();
+        let fragments = if trace.first_hop.len() > 1 {
+            format!(" in {} packets", trace.first_hop.len())
+        } else {
+            String::new()
+        };
+        format!(", {} on the wire, {} -> {left} B{fragments}", packet.encap, trace.size)
+    });
+    let wore = wore.unwrap_or_default();
+    match &trace.disposition {
+        Disposition::Delivered { .. } => format!("delivered{wore}"),
+        Disposition::Dropped { reason, place, .. } => format!("dropped, {reason} at {place}{wore}"),
+        Disposition::Unknown => format!("its end is not known{wore}"),
+    }
+}
+
+fn print_hop(hop: &Hop, sources: &Sources, out: &mut dyn Write) -> io::Result<()> {
+    let micros = hop.at.as_nanos() / 1_000;
+    write!(out, "  {:>5}.{:03} ms  {}", micros / 1_000, micros % 1_000, hop.place)?;
+    let later = if hop.later_fragment { "  (a later fragment)" } else { "" };
+    writeln!(out, "{later}")?;
+    for step in &hop.steps {
+        writeln!(out, "{:14}{}", "", tell(step, hop.tables.as_deref()))?;
+        for reason in step_reasons(step, hop, sources) {
+            writeln!(out, "{:16}because {reason}", "")?;
+        }
+    }
+    for left in &hop.left {
+        writeln!(out, "{:14}-> {} B  {}", "", left.length, left.line)?;
+    }
+    Ok(())
+}
+
+/// The reasons of a hop's decisions, for machines.
+fn why(hop: &Hop, sources: &Sources) -> Vec<String> {
+    hop.steps.iter().flat_map(|step| step_reasons(step, hop, sources)).collect()
+}
+
+fn step_reasons(step: &Step, hop: &Hop, sources: &Sources) -> Vec<String> {
+    let (Step::Engine(step), Some(tables)) = (step, hop.tables.as_deref()) else {
+        return Vec::new();
+    };
+    if let engine::Step::Routed { route, .. } = step {
+        let route = tables.route(*route).filter(|route| route.kind != RouteKind::Local);
+        let decision = route.and_then(|route| route.decision.as_deref());
+        return decision.map_or_else(Vec::new, |decision| reasons(decision, sources));
+    }
+    if let engine::Step::Encapsulated { encap, route, .. } = step {
+        return arithmetic(*route, encap.overhead(), hop, tables);
+    }
+    Vec::new()
+}
+
+/// The sizes around a tunnel header: what the route takes before it, what the card takes after it.
+fn arithmetic(route: RouteId, overhead: u16, hop: &Hop, tables: &NodeTables) -> Vec<String> {
+    let takes = tables.route(route).and_then(|route| tables.route_mtu(route));
+    let card = tables.devices.first().map(|device| (&device.name, device.mtu));
+    let split = |step: &Step| matches!(step, Step::Engine(engine::Step::Fragmented { layer: Layer::Outer, .. }));
+    let lengths = hop.left.iter().map(|left| left.length);
+    let whole = match hop.steps.iter().any(split) {
+        // Every fragment but the first repeats the outer header of 20 B.
+        true => lengths.sum::<usize>().checked_sub(20 * hop.left.len().saturating_sub(1)),
+        false => lengths.max(),
+    };
+    match (takes, card, whole) {
+        (Some(takes), Some((name, mtu)), Some(whole)) => {
+            let inner = whole.saturating_sub(usize::from(overhead));
+            let fits = if mtu.fits(whole) { "fits" } else { "is more than" };
+            vec![format!(
+                "{inner} B fits the tunnel's {takes} B, and {inner} + {overhead} = {whole} B {fits} {name}'s {mtu} B"
+            )]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn icmp_errors(trace: &Trace) -> Vec<String> {
+    let line = |error: &crate::observe::IcmpSeen| {
+        let kind = engine::IcmpKind {
+            kind: error.kind,
+            code: error.code,
+            mtu: error.mtu,
+        };
+        format!("{} learned from {}: {}", error.to, error.from, icmp_error(kind))
+    };
+    trace.icmp_errors.iter().map(line).collect()
 }

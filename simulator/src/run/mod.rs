@@ -17,7 +17,7 @@ pub use batch::{Options, Outcome, attempt, batch, one};
 pub use drive::drive;
 pub use golden::{Golden, golden_path};
 pub use judge::{Judged, judge};
-pub use report::{Context, inconclusive, refused, report};
+pub use report::{Context, inconclusive, packet_report, refused, report};
 pub use select::{Selected, select};
 
 use crate::backend::{Backend, BackendError};

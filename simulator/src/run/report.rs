@@ -188,7 +188,7 @@ fn find(traces: &[Trace], key: PacketKey) -> Option<&Trace> {
 }
 
 /// A packet with all its hops.
-fn packet_report(model: &Model, trace: &Trace) -> PacketReport {
+pub fn packet_report(model: &Model, trace: &Trace) -> PacketReport {
     let hops = trace.hops.iter().map(|hop| HopReport {
         at_ns: hop.at.as_nanos(),
         place: hop.place.to_string(),

@@ -57,6 +57,28 @@ pub fn load_cluster<P: AsRef<Path>>(paths: &[P]) -> Result<LoadedCluster, Vec<Di
 }
 
 impl Written {
+    /// The scenario with one flow of one packet instead of all that it sends and expects: what `explain` runs. The flow's keys
+    /// are those of `flows`; it is named `packet`.
+    #[must_use]
+    pub fn with_only_flow(mut self, mut flow: serde_json::Map<String, serde_json::Value>) -> Written {
+        let spec = self
+            .scenario
+            .as_mut()
+            .and_then(|document| document.value.get_mut("spec")?.as_object_mut());
+        if let Some(spec) = spec {
+            flow.insert("count".to_owned(), 1.into());
+            spec.insert("flows".to_owned(), serde_json::json!({ "packet": flow }));
+            spec.insert(
+                "expect".to_owned(),
+                serde_json::json!([{ "flow": "packet", "delivered": "all" }]),
+            );
+            for key in ["phases", "duration"] {
+                spec.remove(key);
+            }
+        }
+        self
+    }
+
     /// Resolves the scenario.
     ///
     /// # Errors

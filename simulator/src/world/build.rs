@@ -37,7 +37,7 @@ fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
 }
 
 /// The tables of every machine: nodes first, then hosts.
-fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
+pub fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
     let nodes = model
         .nodes
         .iter()

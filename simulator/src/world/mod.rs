@@ -20,6 +20,8 @@ use crate::observe::{
 use crate::scenario::FlowId;
 use queue::Queue;
 
+pub use build::tables;
+
 /// A machine with its engine: a node of the cluster, or a host outside it.
 #[derive(Debug)]
 struct Machine {
