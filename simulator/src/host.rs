@@ -68,8 +68,19 @@ pub struct Stack {
     pub name: Arc<str>,
     /// Its devices.
     pub devices: Vec<StackDevice>,
-    /// Prefixes that it drops, with the protocol number of their routes.
-    pub blackholes: Vec<(IpNet, RouteProtocol)>,
+    /// Prefixes that it drops.
+    pub blackholes: Vec<Blackhole>,
+}
+
+/// A route that swallows packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blackhole {
+    /// The prefix.
+    pub destination: IpNet,
+    /// The routing protocol number.
+    pub protocol: RouteProtocol,
+    /// The metric; 0 for none.
+    pub metric: u32,
 }
 
 /// A device of a stack.

@@ -1,48 +1,39 @@
 //! Every scenario file in real network namespaces, one named test each: its expectations hold, and it agrees with the run in
-//! virtual time packet by packet. Where this host has no namespaces, each test is ignored as inconclusive; with `CI=true` and
-//! `OVERLAB_REQUIRE=netns` it fails instead.
+//! virtual time packet by packet.
+
+#[cfg(target_os = "linux")]
+mod common;
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::path::{Path, PathBuf};
     use std::process::ExitCode;
 
-    use libtest_mimic::{Arguments, Failed, Trial};
+    use libtest_mimic::Failed;
     use overlab_reports::Status;
-    use overlab_simulator::backend::BackendError;
-    use overlab_simulator::backend::netns::{Netns, enter_user_namespace};
     use overlab_simulator::observe::Capture;
     use overlab_simulator::run::{Context, attempt, disagreements, report, select};
     use overlab_simulator::scenario::{BackendKind, load};
 
+    use crate::common::{self, Body, Told};
+
+    /// Runs over namespaces mostly wait for their packets' time.
+    const THREADS: usize = 8;
+
     pub(super) fn main() -> ExitCode {
-        let mut arguments = Arguments::from_args();
-        // Runs over namespaces mostly wait for their packets' time.
-        arguments.test_threads.get_or_insert(8);
-        // Before any thread exists; as root nothing happens here.
-        let available = enter_user_namespace().and_then(|()| Netns::new().map(drop));
-        let required = std::env::var("CI").is_ok_and(|v| v == "true")
-            && std::env::var("OVERLAB_REQUIRE").is_ok_and(|v| v.split(',').any(|backend| backend == "netns"));
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-        let trials = select(std::slice::from_ref(&root)).files.into_iter().map(|file| {
+        let tests = select(std::slice::from_ref(&root)).files.into_iter().map(|file| {
             let within = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
-            match &available {
-                Ok(()) => Trial::test(format!("netns::{within}"), move || netns(&file)),
-                Err(error) => {
-                    let why = format!("inconclusive: {error}");
-                    let trial = Trial::test(format!("netns::{within} ({why})"), move || Err(Failed::from(why)));
-                    trial.with_ignored_flag(!required)
-                }
-            }
+            (format!("netns::{within}"), Box::new(move || netns(&file)) as Body)
         });
-        libtest_mimic::run(&arguments, trials.collect()).exit_code()
+        common::main(tests, THREADS)
     }
 
-    fn netns(file: &PathBuf) -> Result<(), Failed> {
+    fn netns(file: &PathBuf) -> Result<Told, Failed> {
         let loaded = load(file).map_err(|d| d.iter().map(ToString::to_string).collect::<String>())?;
         let kinds = &loaded.model.backends;
         if !kinds.contains(&BackendKind::Netns) {
-            return Ok(());
+            return Ok(Told::Holds);
         }
         let context = Context {
             file,
@@ -50,12 +41,7 @@ mod linux {
             ranges: true,
             expect: None,
         };
-        let run = match attempt(&loaded, BackendKind::Netns, Capture::off()) {
-            Ok(run) => run,
-            Err(error @ (BackendError::Unavailable { .. } | BackendError::System { .. })) => {
-                return Err(error.to_string().into());
-            }
-        };
+        let run = attempt(&loaded, BackendKind::Netns, Capture::off())?;
         let report = report(&loaded, &run, &context);
         let failures: Vec<_> = report.expectations.iter().filter(|e| e.status == Status::Fail).collect();
         if !failures.is_empty() {
@@ -69,7 +55,7 @@ mod linux {
                 return Err(format!("sim and netns disagree:\n{}", lines.join("\n")).into());
             }
         }
-        Ok(())
+        Ok(Told::Holds)
     }
 }
 

@@ -100,8 +100,8 @@ impl HostStack {
 
     fn rebuild(&mut self) {
         self.fib = Fib::default();
-        for (net, _) in &self.stack.blackholes {
-            self.fib.insert(*net, Target::Blackhole);
+        for blackhole in &self.stack.blackholes {
+            self.fib.insert(blackhole.destination, Target::Blackhole);
         }
         for (index, device) in self.stack.devices.iter().enumerate() {
             for address in device

@@ -12,7 +12,7 @@ use overlab_dataplane::route::{
 use super::queue::Queue;
 use super::{Machine, Port, World};
 use crate::fabric::{self, Fabric, NicId};
-use crate::host::{FlowStart, PortConfig, PortId, Stack, StackDevice, StackId, StackRoute};
+use crate::host::{Blackhole, FlowStart, PortConfig, PortId, Stack, StackDevice, StackId, StackRoute};
 use crate::observe::{Capture, Observer, Place, PlaceKind, TapId};
 use crate::scenario::{self, Endpoint, FlowId, Model};
 use crate::topology::Topology;
@@ -131,7 +131,12 @@ impl World {
         }
         let ports = devices.iter().map(|device| device.port).collect();
         let blackholes = tables.routes.iter().filter(|route| route.kind == RouteKind::Blackhole);
-        let blackholes = blackholes.map(|route| (route.destination, route.protocol)).collect();
+        let blackholes = blackholes.map(|route| Blackhole {
+            destination: route.destination,
+            protocol: route.protocol,
+            metric: route.metric,
+        });
+        let blackholes = blackholes.collect();
         let id = StackId(self.stacks.len() as u32);
         self.stacks.push(Stack {
             id,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use overlab_dataplane::Mtu;
 use overlab_dataplane::route::RouteProtocol;
 use overlab_simulator::backend::netns::capabilities;
-use overlab_simulator::backend::{Backend, BackendError, HostAction, PortId, Stack, StackId, StackRoute};
+use overlab_simulator::backend::{Backend, BackendError, Blackhole, HostAction, PortId, Stack, StackId, StackRoute};
 use overlab_simulator::observe::Direction;
 use overlab_simulator::scenario::{Flow, Transport};
 use pnet::packet::ipv4::Ipv4Packet;
@@ -61,7 +61,11 @@ fn node() -> Stack {
         device(TUNL0, "tunl0", "10.65.1.0/32", 1480, vec![via_tunnel()]),
     ];
     Stack {
-        blackholes: vec![("10.65.1.0/26".parse().unwrap(), RouteProtocol::BIRD)],
+        blackholes: vec![Blackhole {
+            destination: "10.65.1.0/26".parse().unwrap(),
+            protocol: RouteProtocol::BIRD,
+            metric: 0,
+        }],
         ..stack(1, "a1", devices)
     }
 }

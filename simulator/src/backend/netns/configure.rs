@@ -5,14 +5,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
-use overlab_dataplane::route::RouteProtocol;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::failed;
 use super::namespace::{self, Namespace};
 use super::tun::Tun;
-use crate::backend::{BackendError, PortConfig, PortId, Stack, StackDevice, StackRoute};
+use crate::backend::{BackendError, Blackhole, PortConfig, PortId, Stack, StackDevice, StackRoute};
 
 /// A stack that is made: its namespace and its devices.
 pub(super) struct Made {
@@ -83,8 +82,8 @@ async fn make_one(stack: Stack) -> Result<Made, BackendError> {
         indices.push((device, index));
     }
     add_routes(&handle, &indices).await?;
-    for (prefix, protocol) in &stack.blackholes {
-        add_route(&handle, blackhole(*prefix, *protocol), &format!("blackhole {prefix}"), false).await?;
+    for route in &stack.blackholes {
+        add_route(&handle, blackhole(route), &format!("blackhole {}", route.destination), false).await?;
     }
     Ok(Made {
         stack,
@@ -228,10 +227,13 @@ fn message(route: &StackRoute, index: u32) -> RouteMessage {
     message
 }
 
-fn blackhole(prefix: IpNet, protocol: RouteProtocol) -> RouteMessage {
-    let mut message = to(prefix);
-    message.header.protocol = protocol.0.into();
+fn blackhole(route: &Blackhole) -> RouteMessage {
+    let mut message = to(route.destination);
+    message.header.protocol = route.protocol.0.into();
     message.header.kind = RouteType::BlackHole;
+    if route.metric != 0 {
+        message.attributes.push(RouteAttribute::Priority(route.metric));
+    }
     message
 }
 
