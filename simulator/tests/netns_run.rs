@@ -17,13 +17,13 @@ mod linux {
     use overlab_simulator::scenario::load;
     use overlab_simulator::world;
 
-    use crate::common::{self, Body, Told};
+    use crate::common::{self, Body};
 
     const LIMIT: Duration = Duration::from_secs(10);
     const GONE_WITHIN: Duration = Duration::from_secs(5);
 
     pub(super) fn main() -> ExitCode {
-        let test = |name: &str, body: fn() -> Result<Told, Failed>| (name.to_owned(), Box::new(body) as Body);
+        let test = |name: &str, body: fn() -> Result<Option<String>, Failed>| (name.to_owned(), Box::new(body) as Body);
         let tests = [
             test(
                 "the_kernel_of_a_node_shows_the_routes_of_its_tables",
@@ -141,9 +141,9 @@ mod linux {
         paths.filter_map(ready).collect()
     }
 
-    fn the_kernel_shows_the_tables() -> Result<Told, Failed> {
+    fn the_kernel_shows_the_tables() -> Result<Option<String>, Failed> {
         if let Some(missing) = missing(&["ip", "nsenter"]) {
-            return Ok(missing);
+            return Ok(Some(missing));
         }
         for scenario in [
             "guide/vxlan-cross-subnet.yaml",
@@ -180,12 +180,12 @@ mod linux {
                 )?;
             }
         }
-        Ok(Told::Holds)
+        Ok(None)
     }
 
-    fn a_real_ping_leaves_with_the_tunnel_address() -> Result<Told, Failed> {
+    fn a_real_ping_leaves_with_the_tunnel_address() -> Result<Option<String>, Failed> {
         if let Some(missing) = missing(&["ip", "nsenter", "ping"]) {
-            return Ok(missing);
+            return Ok(Some(missing));
         }
         for scenario in ["guide/ipip-always.yaml", "guide/vxlan-always.yaml"] {
             let running = Running::start(scenario)?;
@@ -199,17 +199,15 @@ mod linux {
             let size = node.run(&["ping", "-c", "1", "-W", "2", "-M", "do", "-s", "1400", "192.168.3.2"])?;
             holds(size.contains("1 received"), || size.clone())?;
         }
-        Ok(Told::Holds)
+        Ok(None)
     }
 
-    fn nothing_is_left(signal: i32) -> Result<Told, Failed> {
+    fn nothing_is_left(signal: i32) -> Result<Option<String>, Failed> {
         if let Some(missing) = missing(&["ip", "nsenter"]) {
-            return Ok(missing);
+            return Ok(Some(missing));
         }
         if !nix::unistd::geteuid().is_root() {
-            return Ok(Told::Inconclusive(
-                "only root may put links into another's namespaces".to_owned(),
-            ));
+            return Ok(Some("only root may put links into another's namespaces".to_owned()));
         }
         let outside = || Ok::<_, Failed>((said("ip", &["-o", "link"])?, fs::read_to_string("/proc/self/mounts")?));
         let before = outside()?;
@@ -250,12 +248,12 @@ mod linux {
             "the process is gone".to_owned()
         })?;
         equal(&before, &outside()?)?;
-        Ok(Told::Holds)
+        Ok(None)
     }
 
-    fn tshark_reads_a_capture() -> Result<Told, Failed> {
+    fn tshark_reads_a_capture() -> Result<Option<String>, Failed> {
         if let Some(missing) = missing(&["tshark"]) {
-            return Ok(missing);
+            return Ok(Some(missing));
         }
         let folder = tempfile::tempdir()?;
         for (scenario, tunnel) in [
@@ -294,7 +292,7 @@ mod linux {
             equal(&0, &count(&format!("{bare} && {tunnel}"))?)?;
             equal(&0, &count(&format!("frame.interface_name == \"web-n1/eth0\" && {tunnel}"))?)?;
         }
-        Ok(Told::Holds)
+        Ok(None)
     }
 
     fn scenarios() -> PathBuf {
@@ -305,14 +303,14 @@ mod linux {
         Command::new(env!("CARGO_BIN_EXE_overlab"))
     }
 
-    /// A verdict if one of these programs is not installed.
-    fn missing(programs: &[&str]) -> Option<Told> {
+    /// The first of these programs that is not installed.
+    fn missing(programs: &[&str]) -> Option<String> {
         let installed = |program: &&str| {
             let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
         };
         let missing = programs.iter().find(|program| !installed(program))?;
-        Some(Told::Inconclusive(format!("{missing} is not installed")))
+        Some(format!("{missing} is not installed"))
     }
 
     fn said(program: &str, arguments: &[&str]) -> Result<String, Failed> {

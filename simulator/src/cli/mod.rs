@@ -81,6 +81,23 @@ enum Verb {
     Doctor(doctor::Args),
 }
 
+impl Verb {
+    fn asks_for_namespaces(&self) -> bool {
+        match self {
+            Verb::Run(args) => args.asks_for_namespaces(),
+            Verb::Doctor(_) => true,
+            Verb::Check(_) | Verb::Plan(_) | Verb::Explain(_) => false,
+        }
+    }
+}
+
+/// Gets an ordinary user the rights to make namespaces, where the host allows it. It must come before any thread; where it fails,
+/// the backend says what is missing.
+fn enter_user_namespace() {
+    #[cfg(target_os = "linux")]
+    let _ = crate::backend::netns::enter_user_namespace();
+}
+
 /// Runs the command that the process was given.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -94,6 +111,9 @@ pub fn main() -> ExitCode {
             };
         }
     };
+    if cli.verb.asks_for_namespaces() {
+        enter_user_namespace();
+    }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let exit = match cli.verb {
         Verb::Run(args) => run::run(&args, &mut out),

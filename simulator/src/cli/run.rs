@@ -48,6 +48,12 @@ pub(super) struct Args {
     allow_inconclusive: bool,
 }
 
+impl Args {
+    pub(super) fn asks_for_namespaces(&self) -> bool {
+        matches!(self.backend, BackendArg::Netns)
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BackendArg {
     /// Virtual time, no privileges

@@ -6,16 +6,8 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use overlab_simulator::backend::netns::{Netns, enter_user_namespace};
 
-/// What a test found: that it holds, or which program it lacks to tell.
-pub(crate) enum Told {
-    /// It holds.
-    Holds,
-    /// A program that it asks is not installed.
-    Inconclusive(String),
-}
-
-/// A test that needs namespaces.
-pub(crate) type Body = Box<dyn FnOnce() -> Result<Told, Failed> + Send>;
+/// A test that needs namespaces. It returns nothing, or the program that it asks and that is not installed.
+pub(crate) type Body = Box<dyn FnOnce() -> Result<Option<String>, Failed> + Send>;
 
 /// Runs tests by name. It enters a user namespace first, if this is not root: Linux refuses that to a process that has a second
 /// thread.
@@ -35,8 +27,8 @@ pub(crate) fn main(tests: impl IntoIterator<Item = (String, Body)>, threads: usi
                 None => {}
             }
             match body()? {
-                Told::Holds => Ok(Completion::Completed),
-                Told::Inconclusive(reason) => Ok(Completion::ignored_with(format!("inconclusive: {reason}"))),
+                None => Ok(Completion::Completed),
+                Some(reason) => Ok(Completion::ignored_with(format!("inconclusive: {reason}"))),
             }
         })
     });
