@@ -36,8 +36,6 @@ reasons! {
     NoRoute = "no_route",
     /// A blackhole route won: an unallocated address of a local block. Source: Calico felix, blackhole routes of local blocks.
     Blackhole = "blackhole",
-    /// Nobody answers ARP for the next hop. Source: RFC 1812 section 4.3.3.1.
-    NeighbourFailed = "neighbour_failed",
     /// The VXLAN device has no entry for the next hop. Source: RFC 7348 section 4.2, with no flooding configured.
     NoVtep = "no_vtep",
     /// Longer than the route, device or segment allows, and not to be split there. Source: RFC 1191 section 4.

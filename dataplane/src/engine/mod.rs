@@ -232,6 +232,3 @@ fn tunnel(tables: &NodeTables, vxlan: Option<Vxlan>, route: &Route) -> Option<Tu
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

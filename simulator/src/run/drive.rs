@@ -11,7 +11,7 @@ use crate::world::World;
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// Runs a world over a backend: attaches its stacks, starts its flows, and goes on until every packet's end is known, or
-/// nothing has been heard of the missing ones for [`DRAIN`] after `end_of_sending`.
+/// nothing has been heard of the missing ones for a second after `end_of_sending`.
 ///
 /// # Errors
 /// If the backend fails.

@@ -1,0 +1,255 @@
+//! Every reason for which a node throws a packet away can be brought about, and is told to the sender where the RFCs and Linux
+//! say so.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use overlab_dataplane::engine::{DropReason, Ingress};
+use overlab_dataplane::route::{NodeTables, RouteKind};
+use serde_json::json;
+
+use super::cluster::{NODES, Udp, fix_checksum, tables};
+use super::{Node, icmp_error, ipip, nodes, reason, vxlan, wire};
+
+/// What is expected: the reason, and type and code of the ICMP error.
+type Expected = (DropReason, Option<(u8, u8)>);
+
+fn drops() -> Vec<(&'static str, Expected, Expected)> {
+    let mut seen = Vec::new();
+    let mut case = |name, expected: Expected, node: &mut Node, from: Ingress, bytes: &[u8]| {
+        let outcome = node.handle(from, bytes);
+        let found = reason(outcome).expect(name);
+        seen.push((
+            name,
+            expected,
+            (found, icmp_error(outcome).map(|(_, kind, code, _)| (kind, code))),
+        ));
+    };
+    let card = Ingress::Device(super::CARD);
+    let [pod_a, pod_b, pod_c] = NODES.map(|node| node.3);
+    let a_to_c = Udp::new(pod_a, pod_c);
+
+    for (name, pool) in [("ipip", ipip("Always")), ("vxlan", vxlan("Always"))] {
+        let [mut a, _, mut c] = nodes(pool, json!({}));
+        let pod = Ingress::Device(super::pod_device(a.engine.tables()));
+        let tunnelled = wire(a.from_pod(&a_to_c.build()));
+        let mut stranger = tunnelled.clone();
+        stranger[12..16].copy_from_slice(&[10, 0, 9, 9]);
+        // The UDP checksum covers the address; 0 says that there is none.
+        if name == "vxlan" {
+            stranger[26..28].fill(0);
+        }
+        fix_checksum(&mut stranger);
+        case(
+            "an unknown tunnel source",
+            (DropReason::TunnelSourceDenied, None),
+            &mut c,
+            card,
+            &stranger,
+        );
+        case(
+            "a false source",
+            (DropReason::WorkloadSpoof, None),
+            &mut a,
+            pod,
+            &Udp::new(pod_b, pod_c).build(),
+        );
+        let short = Udp { ttl: 1, ..a_to_c };
+        case(
+            "no TTL left",
+            (DropReason::TtlExpired, Some((11, 0))),
+            &mut a,
+            pod,
+            &short.build(),
+        );
+        let long = Udp { length: 1490, ..a_to_c };
+        case("too long", (DropReason::TooBig, Some((3, 4))), &mut a, pod, &long.build());
+        let nobody = Udp::new(pod_a, "10.244.0.11");
+        case(
+            "nobody's address",
+            (DropReason::Blackhole, None),
+            &mut a,
+            pod,
+            &nobody.build(),
+        );
+        case(
+            "to the own node",
+            (DropReason::PolicyDeny, None),
+            &mut a,
+            pod,
+            &Udp::new(pod_a, "10.0.1.5").build(),
+        );
+        let mut tunnel_of_its_own = Udp::new(pod_a, pod_c).build();
+        tunnel_of_its_own[9] = 4;
+        fix_checksum(&mut tunnel_of_its_own);
+        case(
+            "a tunnel of its own",
+            (DropReason::WorkloadEncapDenied, None),
+            &mut a,
+            pod,
+            &tunnel_of_its_own,
+        );
+        let vxlan_of_its_own = Udp {
+            destination_port: 4789,
+            ..a_to_c
+        };
+        case(
+            "a tunnel of its own",
+            (DropReason::WorkloadEncapDenied, None),
+            &mut a,
+            pod,
+            &vxlan_of_its_own.build(),
+        );
+        for source in ["127.0.0.1", "0.1.2.3", "224.0.0.1", "255.255.255.255", "10.0.2.7"] {
+            case(
+                "no source",
+                (DropReason::Martian, None),
+                &mut c,
+                card,
+                &Udp::new(source, pod_c).build(),
+            );
+        }
+        case("cut short", (DropReason::Malformed, None), &mut c, card, &tunnelled[..60]);
+        let mut wrong_sum = tunnelled.clone();
+        wrong_sum[10] ^= 1;
+        case("a wrong checksum", (DropReason::Malformed, None), &mut c, card, &wrong_sum);
+        let mut congested = tunnelled.clone();
+        congested[1] = 3;
+        fix_checksum(&mut congested);
+        case(
+            "congestion outside only",
+            (DropReason::TunnelEcn, None),
+            &mut c,
+            card,
+            &congested,
+        );
+        for (offset, length) in [(0usize, 64usize), (32, 64)] {
+            let mut fragment = Udp::new("10.0.9.9", "10.0.2.7").build()[..20].to_vec();
+            fragment.extend(std::iter::repeat_n(7, length));
+            fragment[2..4].copy_from_slice(&((20 + length) as u16).to_be_bytes());
+            fragment[6..8].copy_from_slice(&(0x2000 | (offset / 8) as u16).to_be_bytes());
+            fix_checksum(&mut fragment);
+            if offset > 0 {
+                case(
+                    "overlapping fragments",
+                    (DropReason::ReassemblyFailed, None),
+                    &mut c,
+                    card,
+                    &fragment,
+                );
+            } else {
+                assert!(c.handle(card, &fragment).drop.is_none());
+            }
+        }
+    }
+
+    let [mut a, _, mut c] = nodes(vxlan("Always"), json!({}));
+    let good = wire(a.from_pod(&a_to_c.build()));
+    let mut changed = |name, reason, at: usize, value: u8, keep_sum: bool| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        if !keep_sum {
+            bytes[26..28].fill(0);
+        }
+        case(name, (reason, None), &mut c, card, &bytes);
+    };
+    changed("a wrong UDP checksum", DropReason::BadChecksum, 90, 0xee, true);
+    changed("no I flag", DropReason::VxlanBadHeader, 28, 0, false);
+    changed("a reserved bit", DropReason::VxlanBadHeader, 35, 1, false);
+    changed("another VNI", DropReason::VxlanUnknownVni, 33, 0x11, false);
+    changed("another MAC", DropReason::WrongInnerMac, 36, 0x02, false);
+    changed("a tagged frame", DropReason::WrongInnerMac, 48, 0x81, false);
+
+    let [mut ipip_a, _, mut ipip_c] = nodes(ipip("Always"), json!({}));
+    let ipip_packet = wire(ipip_a.from_pod(&a_to_c.build()));
+    case(
+        "IPIP without tunl0",
+        (DropReason::NoDecap, Some((3, 2))),
+        &mut c,
+        card,
+        &ipip_packet,
+    );
+    case(
+        "VXLAN without a device",
+        (DropReason::NoDecap, Some((3, 3))),
+        &mut ipip_c,
+        card,
+        &good,
+    );
+
+    let by_hand = |change: &dyn Fn(&mut NodeTables), pool| {
+        let [a, ..] = tables(pool, json!({}));
+        let mut a = NodeTables::clone(&a);
+        change(&mut a);
+        Node::new(Arc::new(a))
+    };
+    let mut deaf = by_hand(&|a| a.vxlan.as_mut().unwrap().remotes.clear(), vxlan("Always"));
+    let pod = Ingress::Device(super::pod_device(deaf.engine.tables()));
+    case(
+        "no entry for the tunnel address",
+        (DropReason::NoVtep, None),
+        &mut deaf,
+        pod,
+        &a_to_c.build(),
+    );
+    let mut circular = by_hand(
+        &|a| {
+            a.routes
+                .iter_mut()
+                .filter(|r| r.kind == RouteKind::Host)
+                .for_each(|r| r.kind = RouteKind::Ipip)
+        },
+        ipip("Always"),
+    );
+    let pod = Ingress::Device(super::pod_device(circular.engine.tables()));
+    case(
+        "a tunnel through itself",
+        (DropReason::TunnelRecursion, None),
+        &mut circular,
+        pod,
+        &a_to_c.build(),
+    );
+    let mut plain = by_hand(&|a| a.forwarding = false, json!({}));
+    case(
+        "not forwarding",
+        (DropReason::NotForwarding, None),
+        &mut plain,
+        card,
+        &Udp::new("10.0.9.9", pod_a).build(),
+    );
+    let mut cut_off = by_hand(&|a| a.fib = overlab_dataplane::Fib::default(), json!({}));
+    let pod = Ingress::Device(super::pod_device(cut_off.engine.tables()));
+    // Without a route back there is nobody to tell; that the error is due is seen where there is one.
+    case("no route", (DropReason::NoRoute, None), &mut cut_off, pod, &a_to_c.build());
+    seen
+}
+
+#[test]
+fn every_drop_has_its_reason_and_its_icmp_error() {
+    for (name, expected, found) in drops() {
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn every_reason_is_brought_about() {
+    let seen: BTreeSet<_> = drops().into_iter().map(|(_, _, (reason, _))| reason).collect();
+    assert_eq!(seen, DropReason::ALL.iter().copied().collect());
+}
+
+#[test]
+fn an_unroutable_destination_is_told_to_a_sender_that_can_be_reached() {
+    let [a, ..] = tables(json!({}), json!({}));
+    let mut a = NodeTables::clone(&a);
+    let default = a.routes.iter().position(|route| route.destination.prefix_len() == 0).unwrap();
+    let mut fib = overlab_dataplane::Fib::default();
+    for (i, route) in a.routes.iter().enumerate().filter(|(i, _)| *i != default) {
+        fib.insert(route.destination, overlab_dataplane::route::RouteId(i as u32));
+    }
+    a.fib = fib;
+    let mut node = Node::new(Arc::new(a));
+    let outcome = node.from_pod(&Udp::new(NODES[0].3, &Ipv4Addr::new(8, 8, 8, 8).to_string()).build());
+    assert_eq!(reason(outcome), Some(DropReason::NoRoute));
+    assert_eq!(icmp_error(outcome), Some(("10.0.1.5".to_owned(), 3, 0, 0)));
+}

@@ -1,0 +1,112 @@
+//! The engine, on tables that follow from a datastore: what comes out is judged by pnet.
+
+#[path = "../common/cluster.rs"]
+mod cluster;
+mod drops;
+mod errors;
+mod robustness;
+mod sizes;
+mod tunnels;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use overlab_dataplane::engine::{DropReason, Engine, Ingress, Out, Outcome};
+use overlab_dataplane::route::NodeTables;
+use overlab_dataplane::{Instant, Packet};
+use pnet::packet::Packet as _;
+use pnet::packet::icmp::IcmpPacket;
+use pnet::packet::ipv4::Ipv4Packet;
+use serde_json::{Value, json};
+
+use cluster::{CARD, pod_device, tables};
+
+/// A node under test.
+struct Node {
+    engine: Engine,
+    outcome: Outcome,
+    now: Instant,
+}
+
+impl Node {
+    fn new(tables: Arc<NodeTables>) -> Node {
+        Node {
+            engine: Engine::new(tables),
+            outcome: Outcome::default(),
+            now: Instant::ZERO,
+        }
+    }
+
+    fn handle(&mut self, from: Ingress, bytes: &[u8]) -> &Outcome {
+        self.engine
+            .handle(self.now, from, Packet::from_bytes(bytes), &mut self.outcome);
+        &self.outcome
+    }
+
+    fn from_pod(&mut self, bytes: &[u8]) -> &Outcome {
+        let device = pod_device(self.engine.tables());
+        self.handle(Ingress::Device(device), bytes)
+    }
+
+    fn from_wire(&mut self, bytes: &[u8]) -> &Outcome {
+        self.handle(Ingress::Device(CARD), bytes)
+    }
+}
+
+/// The three nodes with a pool of this mode.
+fn nodes(pool: Value, felix: Value) -> [Node; 3] {
+    tables(pool, felix).map(Node::new)
+}
+
+fn ipip(mode: &str) -> Value {
+    json!({ "ipipMode": mode })
+}
+
+fn vxlan(mode: &str) -> Value {
+    json!({ "vxlanMode": mode })
+}
+
+/// What left by the network card, with the next hop.
+fn transmitted(outcome: &Outcome) -> Vec<(IpAddr, Vec<u8>)> {
+    let card = outcome.out.iter().filter_map(|out| match out {
+        Out::Transmit { next_hop, packet, .. } => Some((*next_hop, packet.bytes().to_vec())),
+        Out::Deliver { .. } => None,
+    });
+    card.collect()
+}
+
+/// What was handed to a workload (true) or to the node itself (false).
+fn delivered(outcome: &Outcome) -> Vec<(bool, Vec<u8>)> {
+    let stacks = outcome.out.iter().filter_map(|out| match out {
+        Out::Deliver { workload, packet, .. } => Some((*workload, packet.bytes().to_vec())),
+        Out::Transmit { .. } => None,
+    });
+    stacks.collect()
+}
+
+/// The one packet that left by the card.
+fn wire(outcome: &Outcome) -> Vec<u8> {
+    let [(_, bytes)] = &transmitted(outcome)[..] else {
+        panic!("one packet leaves: {outcome:?}")
+    };
+    bytes.clone()
+}
+
+fn reason(outcome: &Outcome) -> Option<DropReason> {
+    outcome.drop.map(|drop| drop.reason)
+}
+
+/// The ICMP error among what left: its source, type, code and next-hop MTU.
+fn icmp_error(outcome: &Outcome) -> Option<(String, u8, u8, u16)> {
+    outcome.out.iter().find_map(|out| {
+        let ip = Ipv4Packet::new(out.packet().bytes())?;
+        let icmp = IcmpPacket::new(ip.payload()).filter(|_| ip.get_next_level_protocol().0 == 1)?;
+        let mtu = u16::from_be_bytes([ip.payload()[6], ip.payload()[7]]);
+        Some((
+            ip.get_source().to_string(),
+            icmp.get_icmp_type().0,
+            icmp.get_icmp_code().0,
+            mtu,
+        ))
+    })
+}
