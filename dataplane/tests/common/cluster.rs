@@ -20,15 +20,15 @@ use pnet::packet::ipv4::{Ipv4Flags, MutableIpv4Packet};
 use pnet::packet::udp::MutableUdpPacket;
 use serde_json::{Value, json};
 
-pub const CARD: DeviceId = DeviceId(0);
-pub const NODES: [(&str, &str, &str, &str); 3] = [
+pub(crate) const CARD: DeviceId = DeviceId(0);
+pub(crate) const NODES: [(&str, &str, &str, &str); 3] = [
     ("a", "10.0.1.5/24", "10.0.1.1", "10.244.0.10"),
     ("b", "10.0.1.6/24", "10.0.1.1", "10.244.0.70"),
     ("c", "10.0.2.7/24", "10.0.2.1", "10.244.0.140"),
 ];
 
 /// The tables of the three nodes, with this pool and these Felix settings.
-pub fn tables(pool: Value, felix: Value) -> [Arc<NodeTables>; 3] {
+pub(crate) fn tables(pool: Value, felix: Value) -> [Arc<NodeTables>; 3] {
     let mut spec = json!({"cidr": "10.244.0.0/16"});
     spec.as_object_mut().unwrap().extend(pool.as_object().unwrap().clone());
     let object = |kind: &str, name: &str, spec: &Value| json!({"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name}, "spec": spec});
@@ -70,24 +70,24 @@ pub fn tables(pool: Value, felix: Value) -> [Arc<NodeTables>; 3] {
 }
 
 /// The device of a node's own workload.
-pub fn pod_device(tables: &NodeTables) -> DeviceId {
+pub(crate) fn pod_device(tables: &NodeTables) -> DeviceId {
     tables.workloads[0].device
 }
 
 /// What is chosen of a UDP packet.
 #[derive(Clone, Copy, Debug)]
-pub struct Udp {
-    pub source: Ipv4Addr,
-    pub destination: Ipv4Addr,
-    pub length: usize,
-    pub ttl: u8,
-    pub dont_fragment: bool,
-    pub traffic_class: u8,
-    pub destination_port: u16,
+pub(crate) struct Udp {
+    pub(crate) source: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
+    pub(crate) length: usize,
+    pub(crate) ttl: u8,
+    pub(crate) dont_fragment: bool,
+    pub(crate) traffic_class: u8,
+    pub(crate) destination_port: u16,
 }
 
 impl Udp {
-    pub fn new(source: &str, destination: &str) -> Udp {
+    pub(crate) fn new(source: &str, destination: &str) -> Udp {
         Udp {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
@@ -100,7 +100,7 @@ impl Udp {
     }
 
     /// The packet as pnet builds it.
-    pub fn build(self) -> Vec<u8> {
+    pub(crate) fn build(self) -> Vec<u8> {
         let mut payload = vec![0; self.length - 20];
         payload
             .iter_mut()
@@ -131,11 +131,4 @@ impl Udp {
         ip.set_checksum(checksum);
         bytes
     }
-}
-
-/// Makes an IPv4 header checksum right again after bytes were changed.
-pub fn fix_checksum(bytes: &mut [u8]) {
-    let mut ip = MutableIpv4Packet::new(bytes).unwrap();
-    let checksum = pnet::packet::ipv4::checksum(&ip.to_immutable());
-    ip.set_checksum(checksum);
 }

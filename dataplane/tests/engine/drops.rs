@@ -9,8 +9,8 @@ use overlab_dataplane::engine::{DropReason, Ingress};
 use overlab_dataplane::route::{NodeTables, RouteKind};
 use serde_json::json;
 
-use super::cluster::{NODES, Udp, fix_checksum, tables};
-use super::{Node, icmp_error, ipip, nodes, reason, vxlan, wire};
+use super::cluster::{NODES, Udp, tables};
+use super::{Node, fix_checksum, icmp_error, ipip, nodes, reason, vxlan, wire};
 
 /// What is expected: the reason, and type and code of the ICMP error.
 type Expected = (DropReason, Option<(u8, u8)>);
@@ -33,7 +33,7 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
     for (name, pool) in [("ipip", ipip("Always")), ("vxlan", vxlan("Always"))] {
         let [mut a, _, mut c] = nodes(pool, json!({}));
         let pod = Ingress::Device(super::pod_device(a.engine.tables()));
-        let tunnelled = wire(a.from_pod(&a_to_c.build()));
+        let tunnelled = wire(a.pod_sends(&a_to_c.build()));
         let mut stranger = tunnelled.clone();
         stranger[12..16].copy_from_slice(&[10, 0, 9, 9]);
         // The UDP checksum covers the address; 0 says that there is none.
@@ -145,7 +145,7 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
     }
 
     let [mut a, _, mut c] = nodes(vxlan("Always"), json!({}));
-    let good = wire(a.from_pod(&a_to_c.build()));
+    let good = wire(a.pod_sends(&a_to_c.build()));
     let mut changed = |name, reason, at: usize, value: u8, keep_sum: bool| {
         let mut bytes = good.clone();
         bytes[at] = value;
@@ -162,7 +162,7 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
     changed("a tagged frame", DropReason::WrongInnerMac, 48, 0x81, false);
 
     let [mut ipip_a, _, mut ipip_c] = nodes(ipip("Always"), json!({}));
-    let ipip_packet = wire(ipip_a.from_pod(&a_to_c.build()));
+    let ipip_packet = wire(ipip_a.pod_sends(&a_to_c.build()));
     case(
         "IPIP without tunl0",
         (DropReason::NoDecap, Some((3, 2))),
@@ -249,7 +249,7 @@ fn an_unroutable_destination_is_told_to_a_sender_that_can_be_reached() {
     }
     a.fib = fib;
     let mut node = Node::new(Arc::new(a));
-    let outcome = node.from_pod(&Udp::new(NODES[0].3, &Ipv4Addr::new(8, 8, 8, 8).to_string()).build());
+    let outcome = node.pod_sends(&Udp::new(NODES[0].3, &Ipv4Addr::new(8, 8, 8, 8).to_string()).build());
     assert_eq!(reason(outcome), Some(DropReason::NoRoute));
     assert_eq!(icmp_error(outcome), Some(("10.0.1.5".to_owned(), 3, 0, 0)));
 }

@@ -16,10 +16,10 @@ fn a_local_workload_is_told_from_the_card_s_address_and_a_remote_one_from_the_tu
         ttl: 1,
         ..Udp::new(NODES[0].3, NODES[2].3)
     };
-    assert_eq!(icmp_error(a.from_pod(&short.build())).unwrap().0, "10.0.1.5");
+    assert_eq!(icmp_error(a.pod_sends(&short.build())).unwrap().0, "10.0.1.5");
     let ends_there = Udp { ttl: 2, ..short };
-    let tunnelled = wire(a.from_pod(&ends_there.build()));
-    let outcome = c.from_wire(&tunnelled);
+    let tunnelled = wire(a.pod_sends(&ends_there.build()));
+    let outcome = c.wire_brings(&tunnelled);
     assert_eq!(reason(outcome).unwrap().name(), "ttl_expired");
     // The error goes back through the tunnel, like any packet of the node to that workload.
     let (_, back) = transmitted(outcome).pop().unwrap();
@@ -51,7 +51,7 @@ fn a_receiver_gets_six_errors_at_once_and_then_one_a_second_but_every_too_big() 
     .build();
     let told = |node: &mut super::Node, at: u64, bytes: &[u8]| {
         node.now = Instant::from_nanos(at * 1_000_000);
-        icmp_error(node.from_pod(bytes)).is_some()
+        icmp_error(node.pod_sends(bytes)).is_some()
     };
     assert_eq!((0..10).filter(|_| told(&mut a, 0, &expired)).count(), 6);
     assert!(a.outcome.steps.contains(&Step::IcmpSuppressed));
@@ -71,7 +71,7 @@ fn nobody_is_told_about_an_icmp_error_or_a_later_fragment() {
     .build();
     error[9] = 1;
     error[20..28].copy_from_slice(&[3, 3, 0, 0, 0, 0, 0, 0]);
-    super::cluster::fix_checksum(&mut error);
+    super::fix_checksum(&mut error);
     let mut later = Udp {
         ttl: 1,
         dont_fragment: false,
@@ -79,9 +79,9 @@ fn nobody_is_told_about_an_icmp_error_or_a_later_fragment() {
     }
     .build();
     later[7] = 8;
-    super::cluster::fix_checksum(&mut later);
+    super::fix_checksum(&mut later);
     for bytes in [error, later] {
-        let outcome = a.from_pod(&bytes);
+        let outcome = a.pod_sends(&bytes);
         assert_eq!((reason(outcome).unwrap().name(), icmp_error(outcome)), ("ttl_expired", None));
     }
 }
@@ -89,7 +89,7 @@ fn nobody_is_told_about_an_icmp_error_or_a_later_fragment() {
 #[test]
 fn the_steps_of_an_error_s_own_way_are_not_those_of_the_packet() {
     let [mut a, ..] = nodes(ipip("Always"), json!({}));
-    let outcome = a.from_pod(
+    let outcome = a.pod_sends(
         &Udp {
             ttl: 1,
             ..Udp::new(NODES[0].3, NODES[2].3)

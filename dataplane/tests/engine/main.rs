@@ -43,12 +43,12 @@ impl Node {
         &self.outcome
     }
 
-    fn from_pod(&mut self, bytes: &[u8]) -> &Outcome {
+    fn pod_sends(&mut self, bytes: &[u8]) -> &Outcome {
         let device = pod_device(self.engine.tables());
         self.handle(Ingress::Device(device), bytes)
     }
 
-    fn from_wire(&mut self, bytes: &[u8]) -> &Outcome {
+    fn wire_brings(&mut self, bytes: &[u8]) -> &Outcome {
         self.handle(Ingress::Device(CARD), bytes)
     }
 }
@@ -109,4 +109,11 @@ fn icmp_error(outcome: &Outcome) -> Option<(String, u8, u8, u16)> {
             mtu,
         ))
     })
+}
+
+/// Makes an IPv4 header checksum right again after bytes were changed.
+fn fix_checksum(bytes: &mut [u8]) {
+    let mut ip = pnet::packet::ipv4::MutableIpv4Packet::new(bytes).unwrap();
+    let checksum = pnet::packet::ipv4::checksum(&ip.to_immutable());
+    ip.set_checksum(checksum);
 }

@@ -6,8 +6,8 @@ use overlab_dataplane::{Instant, Packet};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::cluster::{NODES, Udp, fix_checksum};
-use super::{ipip, nodes, vxlan, wire};
+use super::cluster::{NODES, Udp};
+use super::{fix_checksum, ipip, nodes, vxlan, wire};
 
 proptest! {
     #[test]
@@ -35,14 +35,14 @@ proptest! {
     fn a_changed_tunnel_packet_never_makes_it_panic(at in 0usize..178, value in any::<u8>(), sum in any::<bool>()) {
         for pool in [ipip("Always"), vxlan("Always")] {
             let [mut a, _, mut c] = nodes(pool, json!({}));
-            let mut bytes = wire(a.from_pod(&Udp::new(NODES[0].3, NODES[2].3).build()));
+            let mut bytes = wire(a.pod_sends(&Udp::new(NODES[0].3, NODES[2].3).build()));
             if let Some(byte) = bytes.get_mut(at) {
                 *byte = value;
             }
             if sum && bytes[0] == 0x45 {
                 fix_checksum(&mut bytes);
             }
-            c.from_wire(&bytes);
+            c.wire_brings(&bytes);
         }
     }
 }
@@ -63,7 +63,7 @@ fn tunnels_within_tunnels_are_unwrapped_without_a_deep_stack() {
     let headers = (0..levels).rev().flat_map(|below| header(20 * (below + 1) + payload.len()));
     let bytes: Vec<u8> = headers.chain(payload.iter().copied()).collect();
     let thread = std::thread::Builder::new().stack_size(256 * 1024);
-    let delivered = thread.spawn(move || b.from_wire(&bytes).out.len()).unwrap().join().unwrap();
+    let delivered = thread.spawn(move || b.wire_brings(&bytes).out.len()).unwrap().join().unwrap();
     assert_eq!(delivered, 1);
 }
 

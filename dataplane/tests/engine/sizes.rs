@@ -7,8 +7,8 @@ use pnet::packet::ipv4::Ipv4Packet;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::cluster::{NODES, Udp, fix_checksum};
-use super::{delivered, icmp_error, ipip, nodes, pod_device, reason, transmitted, vxlan};
+use super::cluster::{NODES, Udp};
+use super::{delivered, fix_checksum, icmp_error, ipip, nodes, pod_device, reason, transmitted, vxlan};
 
 #[rstest]
 #[case::ipip_fits(ipip("Always"), 1480, None)]
@@ -23,7 +23,7 @@ fn a_whole_packet_is_told_the_mtu_of_its_route(#[case] pool: Value, #[case] leng
         length,
         ..Udp::new(NODES[0].3, NODES[2].3)
     };
-    let outcome = nodes[0].from_pod(&packet.build());
+    let outcome = nodes[0].pod_sends(&packet.build());
     assert_eq!(icmp_error(outcome), told.map(|mtu| ("10.0.1.5".to_owned(), 3, 4, mtu)));
     assert_eq!(reason(outcome).map(|reason| reason.name()), told.map(|_| "too_big"));
 }
@@ -38,7 +38,7 @@ fn a_packet_that_may_be_split_is_split_before_encapsulation(#[case] pool: Value,
         dont_fragment: false,
         ..Udp::new(NODES[0].3, NODES[2].3)
     };
-    let wire = transmitted(nodes[0].from_pod(&packet.build()));
+    let wire = transmitted(nodes[0].pod_sends(&packet.build()));
     let total: usize = wire.iter().map(|(_, bytes)| bytes.len()).sum();
     assert_eq!((wire.len(), total), (2, 1500 + 20 + 2 * overhead));
     assert!(
@@ -46,7 +46,7 @@ fn a_packet_that_may_be_split_is_split_before_encapsulation(#[case] pool: Value,
         "no tunnel packet is a fragment"
     );
     for (_, bytes) in wire {
-        let arrived = delivered(nodes[2].from_wire(&bytes));
+        let arrived = delivered(nodes[2].wire_brings(&bytes));
         assert_eq!(arrived.len(), 1, "each arrives by itself");
     }
 }
@@ -59,10 +59,10 @@ fn a_vxlan_packet_longer_than_the_card_takes_is_split_and_joined_in_any_order() 
             length: 1500,
             ..Udp::new(NODES[0].3, NODES[2].3)
         };
-        let wire = transmitted(nodes[0].from_pod(&packet.build()));
+        let wire = transmitted(nodes[0].pod_sends(&packet.build()));
         assert_eq!(wire.iter().map(|(_, bytes)| bytes.len()).collect::<Vec<_>>(), [1500, 70]);
-        assert!(delivered(nodes[2].from_wire(&wire[order[0]].1)).is_empty());
-        let arrived = delivered(nodes[2].from_wire(&wire[order[1]].1));
+        assert!(delivered(nodes[2].wire_brings(&wire[order[0]].1)).is_empty());
+        let arrived = delivered(nodes[2].wire_brings(&wire[order[1]].1));
         let mut expected = packet.build();
         expected[8] = 62;
         fix_checksum(&mut expected);
@@ -77,10 +77,10 @@ fn an_ipip_packet_longer_than_the_card_takes_is_told_if_df_and_split_if_not() {
         length: 1490,
         ..Udp::new(NODES[0].3, NODES[2].3)
     };
-    let told = icmp_error(nodes[0].from_pod(&packet.build()));
+    let told = icmp_error(nodes[0].pod_sends(&packet.build()));
     assert_eq!(told, Some(("10.0.1.5".to_owned(), 3, 4, 1480)));
     let wire = transmitted(
-        nodes[0].from_pod(
+        nodes[0].pod_sends(
             &Udp {
                 dont_fragment: false,
                 ..packet
@@ -121,7 +121,7 @@ fn a_super_packet_counts_and_fares_as_the_packets_that_it_stands_for(#[case] poo
         let mut outcome = Outcome::default();
         whole.engine.handle(Instant::ZERO, pod, super_packet(7, size), &mut outcome);
         for _ in 0..7 {
-            single.from_pod(
+            single.pod_sends(
                 &Udp {
                     length: 28 + usize::from(size),
                     ..Udp::new(NODES[0].3, NODES[2].3)

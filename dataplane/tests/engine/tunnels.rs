@@ -8,15 +8,15 @@ use pnet::packet::vxlan::VxlanPacket;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::cluster::{NODES, Udp, fix_checksum};
-use super::{Node, delivered, ipip, nodes, reason, transmitted, vxlan, wire};
+use super::cluster::{NODES, Udp};
+use super::{Node, delivered, fix_checksum, ipip, nodes, reason, transmitted, vxlan, wire};
 
 /// Sends a packet from pod-a through both engines; gives what was on the wire and what arrived.
 fn carry(nodes: &mut [Node; 3], to: usize, packet: Udp) -> (String, Vec<u8>, Vec<u8>) {
-    let (next_hop, wire) = transmitted(nodes[0].from_pod(&packet.build()))
+    let (next_hop, wire) = transmitted(nodes[0].pod_sends(&packet.build()))
         .pop()
         .expect("it leaves the node");
-    let arrived = delivered(nodes[to].from_wire(&wire));
+    let arrived = delivered(nodes[to].wire_brings(&wire));
     assert_eq!(arrived.len(), 1, "{:?}", nodes[to].outcome);
     assert!(arrived[0].0, "it is for the workload");
     (next_hop.to_string(), wire, arrived[0].1.clone())
@@ -59,7 +59,7 @@ fn ipip_inherits_ttl_and_df_and_keeps_dscp_inside() {
             traffic_class: 46 << 2 | 2,
             ..Udp::new(NODES[0].3, NODES[2].3)
         };
-        let wire = wire(nodes[0].from_pod(&packet.build()));
+        let wire = wire(nodes[0].pod_sends(&packet.build()));
         let outer = Ipv4Packet::new(&wire).unwrap();
         assert_eq!(outer.get_next_level_protocol().0, 4);
         assert_eq!(
@@ -87,7 +87,7 @@ fn vxlan_starts_its_own_ttl_and_never_sets_df() {
             traffic_class: 46 << 2 | 1,
             ..Udp::new(NODES[0].3, NODES[2].3)
         };
-        let wire = wire(nodes[0].from_pod(&packet.build()));
+        let wire = wire(nodes[0].pod_sends(&packet.build()));
         let outer = Ipv4Packet::new(&wire).unwrap();
         assert_eq!(
             (outer.get_ttl(), outer.get_flags(), outer.get_dscp(), outer.get_ecn()),
@@ -113,7 +113,7 @@ fn both_directions_of_a_flow_have_one_source_port() {
     let mut nodes = nodes(vxlan("Always"), json!({}));
     let port = |bytes: &[u8]| u16::from_be_bytes([bytes[20], bytes[21]]);
     let there = wire(
-        nodes[0].from_pod(
+        nodes[0].pod_sends(
             &Udp {
                 destination_port: 40000,
                 ..Udp::new(NODES[0].3, NODES[2].3)
@@ -122,7 +122,7 @@ fn both_directions_of_a_flow_have_one_source_port() {
         ),
     );
     let back = wire(
-        nodes[2].from_pod(
+        nodes[2].pod_sends(
             &Udp {
                 destination_port: 40000,
                 ..Udp::new(NODES[2].3, NODES[0].3)
@@ -158,10 +158,10 @@ fn ecn_comes_out_of_a_tunnel_as_rfc_6040_says() {
                     traffic_class: inner,
                     ..Udp::new(NODES[0].3, NODES[2].3)
                 };
-                let mut wire = wire(nodes[0].from_pod(&packet.build()));
+                let mut wire = wire(nodes[0].pod_sends(&packet.build()));
                 wire[1] = outer;
                 fix_checksum(&mut wire);
-                let outcome = nodes[2].from_wire(&wire);
+                let outcome = nodes[2].wire_brings(&wire);
                 match delivered(outcome).pop() {
                     Some((_, arrived)) => assert_eq!(arrived[1], expected, "inner {inner}, outer {outer}"),
                     None => assert_eq!((expected, reason(outcome).unwrap().name()), (LOST, "tunnel_ecn")),
@@ -179,13 +179,13 @@ fn a_node_reaches_its_workload_and_gets_the_answer_although_workloads_may_not_re
         destination_port: 40000,
         ..Udp::new(NODES[0].3, "10.0.1.5")
     };
-    assert_eq!(reason(nodes[0].from_pod(&unasked.build())).unwrap().name(), "policy_deny");
+    assert_eq!(reason(nodes[0].pod_sends(&unasked.build())).unwrap().name(), "policy_deny");
     let asked = Udp {
         destination_port: 40000,
         ..Udp::new("10.0.1.5", NODES[0].3)
     };
     assert_eq!(delivered(nodes[0].handle(Ingress::Host, &asked.build())).len(), 1);
-    let answer = delivered(nodes[0].from_pod(&unasked.build()));
+    let answer = delivered(nodes[0].pod_sends(&unasked.build()));
     assert_eq!(answer.len(), 1);
     assert!(!answer[0].0, "it is for the node itself");
 }
