@@ -11,10 +11,17 @@ use serde_json::{Value, json};
 
 use cluster::{CARD, NODES, Udp, pod_device, tables};
 
-const SIZES: [usize; 2] = [64, 1450];
+/// Encapsulation, and bytes of the inner packet.
+const CASES: [&str; 6] = ["none/64", "none/1450", "ipip/64", "ipip/1450", "vxlan/64", "vxlan/1450"];
 
 fn main() {
     divan::main();
+}
+
+/// A case's pool and packet length.
+fn setting(case: &str) -> (Value, usize) {
+    let (name, size) = case.split_once('/').expect("cases have two parts");
+    (pool(name), size.parse().expect("the second part is a size"))
 }
 
 fn pool(name: &str) -> Value {
@@ -33,9 +40,10 @@ fn packet_of(out: Option<Out>) -> Packet {
 }
 
 /// Forward, encapsulate and transmit. Refilling the buffer is part of the figure, and the same for each encapsulation.
-#[divan::bench(args = SIZES, consts = [0, 1, 2])]
-fn send<const ENCAP: usize>(bencher: Bencher<'_, '_>, size: usize) {
-    let [a, ..] = tables(pool(["none", "ipip", "vxlan"][ENCAP]), json!({}));
+#[divan::bench(args = CASES)]
+fn send(bencher: Bencher<'_, '_>, case: &str) {
+    let (pool, size) = setting(case);
+    let [a, ..] = tables(pool, json!({}));
     let pod = Ingress::Device(pod_device(&a));
     let (mut engine, mut outcome) = (Engine::new(a), Outcome::default());
     let sent = Udp {
@@ -53,9 +61,10 @@ fn send<const ENCAP: usize>(bencher: Bencher<'_, '_>, size: usize) {
 }
 
 /// Decapsulate and deliver.
-#[divan::bench(args = SIZES, consts = [0, 1, 2])]
-fn receive<const ENCAP: usize>(bencher: Bencher<'_, '_>, size: usize) {
-    let [a, _, c] = tables(pool(["none", "ipip", "vxlan"][ENCAP]), json!({}));
+#[divan::bench(args = CASES)]
+fn receive(bencher: Bencher<'_, '_>, case: &str) {
+    let (pool, size) = setting(case);
+    let [a, _, c] = tables(pool, json!({}));
     let pod = Ingress::Device(pod_device(&a));
     let (mut sender, mut engine, mut outcome) = (Engine::new(a), Engine::new(c), Outcome::default());
     let sent = Udp {

@@ -9,7 +9,9 @@ mod run;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser, Subcommand};
+use overlab_dataplane::fields::suggestion;
 
 use crate::scenario::Diagnostic;
 
@@ -105,10 +107,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors; all else is bad input.
             let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Pass };
-            return match error.print() {
-                Ok(()) => ExitCode::from(exit.code()),
-                Err(_) => ExitCode::from(Exit::BadInput.code()),
-            };
+            let printed = error.print();
+            if let Some(near) = verb_meant(&error) {
+                eprintln!("did you mean `{near}`?");
+            }
+            return ExitCode::from(if printed.is_ok() { exit.code() } else { Exit::BadInput.code() });
         }
     };
     if cli.verb.asks_for_namespaces() {
@@ -132,6 +135,18 @@ pub fn main() -> ExitCode {
             ExitCode::from(Exit::BadInput.code())
         }
     }
+}
+
+/// The verb that was probably meant by one that does not exist.
+fn verb_meant(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let command = Cli::command();
+    suggestion(verb, command.get_subcommands().map(clap::Command::get_name)).map(str::to_owned)
 }
 
 /// Prints what is wrong with the input.

@@ -1,0 +1,198 @@
+//! The command as it is typed: what it prints, where it prints it, and how it ends.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+use rstest::rstest;
+use serde_json::Value;
+
+const CROSS_SUBNET: &str = "scenarios/aws/ipip-crosssubnet-check-off-delivered.yaml";
+
+fn overlab(arguments: &[&str]) -> assert_cmd::assert::Assert {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    Command::new(env!("CARGO_BIN_EXE_overlab"))
+        .current_dir(root)
+        .args(arguments)
+        .assert()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_slice(&overlab(arguments).get_output().stdout).unwrap()
+}
+
+#[test]
+fn a_run_that_passes_ends_with_its_summary_and_0() {
+    overlab(&["run", "scenarios/guide"])
+        .code(0)
+        .stdout(contains(" 0 fail, 0 inconclusive      exit 0"));
+}
+
+#[test]
+fn a_changed_expectation_fails_with_what_was_seen_the_packet_s_hops_and_a_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("changed.yaml");
+    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CROSS_SUBNET)).unwrap();
+    fs::write(&file, shipped.replace("encap: ipip", "encap: vxlan")).unwrap();
+    overlab(&["run", file.to_str().unwrap()])
+        .code(1)
+        .stdout(contains("E-ENC-01  expected vxlan on every packet; 10 of 10 wore ipip"))
+        .stdout(contains("ipip header put on, +20 B: 10.20.1.11 > 10.20.2.11"))
+        .stdout(contains("cause   pool pool  ipipMode CrossSubnet"))
+        .stdout(contains("rule    a1 10.20.1.11/24 (10.20.1.0/24)"))
+        .stdout(contains("replay  overlab run "));
+}
+
+#[test]
+fn two_reports_of_one_run_are_the_same_bytes_and_junit_counts_as_json_does() {
+    let first = overlab(&["run", "scenarios/guide", "--report", "json"])
+        .get_output()
+        .stdout
+        .clone();
+    let second = overlab(&["run", "scenarios/guide", "--jobs", "1", "--report", "json"])
+        .get_output()
+        .stdout
+        .clone();
+    assert_eq!(first, second);
+    let report: Value = serde_json::from_slice(&first).unwrap();
+    let junit = overlab(&["run", "scenarios/guide", "--report", "junit"]);
+    let tests = format!("tests=\"{}\"", report["summary"]["cases"]);
+    junit.stdout(contains(tests)).stdout(contains("failures=\"0\""));
+}
+
+#[test]
+fn explain_tells_each_hop_its_headers_and_the_reason_with_its_place() {
+    overlab(&["explain", CROSS_SUBNET, "web-a1", "web-b1"])
+        .code(0)
+        .stdout(contains("request: delivered, ipip on the wire, 92 -> 112 B"))
+        .stdout(contains(format!("because pool pool  ipipMode CrossSubnet [{CROSS_SUBNET}:")))
+        .stdout(contains("because a1 10.20.1.11/24 (10.20.1.0/24) ["))
+        .stdout(contains("does not contain b1 10.20.2.11 ["))
+        .stdout(contains(
+            "because 92 B fits the tunnel's 8981 B, and 92 + 20 = 112 B fits eth0's 9001 B",
+        ))
+        .stdout(contains(
+            "-> 112 B  IP 10.20.1.11 > 10.20.2.11 ttl 63 len 112 | IP 192.168.10.2 > 192.168.30.2 ttl 63",
+        ))
+        .stdout(contains("reply: delivered"));
+}
+
+#[test]
+fn explain_names_the_drop_its_meaning_and_the_icmp_error() {
+    overlab(&["explain", CROSS_SUBNET, "web-a1", "web-b1", "--size", "9000", "--df", "probe"])
+        .code(0)
+        .stdout(contains("request: dropped, too_big at web-a1"));
+    overlab(&["explain", CROSS_SUBNET, "web-a1", "192.168.10.9"])
+        .code(0)
+        .stdout(contains("dropped, blackhole at a1"))
+        .stdout(contains("blackhole: A blackhole route won"));
+    overlab(&["explain", CROSS_SUBNET, "web-a1", "web-b1", "--ttl", "1"])
+        .code(0)
+        .stdout(contains("web-a1 learned from 10.20.1.11: time exceeded"));
+}
+
+#[test]
+fn explain_suggests_the_name_that_was_meant() {
+    overlab(&["explain", CROSS_SUBNET, "web-a1", "web-b"])
+        .code(2)
+        .stderr(contains("did you mean `web-b1`?"));
+}
+
+#[test]
+fn plan_prints_a_node_as_ip_route_would() {
+    overlab(&["plan", CROSS_SUBNET, "--node", "a1"])
+        .code(0)
+        .stdout(contains("device  tunl0 mtu 8981  192.168.10.0/32"))
+        .stdout(contains(
+            "route   192.168.20.0/26 via 10.20.1.12 dev eth0 proto bird metric 1024",
+        ))
+        .stdout(contains(
+            "route   192.168.30.0/26 via 10.20.2.11 dev tunl0 proto bird metric 1024 onlink",
+        ))
+        .stdout(contains(
+            "allow   ipip (proto 4) from 10.20.1.11, 10.20.1.12, 10.20.2.11, 10.20.3.11",
+        ));
+    overlab(&["plan", CROSS_SUBNET, "--node", "a9"])
+        .code(2)
+        .stderr(contains("did you mean `a1`?"));
+}
+
+#[test]
+fn plan_takes_bare_manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cluster.yaml");
+    let node = |name: &str, ip: &str| {
+        format!(
+            "---\napiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{bgp: {{ipv4Address: {ip}}}}}\n"
+        )
+    };
+    let pool =
+        "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.244.0.0/16, vxlanMode: Always}\n";
+    fs::write(
+        &file,
+        format!("{pool}{}{}", node("a", "10.0.1.5/24"), node("b", "10.0.2.7/24")),
+    )
+    .unwrap();
+    let plan = json(&["plan", file.to_str().unwrap(), "--node", "a", "--table", "routes", "--json"]);
+    let routes = plan["nodes"][0]["routes"].as_array().unwrap();
+    let tunnel = routes.iter().find(|route| route["kind"] == "vxlan").unwrap();
+    assert_eq!(
+        (&tunnel["node"], &tunnel["mtu"], &tunnel["owner"]),
+        (&"b".into(), &1450.into(), &"felix".into())
+    );
+}
+
+#[test]
+fn check_reads_scenarios_and_manifests_and_runs_nothing() {
+    overlab(&["check", "scenarios/guide"])
+        .code(0)
+        .stdout(contains("ipip-always.yaml: ok  scenario ipip-always"));
+}
+
+#[rstest]
+#[case::no_such_file(&["run", "scenarios/none.yaml"], 2, "scenarios/none.yaml")]
+#[case::no_yaml(&["run", "docs"], 2, "holds no YAML file")]
+#[case::nothing_selected(&["run", "scenarios", "--only", "zzz*"], 5, "no scenario was selected")]
+#[case::no_verdict(&["run", "scenarios/guide", "--expect", "zzz*"], 5, "no verdict was selected")]
+#[case::unknown_format(&["run", "--report", "jsn"], 2, "did you mean `json`?")]
+#[case::no_file_name(&["run", "--report", "json="], 2, "a file name is missing")]
+#[case::no_jobs(&["run", "--jobs", "0"], 2, "not in 1..=1024")]
+#[case::no_seed(&["run", "--seed", "x"], 2, "invalid digit")]
+#[case::unknown_verb(&["rnu"], 2, "did you mean `run`?")]
+#[case::unwritable(&["run", "scenarios/guide", "--report", "json=/nowhere/x.json"], 2, "/nowhere/x.json")]
+#[case::capture_in_the_way(&["run", "scenarios/guide", "--capture", "README.md"], 2, "")]
+fn bad_input_is_told_and_exits_as_documented(#[case] arguments: &[&str], #[case] code: i32, #[case] says: &str) {
+    overlab(arguments)
+        .code(code)
+        .stderr(contains(says).and(contains("panicked").not()));
+}
+
+#[test]
+fn a_broken_scenario_is_refused_with_its_place_beside_others_that_run() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("broken.yaml"),
+        "apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nspec: [",
+    )
+    .unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::copy(root.join(CROSS_SUBNET), folder.path().join("good.yaml")).unwrap();
+    overlab(&["run", folder.path().to_str().unwrap()])
+        .code(2)
+        .stderr(contains("broken.yaml:3:"))
+        .stdout(contains("18 pass"));
+}
+
+#[test]
+fn a_capture_of_one_run_is_the_same_bytes_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |name: &str| {
+        let to = folder.path().join(name);
+        overlab(&["run", CROSS_SUBNET, "--capture", to.to_str().unwrap()]).code(0);
+        let file = fs::read_dir(to).unwrap().next().unwrap().unwrap().path();
+        fs::read(file).unwrap()
+    };
+    assert_eq!(bytes("first"), bytes("second"));
+}
