@@ -63,6 +63,24 @@ fn two_reports_of_one_run_are_the_same_bytes_and_junit_counts_as_json_does() {
 }
 
 #[test]
+fn the_readme_s_example_prints_what_the_readme_shows() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let block = |start: &str| readme.split_once(start).unwrap().1.split_once("```").unwrap().0;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("hello.yaml"), block("```yaml\n")).unwrap();
+    let shown = block("```console\n$ overlab run hello.yaml")
+        .split_once('\n')
+        .unwrap()
+        .1
+        .to_owned();
+    let run = Command::new(env!("CARGO_BIN_EXE_overlab"))
+        .current_dir(&folder)
+        .args(["run", "hello.yaml"])
+        .assert();
+    run.code(1).stdout(shown);
+}
+
+#[test]
 fn explain_tells_each_hop_its_headers_and_the_reason_with_its_place() {
     overlab(&["explain", CROSS_SUBNET, "web-a1", "web-b1"])
         .code(0)
