@@ -149,11 +149,11 @@ fn a_header_stack_is_one_line_from_the_outside_in() {
     let lines = [
         (
             "01-vxlan4-tcp-syn",
-            "IP 10.1.0.10 > 10.2.0.10 ttl 64 len 110 | UDP 51234 > 4789 | VXLAN 4096 | Eth | IP 192.168.1.5 > 192.168.2.5 ttl 63 len 60 | TCP 40000 > 80",
+            "IP 10.1.0.10 > 10.2.0.10 ttl 64 len 110 | UDP 51234 > 4789 | VXLAN 4096 | Eth | IP 192.168.1.5 > 192.168.2.5 ttl 63 len 60 DF | TCP 40000 > 80",
         ),
         (
             "03-ipip-icmp-echo",
-            "IP 10.1.0.10 > 10.2.0.10 ttl 63 len 104 | IP 192.168.1.5 > 192.168.2.5 ttl 63 len 84 | ICMP echo 4660/2",
+            "IP 10.1.0.10 > 10.2.0.10 ttl 63 len 104 DF | IP 192.168.1.5 > 192.168.2.5 ttl 63 len 84 DF | ICMP echo 4660/2",
         ),
         (
             "04b-ipip-fragment-last",
@@ -161,7 +161,7 @@ fn a_header_stack_is_one_line_from_the_outside_in() {
         ),
         (
             "06m-icmp-fragneeded-min-quote",
-            "IP 10.1.0.1 > 10.1.0.10 ttl 64 len 56 | ICMP fragmentation needed mtu 1400, about IP 10.1.0.10 > 10.2.0.10 ttl 63 len 1500 | malformed: IPv4 needs 20 B, found 8 B",
+            "IP 10.1.0.1 > 10.1.0.10 ttl 64 len 56 | ICMP fragmentation needed mtu 1400, about IP 10.1.0.10 > 10.2.0.10 ttl 63 len 1500 DF | malformed: IPv4 needs 20 B, found 8 B",
         ),
     ];
     for (name, line) in lines {

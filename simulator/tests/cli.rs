@@ -92,7 +92,7 @@ fn explain_tells_each_hop_its_headers_and_the_reason_with_its_place() {
             "because 92 B fits the tunnel's 8981 B, and 92 + 20 = 112 B fits eth0's 9001 B",
         ))
         .stdout(contains(
-            "-> 112 B  IP 10.20.1.11 > 10.20.2.11 ttl 63 len 112 | IP 192.168.10.2 > 192.168.30.2 ttl 63",
+            "-> 112 B  IP 10.20.1.11 > 10.20.2.11 ttl 63 len 112 DF | IP 192.168.10.2 > 192.168.30.2 ttl 63",
         ))
         .stdout(contains("reply: delivered"));
 }

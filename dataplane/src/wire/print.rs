@@ -1,7 +1,7 @@
 //! A packet's header stack in one line, as traces and `explain` show it.
 //!
 //! ```text
-//! IP 10.0.1.5 > 10.0.2.7 ttl 64 len 1078 | UDP 40000 > 4789 | VXLAN 4096 | Eth | IP 192.168.0.2 > 192.168.1.2 ttl 63 len 1028 | ICMP echo 7/1
+//! IP 10.0.1.5 > 10.0.2.7 ttl 64 len 1078 | UDP 40000 > 4789 | VXLAN 4096 | Eth | IP 192.168.0.2 > 192.168.1.2 ttl 63 len 1028 DF | ICMP echo 7/1
 //! ```
 //!
 //! It is for people; nothing parses it.
@@ -65,6 +65,9 @@ fn ipv4(f: &mut fmt::Formatter<'_>, view: Result<Ipv4View<'_>, Malformed>, conte
         view.ttl(),
         view.total_len()
     )?;
+    if view.dont_fragment() {
+        f.write_str(" DF")?;
+    }
     if view.is_fragment() {
         let more = if view.more_fragments() { "+" } else { "" };
         write!(f, " id {} frag {}{more}", view.identification(), view.fragment_offset())?;
