@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine::{self, Layer};
 use overlab_dataplane::route::{NodeTables, RouteId, RouteKind};
 use serde_json::{Map, Value, json};
@@ -137,7 +138,12 @@ fn end(trace: &Trace) -> String {
         } else {
             String::new()
         };
-        format!(", {} on the wire, {} -> {left} B{fragments}", packet.encap, trace.size)
+        let dress = if packet.encap == Encap::None {
+            "bare".to_owned()
+        } else {
+            packet.encap.to_string()
+        };
+        format!(", {dress} on the wire, {} -> {left} B{fragments}", trace.size)
     });
     let wore = wore.unwrap_or_default();
     match &trace.disposition {

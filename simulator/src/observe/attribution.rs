@@ -14,7 +14,7 @@ use super::headers::wire_packet;
 use super::{Direction, PacketKey};
 use crate::scenario::{Flow, FlowId, Transport};
 
-/// Fragment trains that are remembered at the same time; the oldest gives way.
+/// Fragment trains that are remembered at the same time; beyond that, one gives way.
 const TRAINS_MAX: usize = 4096;
 
 /// What all fragments of a packet share (RFC 791 section 3.2).
