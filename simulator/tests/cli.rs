@@ -30,6 +30,22 @@ fn a_run_that_passes_ends_with_its_summary_and_0() {
         .stdout(contains(" 0 fail, 0 inconclusive      exit 0"));
 }
 
+/// Goldens are found from every folder; where one were not, the exit code would be 4.
+#[rstest]
+#[case(".", "scenarios/guide/vxlan-always.yaml")]
+#[case("scenarios", "guide/vxlan-always.yaml")]
+#[case("scenarios/guide", "vxlan-always.yaml")]
+#[case("scenarios/guide", ".")]
+#[case("golden", "../scenarios/guide")]
+fn a_golden_is_found_from_every_folder(#[case] folder: &str, #[case] path: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+    let run = Command::new(env!("CARGO_BIN_EXE_overlab"))
+        .current_dir(folder)
+        .args(["run", path])
+        .assert();
+    run.code(0);
+}
+
 #[test]
 fn a_changed_expectation_fails_with_what_was_seen_the_packet_s_hops_and_a_replay() {
     let folder = tempfile::tempdir().unwrap();

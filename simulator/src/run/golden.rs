@@ -24,10 +24,12 @@ pub fn golden_path(scenario: &Path) -> Option<PathBuf> {
         .skip(1)
         .find(|folder| folder.file_name().is_some_and(|name| name == "scenarios"))?;
     let within = absolute.strip_prefix(root).ok()?;
-    // The path is kept as it was given, so that a report does not name the machine's folders.
-    let up = within.components().count();
-    let base = match scenario.ancestors().nth(up) {
-        Some(given) if given.as_os_str().is_empty() => Path::new(".."),
+    // The path is kept as it was given, where it shows the folder, so that a report does not name the machine's folders.
+    let given = scenario
+        .ancestors()
+        .nth(within.components().count())
+        .filter(|given| given.file_name().is_some());
+    let base = match given.filter(|given| fs::canonicalize(given).is_ok_and(|given| given == root)) {
         Some(given) => given.parent()?,
         None => root.parent()?,
     };
