@@ -215,3 +215,40 @@ fn a_changed_cluster_turns_the_claims_red_that_it_breaks(#[case] from: &str, #[c
     let failed: Vec<_> = failures(&report).iter().map(|e| e.claim.as_str()).collect();
     assert_eq!(failed, claims);
 }
+
+/// Where counts cannot be exact, an exact count without a range is neither right nor wrong, and one with a range is held
+/// against it.
+#[rstest]
+#[case("delivered: 5,", Some(Status::Inconclusive))]
+#[case("delivered: {is: 5, netns: {min: 4}},", Some(Status::Pass))]
+#[case("delivered: {is: 5, netns: {max: 4}},", Some(Status::Fail))]
+#[case("delivered: {min: 80%},", Some(Status::Pass))]
+#[case("delivered: all,", Some(Status::Pass))]
+#[case("delivered: {min: 3, max: 1},", None)]
+#[case("delivered: 101%,", None)]
+#[case("delivered: {is: 5, netn: 4},", None)]
+fn an_exact_count_needs_a_range_in_real_time(#[case] claim: &str, #[case] expected: Option<Status>) {
+    use overlab_simulator::observe::Capture;
+    use overlab_simulator::run::{Context, attempt, report};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("base.yaml");
+    std::fs::write(&file, BASE.replace("delivered: 5,", claim)).unwrap();
+    let loaded = match overlab_simulator::scenario::load(&file) {
+        Ok(loaded) => loaded,
+        Err(refusals) => return assert!(expected.is_none() && refusals.len() == 1, "{claim}: {refusals:?}"),
+    };
+    let run = attempt(&loaded, BackendKind::Sim, Capture::off()).unwrap();
+    let context = Context {
+        file: &file,
+        backend: "netns",
+        ranges: true,
+        expect: None,
+    };
+    let report = report(&loaded, &run, &context);
+    let judged = report
+        .expectations
+        .iter()
+        .find(|e| e.label == "across" && e.claim == "delivered")
+        .unwrap();
+    assert_eq!(Some(judged.status), expected, "{claim}");
+}
