@@ -1,7 +1,7 @@
 //! Calico's fixed rules around workloads: no false source addresses, no tunnels of their own, and what may reach the node
 //! itself. Network policy is not here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{DropReason, Engine};
 use crate::route::{DeviceId, EndpointToHostAction};
@@ -55,6 +55,14 @@ impl Engine {
 /// Whether an address may not be the source of a packet on a wire.
 ///
 /// Source: RFC 1812 section 5.3.7; Linux net/ipv4/route.c, ip_route_input_slow.
-pub(super) fn is_martian(source: std::net::Ipv4Addr) -> bool {
+pub(super) fn is_martian(source: Ipv4Addr) -> bool {
     source.octets()[0] == 0 || source.is_loopback() || source.is_multicast() || source.octets()[0] >= 240
+}
+
+/// Whether a packet to this address may not leave for another machine: it names no host, or many, and there is no multicast
+/// routing.
+///
+/// Source: RFC 1812 sections 5.3.5.1 and 5.3.7; Linux net/ipv4/route.c, ip_route_input_slow.
+pub(super) fn is_unforwardable(destination: Ipv4Addr) -> bool {
+    destination.octets()[0] == 0 || destination.is_loopback() || destination.is_multicast() || destination.is_broadcast()
 }

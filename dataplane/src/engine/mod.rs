@@ -109,7 +109,7 @@ pub struct Counters {
     pub transmitted_bytes: u64,
     /// Of these, the bytes of tunnel headers.
     pub overhead_bytes: u64,
-    /// Packets that were thrown away.
+    /// Packets that were thrown away; fragments that waited in vain count as the one packet that they were of.
     pub dropped_packets: u64,
 }
 
@@ -197,6 +197,7 @@ impl Engine {
         outcome.clear();
         let mut tags = Vec::new();
         for failure in self.reassembler.expire(now) {
+            self.counters.dropped_packets += 1;
             tags.extend(failure.fragments.iter().map(Packet::tag));
             if failure.reason == ReassemblyError::Timeout
                 && let Some(first) = failure.fragments.first()

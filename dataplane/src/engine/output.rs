@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::filter::is_unforwardable;
 use super::{DropReason, Engine, Layer, Out, Outcome, Step, Tunnel};
 use crate::encap::{Encap, Encapsulation, Ipip};
 use crate::route::{DeviceId, RouteId, RouteKind};
@@ -19,6 +20,9 @@ impl Engine {
             return;
         };
         let (destination, ttl, dont_fragment) = (header.destination(), header.ttl(), header.dont_fragment());
+        if is_unforwardable(destination) {
+            return Engine::drop_packet(outcome, DropReason::Martian, None);
+        }
         if !self.tables.forwarding {
             return Engine::drop_packet(outcome, DropReason::NotForwarding, None);
         }
@@ -68,6 +72,9 @@ impl Engine {
             return Engine::drop_packet(outcome, DropReason::Malformed, None);
         };
         let (flow, dont_fragment) = (FlowKey::of(&header), header.dont_fragment());
+        if let Some(device) = self.tables.device_with(IpAddr::V4(header.destination())) {
+            return Engine::deliver(device, false, packet, outcome);
+        }
         let Some(id) = self.find_route(header.destination(), outcome) else {
             return;
         };
@@ -124,14 +131,7 @@ impl Engine {
             return Engine::drop_packet(outcome, DropReason::NoRoute, None);
         };
         match route.kind {
-            RouteKind::Local => {
-                outcome.steps.push(Step::Delivered { device });
-                outcome.out.push(Out::Deliver {
-                    device,
-                    workload: true,
-                    packet,
-                });
-            }
+            RouteKind::Local => Engine::deliver(device, true, packet, outcome),
             RouteKind::Direct | RouteKind::Host => {
                 let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
                     return;
@@ -203,6 +203,16 @@ impl Engine {
             RouteKind::Ipip | RouteKind::Vxlan | RouteKind::Local => Err(DropReason::TunnelRecursion),
             RouteKind::Blackhole => Err(DropReason::Blackhole),
         }
+    }
+
+    /// Hands a packet to the workload behind a device, or to the node's own stack.
+    pub(super) fn deliver(device: DeviceId, workload: bool, packet: Packet, outcome: &mut Outcome) {
+        outcome.steps.push(Step::Delivered { device });
+        outcome.out.push(Out::Deliver {
+            device,
+            workload,
+            packet,
+        });
     }
 
     fn transmit(&mut self, device: DeviceId, next_hop: IpAddr, packet: Packet, outcome: &mut Outcome) {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::filter::is_martian;
-use super::{DropReason, Engine, Out, Outcome, Step};
+use super::{DropReason, Engine, Outcome, Step};
 use crate::encap::{DecapError, Encap, Encapsulation, Ipip};
 use crate::route::{DeviceId, DeviceKind};
 use crate::wire::fragment::Reassembly;
@@ -83,12 +83,7 @@ impl Engine {
         if self.is_vxlan(&header) {
             return self.tunnel_packet(now, Encap::Vxlan, packet, outcome);
         }
-        outcome.steps.push(Step::Delivered { device });
-        outcome.out.push(Out::Deliver {
-            device,
-            workload: false,
-            packet,
-        });
+        Engine::deliver(device, false, packet, outcome);
         Local::Done
     }
 

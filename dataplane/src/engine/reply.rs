@@ -67,14 +67,16 @@ impl Engine {
             return outcome.steps.push(Step::IcmpSuppressed);
         }
         // The error's own way is not part of what happened to the packet that it is about.
-        let (steps, drop) = (outcome.steps.len(), outcome.drop);
+        let (steps, drop, out) = (outcome.steps.len(), outcome.drop, outcome.out.len());
         self.originate(now, answer, outcome);
         outcome.steps.truncate(steps);
         outcome.drop = drop;
-        outcome.steps.push(Step::IcmpSent {
-            icmp: kind(error),
-            to: IpAddr::V4(sender),
-        });
+        if outcome.out.len() > out {
+            outcome.steps.push(Step::IcmpSent {
+                icmp: kind(error),
+                to: IpAddr::V4(sender),
+            });
+        }
     }
 }
 
