@@ -161,6 +161,17 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
     changed("another MAC", DropReason::WrongInnerMac, 36, 0x02, false);
     changed("a tagged frame", DropReason::WrongInnerMac, 48, 0x81, false);
 
+    let mut looped = good.clone();
+    looped.copy_within(36..42, 42);
+    looped[26..28].fill(0);
+    case(
+        "its own MAC as source",
+        (DropReason::WrongInnerMac, None),
+        &mut c,
+        card,
+        &looped,
+    );
+
     let [mut ipip_a, _, mut ipip_c] = nodes(ipip("Always"), json!({}));
     let ipip_packet = wire(ipip_a.pod_sends(&a_to_c.build()));
     case(

@@ -99,3 +99,16 @@ fn the_steps_of_an_error_s_own_way_are_not_those_of_the_packet() {
     let tail = &outcome.steps[outcome.steps.len() - 2..];
     assert!(matches!(tail, [Step::Routed { .. }, Step::IcmpSent { .. }]), "{tail:?}");
 }
+
+#[test]
+fn an_error_that_finds_no_way_back_is_not_said_to_have_been_sent() {
+    let [mut a, ..] = nodes(json!({}), json!({}));
+    // The sender's address is of this node's block, and nobody has it.
+    let expired = Udp {
+        ttl: 1,
+        ..Udp::new("10.244.0.11", NODES[0].3)
+    };
+    let outcome = a.wire_brings(&expired.build());
+    assert_eq!((reason(outcome).unwrap().name(), outcome.out.len()), ("ttl_expired", 0));
+    assert!(!outcome.steps.iter().any(|step| matches!(step, Step::IcmpSent { .. })));
+}

@@ -4,6 +4,7 @@
 mod cluster;
 mod drops;
 mod errors;
+mod host;
 mod robustness;
 mod sizes;
 mod tunnels;

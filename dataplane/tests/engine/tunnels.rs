@@ -145,6 +145,22 @@ fn a_packet_of_the_node_itself_keeps_its_ttl_into_the_tunnel() {
     );
 }
 
+/// RFC 6040 figure 3, but for CE, which Linux sends as ECT(0).
+#[test]
+fn ecn_goes_into_a_tunnel_as_linux_does_it() {
+    for pool in [ipip("Always"), vxlan("Always")] {
+        for (inner, outer) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
+            let mut nodes = nodes(pool.clone(), json!({}));
+            let packet = Udp {
+                traffic_class: inner,
+                ..Udp::new(NODES[0].3, NODES[2].3)
+            };
+            let (_, wire, arrived) = carry(&mut nodes, 2, packet);
+            assert_eq!((wire[1], arrived[1]), (outer, inner), "{pool}");
+        }
+    }
+}
+
 /// RFC 6040 figure 4, as Linux does it; rows are the inner field, columns the outer one: Not-ECT, ECT(1), ECT(0), CE.
 #[test]
 fn ecn_comes_out_of_a_tunnel_as_rfc_6040_says() {
