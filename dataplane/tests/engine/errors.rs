@@ -112,3 +112,15 @@ fn an_error_that_finds_no_way_back_is_not_said_to_have_been_sent() {
     assert_eq!((reason(outcome).unwrap().name(), outcome.out.len()), ("ttl_expired", 0));
     assert!(!outcome.steps.iter().any(|step| matches!(step, Step::IcmpSent { .. })));
 }
+
+#[test]
+fn an_error_about_a_packet_for_the_node_comes_from_the_address_that_was_asked() {
+    let [_, _, mut c] = nodes(ipip("Always"), json!({}));
+    for asked in ["10.0.2.7", "10.244.0.128"] {
+        let vxlan = Udp {
+            destination_port: 4789,
+            ..Udp::new("10.0.1.5", asked)
+        };
+        assert_eq!(icmp_error(c.wire_brings(&vxlan.build())), Some((asked.to_owned(), 3, 3, 0)));
+    }
+}
