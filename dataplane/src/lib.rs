@@ -35,4 +35,4 @@ pub mod wire;
 
 pub use fib::Fib;
 pub use packet::{HEADROOM, Packet, Segmentation, Tag};
-pub use units::{Instant, MacAddr, Mtu, Vni};
+pub use units::{Family, Instant, MacAddr, Mtu, PerFamily, Vni};

@@ -159,7 +159,7 @@ mod linux {
                     .lines()
                     .map(|line| line.trim().to_owned())
                     .collect();
-                let mut wanted: Vec<_> = tables.routes.iter().map(|route| tables.text(route).to_string()).collect();
+                let mut wanted: Vec<_> = tables.routes().map(|route| tables.text(route).to_string()).collect();
                 shown.sort();
                 wanted.sort();
                 equal(&wanted, &shown)?;

@@ -67,8 +67,15 @@ fn take(holders: &mut Holders, address: IpAddr, (who, at): (String, FieldRef)) -
 fn stated_tunnels(node: &Node) -> [(Option<Ipv4Addr>, Encap, &'static str); 2] {
     [
         (node.ipip_tunnel, Encap::Ipip, "spec.bgp.ipv4IPIPTunnelAddr"),
-        (node.vxlan_tunnel, Encap::Vxlan, "spec.ipv4VXLANTunnelAddr"),
+        (stated_v4(node.vxlan_tunnel.v4), Encap::Vxlan, "spec.ipv4VXLANTunnelAddr"),
     ]
+}
+
+fn stated_v4(address: Option<IpAddr>) -> Option<Ipv4Addr> {
+    match address? {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
 }
 
 fn check_references(workload: &WorkloadRequest, pools: &Pools, nodes: &Nodes, refusals: &mut Vec<Refusal>) {
@@ -120,8 +127,8 @@ pub(super) fn assign_tunnels(ipam: &mut Ipam<'_>, pools: &Pools, nodes: &mut Nod
         if node.ipip_tunnel.is_none() {
             node.ipip_tunnel = assign_tunnel(ipam, pools, node, Encap::Ipip, refusals);
         }
-        if node.vxlan_tunnel.is_none() {
-            node.vxlan_tunnel = assign_tunnel(ipam, pools, node, Encap::Vxlan, refusals);
+        if node.vxlan_tunnel.v4.is_none() {
+            node.vxlan_tunnel.v4 = assign_tunnel(ipam, pools, node, Encap::Vxlan, refusals).map(IpAddr::V4);
         }
     }
 }

@@ -10,11 +10,11 @@ use super::addressing::{assign_tunnels, check_workloads, endpoint};
 use super::inventory::Inventory;
 use super::ipam::Ipam;
 use super::reading::below;
-use super::{Block, FelixConfiguration, Installation, IpPool, Node, Profile, Resource, Settings};
-use crate::Vni;
+use super::{Block, FelixConfiguration, Installation, IpPool, Node, Profile, Resource, RouteSource, Settings};
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
-use crate::route::EndpointToHostAction;
+use crate::route::{EndpointToHostAction, RouteProtocol};
+use crate::{Family, PerFamily, Vni};
 
 /// The port of VXLAN unless configured.
 const VXLAN_PORT: u16 = 4789;
@@ -155,10 +155,10 @@ impl ClusterState {
     /// Whether an encapsulation is on by the pools alone: some pool uses it in any mode, disabled ones included.
     ///
     /// Source: Calico felix/calc/encapsulation_resolver.go.
-    pub fn pools_enable(&self, encapsulation: Encap) -> bool {
+    pub fn pools_enable(&self, encapsulation: Encap, family: Family) -> bool {
         self.pools
             .values()
-            .any(|pool| pool.encapsulation() == encapsulation && pool.cidr.addr().is_ipv4())
+            .any(|pool| pool.encapsulation() == encapsulation && Family::of_net(pool.cidr) == family)
     }
 
     /// The settings of Felix on a node: what an Installation fixes, else the node's configuration, else the global one, else
@@ -172,12 +172,19 @@ impl ClusterState {
         let fixed_mtu = self.installation.as_ref().and_then(|i| i.mtu);
         let action = layers.iter().find_map(|f| f.endpoint_to_host).unwrap_or_default();
         Settings {
-            ipip: first(|f| f.ipip_enabled).unwrap_or_else(|| self.pools_enable(Encap::Ipip)),
-            vxlan: first(|f| f.vxlan_enabled).unwrap_or_else(|| self.pools_enable(Encap::Vxlan)),
+            ipip: first(|f| f.ipip_enabled).unwrap_or_else(|| self.pools_enable(Encap::Ipip, Family::V4)),
+            vxlan: PerFamily {
+                v4: first(|f| f.vxlan_enabled).unwrap_or_else(|| self.pools_enable(Encap::Vxlan, Family::V4)),
+                v6: self.pools_enable(Encap::Vxlan, Family::V6),
+            },
             ipip_mtu: fixed_mtu
                 .filter(|_| self.bgp())
                 .or_else(|| layers.iter().find_map(|f| f.ipip_mtu).flatten()),
-            vxlan_mtu: fixed_mtu.or_else(|| layers.iter().find_map(|f| f.vxlan_mtu).flatten()),
+            vxlan_mtu: PerFamily {
+                v4: fixed_mtu.or_else(|| layers.iter().find_map(|f| f.vxlan_mtu).flatten()),
+                v6: fixed_mtu.or_else(|| layers.iter().find_map(|f| f.vxlan_mtu_v6).flatten()),
+            },
+            mtu_iface_pattern: None,
             workload_mtu: fixed_mtu,
             vxlan_port: layers.iter().find_map(|f| f.vxlan_port).unwrap_or(VXLAN_PORT),
             vni: layers.iter().find_map(|f| f.vxlan_vni).unwrap_or(Vni::CALICO),
@@ -189,6 +196,18 @@ impl ClusterState {
             allow_vxlan_from_workloads: first(|f| f.allow_vxlan_from_workloads).unwrap_or(false),
             allow_ipip_from_workloads: first(|f| f.allow_ipip_from_workloads).unwrap_or(false),
             aws_src_dst_check: layers.iter().find_map(|f| f.aws_src_dst_check).unwrap_or_default(),
+            external_nodes: Arc::default(),
+            nat_outgoing_address: PerFamily::default(),
+            nat_ports: None,
+            nat_exempts_hosts: false,
+            nat_interface: None,
+            route_source: RouteSource::default(),
+            felix_routes: self.profile.felix_routes(),
+            route_source_address: PerFamily::default(),
+            route_protocol: RouteProtocol::BOOT,
+            normal_route_metric: self.profile.normal_route_metric(),
+            route_sync_disabled: false,
+            honour_spoofing: false,
         }
     }
 }

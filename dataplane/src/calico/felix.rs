@@ -1,13 +1,15 @@
 //! `FelixConfiguration`: settings of Calico's agent, global and per node, as far as they change results here.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::reading::{below, mtu_or_auto, not_modelled, open};
 use crate::fields::{FieldRef, Fields, Refusal, Wrong, boolean, integer, text, word};
-use crate::route::EndpointToHostAction;
-use crate::{Mtu, Vni};
+use crate::route::{EndpointToHostAction, RouteProtocol};
+use crate::{Mtu, PerFamily, Vni};
 
 /// What Felix does to the source/destination check of an EC2 instance's interface, once, when it starts.
 ///
@@ -40,6 +42,8 @@ pub struct FelixConfiguration {
     pub ipip_mtu: Option<Option<Mtu>>,
     /// The MTU of `vxlan.calico`; none within stands for automatic.
     pub vxlan_mtu: Option<Option<Mtu>>,
+    /// The MTU of `vxlan-v6.calico`; none within stands for automatic.
+    pub vxlan_mtu_v6: Option<Option<Mtu>>,
     /// The UDP port of VXLAN.
     pub vxlan_port: Option<u16>,
     /// The network identifier of VXLAN.
@@ -54,17 +58,42 @@ pub struct FelixConfiguration {
     pub aws_src_dst_check: Option<AwsSrcDstCheck>,
 }
 
-/// The settings that hold on one node, after every default and override.
+/// Which classes of routes to other nodes a component programs. Those of VXLAN pools are always Felix's.
+///
+/// Source: Calico design/cluster-route-programming/DESIGN.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterRoutes {
+    /// Those of IPIP pools.
+    pub ipip: bool,
+    /// Those of pools without encapsulation.
+    pub no_encap: bool,
+}
+
+/// What Felix makes routes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteSource {
+    /// Blocks and borrowed addresses.
+    #[default]
+    CalicoIpam,
+    /// The addresses of every workload.
+    WorkloadIps,
+}
+
+/// The settings that hold on one node, after every default and override.
+///
+/// Source: Calico felix/config/config_params.go.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Whether IPIP is on: `tunl0` is up and the allow-list exists.
     pub ipip: bool,
-    /// Whether VXLAN is on.
-    pub vxlan: bool,
+    /// Whether VXLAN is on, by family.
+    pub vxlan: PerFamily<bool>,
     /// The MTU of `tunl0`; none for automatic.
     pub ipip_mtu: Option<Mtu>,
-    /// The MTU of `vxlan.calico`; none for automatic.
-    pub vxlan_mtu: Option<Mtu>,
+    /// The MTUs of `vxlan.calico` and `vxlan-v6.calico`; none for automatic.
+    pub vxlan_mtu: PerFamily<Option<Mtu>>,
+    /// Names of the cards whose MTUs count, as a regular expression; none for Calico's default.
+    pub mtu_iface_pattern: Option<Arc<str>>,
     /// The MTU of workloads, if it is fixed by whoever installed Calico.
     pub workload_mtu: Option<Mtu>,
     /// The UDP port of VXLAN.
@@ -79,6 +108,30 @@ pub struct Settings {
     pub allow_ipip_from_workloads: bool,
     /// What Felix does to the source/destination check of AWS.
     pub aws_src_dst_check: AwsSrcDstCheck,
+    /// Ranges outside the cluster from which tunnel packets are let in.
+    pub external_nodes: Arc<[IpNet]>,
+    /// The source that outgoing packets are translated to, by family; that of the output device unless configured.
+    pub nat_outgoing_address: PerFamily<Option<IpAddr>>,
+    /// Source ports that TCP and UDP are translated to, first and last.
+    pub nat_ports: Option<(u16, u16)>,
+    /// Whether packets to nodes' addresses are exempt from translation (`natOutgoingExclusions: IPPoolsAndHostIPs`).
+    pub nat_exempts_hosts: bool,
+    /// The output device that translation is limited to.
+    pub nat_interface: Option<Arc<str>>,
+    /// What Felix makes routes from.
+    pub route_source: RouteSource,
+    /// The classes of routes that Felix programs.
+    pub felix_routes: ClusterRoutes,
+    /// The preferred source of Felix's routes that state none, by family.
+    pub route_source_address: PerFamily<Option<IpAddr>>,
+    /// The protocol number of Felix's routes; boot (3) leaves each kind its own.
+    pub route_protocol: RouteProtocol,
+    /// The metric of routes to local workloads.
+    pub normal_route_metric: u32,
+    /// Whether Felix programs no route at all.
+    pub route_sync_disabled: bool,
+    /// Whether workloads' wishes to use other sources are honoured (`workloadSourceSpoofing: Any`).
+    pub honour_spoofing: bool,
 }
 
 /// Fields that cannot change any result here, whatever their value.
@@ -95,7 +148,7 @@ const HARMLESS: &[&str] = &[
     "logFilePath", "logPrefix", "logSeverityFile", "logSeverityScreen", "logSeveritySys", "maxIpsetSize", "metadataAddr",
     "metadataPort", "netlinkTimeout", "nftablesMarkMask", "nftablesMode", "nftablesRefreshInterval", "openstackRegion",
     "policySyncPathPrefix", "reportingInterval", "reportingTTL", "routeRefreshInterval", "routeTableRange",
-    "routeTableRanges", "sidecarAccelerationEnabled", "vxlanMTUV6", "windowsManageFirewallRules", "xdpEnabled",
+    "routeTableRanges", "sidecarAccelerationEnabled", "windowsManageFirewallRules", "xdpEnabled",
     "xdpRefreshInterval",
 ];
 
@@ -117,6 +170,7 @@ impl FelixConfiguration {
             vxlan_enabled: spec.parse("vxlanEnabled", refusals, boolean),
             ipip_mtu: mtu("ipipMTU", spec, refusals),
             vxlan_mtu: mtu("vxlanMTU", spec, refusals),
+            vxlan_mtu_v6: mtu("vxlanMTUV6", spec, refusals),
             vxlan_port: spec
                 .parse("vxlanPort", refusals, |v| integer(v, 1, 65535))
                 .and_then(|port| u16::try_from(port).ok()),

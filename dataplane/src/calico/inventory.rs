@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::poolrules::overlap;
 use super::reading::{DUPLICATE, below, not_modelled};
 use super::{FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource};
+use crate::Family;
 use crate::fields::{FieldRef, Refusal};
 use crate::route::Mode;
 
@@ -145,7 +146,9 @@ impl Inventory {
     fn check_node_addresses(&self, refusals: &mut Vec<Refusal>) {
         let mut holders: BTreeMap<_, &Node> = BTreeMap::new();
         for node in self.nodes.values() {
-            let Some(record) = node.bgp_address() else { continue };
+            let Some(record) = node.bgp_address(Family::V4) else {
+                continue;
+            };
             let address = record.net.addr();
             if let Some(first) = holders.insert(address, node) {
                 refusals.push(

@@ -19,7 +19,7 @@ mod reading;
 mod resource;
 
 pub use cluster::{ClusterState, Endpoint, WorkloadRequest};
-pub use felix::{AwsSrcDstCheck, FelixConfiguration, Settings};
+pub use felix::{AwsSrcDstCheck, ClusterRoutes, FelixConfiguration, RouteSource, Settings};
 pub use installation::Installation;
 pub use ipam::{Allocation, Block};
 pub use ipamblock::IpamBlock;

@@ -1,5 +1,6 @@
 //! `Node`: what Calico recorded of a node, in Calico's own form or as annotations of a Kubernetes Node. It is belief, not wires.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -7,11 +8,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
 use super::reading::{address_with_prefix, below, below_keys, ipv4, ipv6, mac, not_modelled, open};
-use crate::MacAddr;
-use crate::fields::{FieldRef, Fields, Refusal, Wrong, integer, word};
-
-/// The AS number of every node unless somebody changes it.
-const DEFAULT_AS: u64 = 64512;
+use crate::fields::{FieldRef, Fields, Refusal, Wrong, word};
+use crate::{Family, MacAddr, PerFamily};
 
 /// What Calico recorded of a node.
 ///
@@ -30,10 +28,18 @@ pub struct Node {
     pub addresses: Vec<NodeAddress>,
     /// The address of `tunl0`.
     pub ipip_tunnel: Option<Ipv4Addr>,
-    /// The address of `vxlan.calico`.
-    pub vxlan_tunnel: Option<Ipv4Addr>,
-    /// The MAC of `vxlan.calico`, if it is not the derived one.
-    pub vxlan_mac: Option<MacAddr>,
+    /// The addresses of `vxlan.calico` and `vxlan-v6.calico`.
+    pub vxlan_tunnel: PerFamily<Option<IpAddr>>,
+    /// The MACs of `vxlan.calico` and `vxlan-v6.calico`, where they are not the derived ones.
+    pub vxlan_mac: PerFamily<Option<MacAddr>>,
+    /// Its own AS number, if it is not the cluster's.
+    pub as_number: Option<u32>,
+    /// The cluster that it reflects routes for, if it is a route reflector.
+    pub route_reflector_cluster: Option<Ipv4Addr>,
+    /// Its labels, which selectors match.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// The ranges that Kubernetes gave it, which only host-local address management reads.
+    pub pod_cidrs: Vec<IpNet>,
     form: Form,
 }
 
@@ -71,7 +77,7 @@ pub struct NodeAddress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// The address with its prefix length.
-    pub net: Ipv4Net,
+    pub net: IpNet,
     /// The field that holds it.
     pub at: FieldRef,
 }
@@ -79,12 +85,19 @@ pub struct Recorded {
 /// Fields of Calico's Node and the annotations that stand for them on a Kubernetes Node.
 ///
 /// Source: Calico libcalico-go/lib/backend/k8s/resources/node.go.
-const ANNOTATIONS: [(&str, &str); 5] = [
+const ANNOTATIONS: [(&str, &str); 9] = [
     ("spec.bgp.ipv4Address", "projectcalico.org/IPv4Address"),
     ("spec.bgp.ipv6Address", "projectcalico.org/IPv6Address"),
     ("spec.bgp.ipv4IPIPTunnelAddr", "projectcalico.org/IPv4IPIPTunnelAddr"),
     ("spec.ipv4VXLANTunnelAddr", "projectcalico.org/IPv4VXLANTunnelAddr"),
     ("spec.vxlanTunnelMACAddr", "projectcalico.org/VXLANTunnelMACAddr"),
+    ("spec.ipv6VXLANTunnelAddr", "projectcalico.org/IPv6VXLANTunnelAddr"),
+    ("spec.vxlanTunnelMACAddrV6", "projectcalico.org/VXLANTunnelMACAddrV6"),
+    ("spec.bgp.asNumber", "projectcalico.org/ASNumber"),
+    (
+        "spec.bgp.routeReflectorClusterID",
+        "projectcalico.org/RouteReflectorClusterID",
+    ),
 ];
 
 impl Node {
@@ -108,8 +121,12 @@ impl Node {
             ipv6: None,
             addresses: Vec::new(),
             ipip_tunnel: None,
-            vxlan_tunnel: None,
-            vxlan_mac: None,
+            vxlan_tunnel: PerFamily::default(),
+            vxlan_mac: PerFamily::default(),
+            as_number: None,
+            route_reflector_cluster: None,
+            labels: BTreeMap::new(),
+            pod_cidrs: Vec::new(),
             form,
         }
     }
@@ -124,10 +141,12 @@ impl Node {
         if let Some(value) = spec.value("bgp") {
             node.read_bgp(Fields::new(value, spec.field("bgp"), refusals), value, refusals);
         }
-        node.vxlan_tunnel = spec.parse("ipv4VXLANTunnelAddr", refusals, ipv4);
-        node.vxlan_mac = spec.parse("vxlanTunnelMACAddr", refusals, mac);
-        spec.parse("ipv6VXLANTunnelAddr", refusals, ipv6);
-        spec.parse("vxlanTunnelMACAddrV6", refusals, mac);
+        node.vxlan_tunnel.v4 = spec.parse("ipv4VXLANTunnelAddr", refusals, ipv4).map(IpAddr::V4);
+        node.vxlan_mac.v4 = spec.parse("vxlanTunnelMACAddr", refusals, mac);
+        node.vxlan_tunnel.v6 = spec.parse("ipv6VXLANTunnelAddr", refusals, ipv6).map(IpAddr::V6);
+        node.vxlan_mac.v6 = spec.parse("vxlanTunnelMACAddrV6", refusals, mac);
+        node.labels = labels(value);
+        node.pod_cidrs = pod_cidrs(value.pointer("/status/podCIDRs"));
         spec.ignore(&["orchRefs"]);
         if spec.value("wireguard").is_some() {
             refusals.push(not_modelled(spec.field("wireguard"), "WireGuard"));
@@ -166,12 +185,9 @@ impl Node {
             }
         });
         self.ipip_tunnel = bgp.parse("ipv4IPIPTunnelAddr", refusals, ipv4);
-        let number = bgp.parse("asNumber", refusals, |v| integer(v, 1, u64::from(u32::MAX)));
-        if number.is_some_and(|n| n != DEFAULT_AS) {
-            refusals.push(not_modelled(bgp.field("asNumber"), "a node's own AS number"));
-        }
+        self.as_number = bgp.parse("asNumber", refusals, as_number);
         if bgp.value("routeReflectorClusterID").is_some_and(|v| v != "") {
-            refusals.push(not_modelled(bgp.field("routeReflectorClusterID"), "a route reflector"));
+            self.route_reflector_cluster = bgp.parse("routeReflectorClusterID", refusals, ipv4);
         }
         bgp.finish(refusals);
     }
@@ -189,16 +205,23 @@ impl Node {
         node.ipv4 = net("IPv4Address").and_then(v4);
         node.ipv6 = net("IPv6Address").and_then(v6);
         node.ipip_tunnel = annotation("IPv4IPIPTunnelAddr").and_then(|v| ipv4(v).ok());
-        node.vxlan_tunnel = annotation("IPv4VXLANTunnelAddr").and_then(|v| ipv4(v).ok());
-        node.vxlan_mac = annotation("VXLANTunnelMACAddr").and_then(|v| mac(v).ok());
-        let number = |value: Option<&Value>| value.and_then(Value::as_str).and_then(|text| text.parse().ok());
-        for key in ["ASNumber", "RouteReflectorClusterID", "IPv4WireguardInterfaceAddr"] {
-            let default = key == "ASNumber" && number(annotation(key)) == Some(DEFAULT_AS);
-            if annotation(key).is_some() && !default {
-                let name = format!("projectcalico.org/{key}");
-                let field = below_keys(&node.at, &["metadata", "annotations", &name]);
-                refusals.push(not_modelled(field, format_args!("the annotation `{name}`")));
-            }
+        node.vxlan_tunnel = PerFamily {
+            v4: annotation("IPv4VXLANTunnelAddr").and_then(|v| ipv4(v).ok()).map(IpAddr::V4),
+            v6: annotation("IPv6VXLANTunnelAddr").and_then(|v| ipv6(v).ok()).map(IpAddr::V6),
+        };
+        node.vxlan_mac = PerFamily {
+            v4: annotation("VXLANTunnelMACAddr").and_then(|v| mac(v).ok()),
+            v6: annotation("VXLANTunnelMACAddrV6").and_then(|v| mac(v).ok()),
+        };
+        node.as_number = annotation("ASNumber").and_then(|v| as_number(v).ok());
+        node.route_reflector_cluster = annotation("RouteReflectorClusterID").and_then(|v| ipv4(v).ok());
+        node.labels = labels(value);
+        node.pod_cidrs = pod_cidrs(value.pointer("/spec/podCIDRs"));
+        let wireguard = "IPv4WireguardInterfaceAddr";
+        if annotation(wireguard).is_some() {
+            let name = format!("projectcalico.org/{wireguard}");
+            let field = below_keys(&node.at, &["metadata", "annotations", &name]);
+            refusals.push(not_modelled(field, format_args!("the annotation `{name}`")));
         }
         node.addresses = kubernetes_addresses(value, &node.at);
         node
@@ -216,13 +239,25 @@ impl Node {
         }
     }
 
-    /// The BGP address, which VTEPs and BIRD use without any fallback.
+    /// The BGP address of a family with its prefix length.
+    pub fn bgp_net(&self, family: Family) -> Option<IpNet> {
+        match family {
+            Family::V4 => self.ipv4.map(IpNet::V4),
+            Family::V6 => self.ipv6.map(IpNet::V6),
+        }
+    }
+
+    /// The BGP address of a family, which VTEPs and BIRD use without any fallback.
     ///
     /// Source: Calico felix/calc/vxlan_resolver.go, OnResourceUpdate.
-    pub fn bgp_address(&self) -> Option<Recorded> {
-        self.ipv4.map(|net| Recorded {
+    pub fn bgp_address(&self, family: Family) -> Option<Recorded> {
+        let path = match family {
+            Family::V4 => "spec.bgp.ipv4Address",
+            Family::V6 => "spec.bgp.ipv6Address",
+        };
+        self.bgp_net(family).map(|net| Recorded {
             net,
-            at: self.field("spec.bgp.ipv4Address"),
+            at: self.field(path),
         })
     }
 
@@ -230,27 +265,27 @@ impl Node {
     /// then the external one.
     ///
     /// Source: Calico felix/calc/l3_route_resolver.go, OnResourceUpdate.
-    pub fn resolver_address(&self) -> Option<Recorded> {
+    pub fn resolver_address(&self, family: Family) -> Option<Recorded> {
         if self.ipv4.is_some() || self.ipv6.is_some() {
-            self.bgp_address()
+            self.bgp_address(family)
         } else {
-            self.fallback_address()
+            self.fallback_address(family)
         }
     }
 
     /// The address by which other nodes' firewalls know it: the BGP address, else the internal, then the external one.
     ///
     /// Source: Calico libcalico-go/lib/backend/syncersv1/updateprocessors/felixnodeprocessor.go.
-    pub fn host_address(&self) -> Option<Recorded> {
-        self.bgp_address().or_else(|| self.fallback_address())
+    pub fn host_address(&self, family: Family) -> Option<Recorded> {
+        self.bgp_address(family).or_else(|| self.fallback_address(family))
     }
 
-    fn fallback_address(&self) -> Option<Recorded> {
+    fn fallback_address(&self, family: Family) -> Option<Recorded> {
         let of_kind = |kind| {
             let mut of_kind = self.addresses.iter().filter(move |a| a.kind == kind);
             of_kind.find_map(|a| {
-                Some(Recorded {
-                    net: v4(a.address)?,
+                (Family::of_net(a.address) == family).then(|| Recorded {
+                    net: a.address,
                     at: a.at.clone(),
                 })
             })
@@ -263,6 +298,43 @@ impl Node {
         let bgp = self.ipv4.map(|net| IpAddr::V4(net.addr()));
         let bgp6 = self.ipv6.map(|net| IpAddr::V6(net.addr()));
         bgp == Some(address) || bgp6 == Some(address) || self.addresses.iter().any(|a| a.address.addr() == address)
+    }
+}
+
+/// Labels, as both forms have them; one that is no text is none.
+fn labels(value: &Value) -> BTreeMap<Arc<str>, Arc<str>> {
+    let labels = value.pointer("/metadata/labels").and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into())))
+        .collect()
+}
+
+fn pod_cidrs(value: Option<&Value>) -> Vec<IpNet> {
+    let ranges = value.and_then(Value::as_array);
+    ranges
+        .into_iter()
+        .flatten()
+        .filter_map(|v| v.as_str()?.parse().ok())
+        .collect()
+}
+
+/// Reads an AS number: a number, its text, or two halves with a point between them, as 1.10.
+///
+/// Source: Calico api/pkg/lib/numorstring/asnumber.go.
+fn as_number(value: &Value) -> Result<u32, Wrong> {
+    let wrong = || Wrong::expected("an AS number from 0 to 4294967295, or its halves as 1.10");
+    if let Some(number) = value.as_u64() {
+        return u32::try_from(number).map_err(|_| wrong());
+    }
+    let text = value.as_str().ok_or_else(wrong)?;
+    match text.split_once('.') {
+        Some((high, low)) => {
+            let half = |text: &str| text.parse::<u16>().map(u32::from).map_err(|_| wrong());
+            Ok(half(high)? << 16 | half(low)?)
+        }
+        None => text.parse().map_err(|_| wrong()),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::ClusterRoutes;
 use crate::fields::suggestion;
-use crate::route::Owner;
 
 /// The rules of one line of Calico releases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,17 +14,20 @@ pub enum Profile {
     /// Calico v3.32.
     #[default]
     V3_32,
+    /// Calico v3.33: Felix programs the routes of IPIP pools.
+    V3_33,
 }
 
 impl Profile {
     /// Every profile, oldest first.
-    pub const ALL: [Profile; 2] = [Profile::V3_22, Profile::V3_32];
+    pub const ALL: [Profile; 3] = [Profile::V3_22, Profile::V3_32, Profile::V3_33];
 
     /// The name, as `calico/v3.32`.
     pub const fn name(self) -> &'static str {
         match self {
             Profile::V3_22 => "calico/v3.22",
             Profile::V3_32 => "calico/v3.32",
+            Profile::V3_33 => "calico/v3.33",
         }
     }
 
@@ -48,16 +51,28 @@ impl Profile {
     pub fn normal_route_metric(self) -> u32 {
         match self {
             Profile::V3_22 => 0,
-            Profile::V3_32 => 1024,
+            Profile::V3_32 | Profile::V3_33 => 1024,
         }
     }
 
-    /// Who programs the routes of IPIP pools and of pools without encapsulation; those of VXLAN pools are always Felix's.
+    /// The classes of routes that Felix programs unless configured: IPIP from v3.33, none before.
     ///
     /// Source: Calico design/cluster-route-programming/DESIGN.md.
-    pub fn bgp_route_owner(self) -> Owner {
-        match self {
-            Profile::V3_22 | Profile::V3_32 => Owner::Bird,
+    pub fn felix_routes(self) -> ClusterRoutes {
+        ClusterRoutes {
+            ipip: self >= Profile::V3_33,
+            no_encap: false,
+        }
+    }
+
+    /// The classes of routes that BIRD programs unless configured: those that are not Felix's.
+    ///
+    /// Source: Calico design/cluster-route-programming/DESIGN.md.
+    pub fn bird_routes(self) -> ClusterRoutes {
+        let felix = self.felix_routes();
+        ClusterRoutes {
+            ipip: !felix.ipip,
+            no_encap: !felix.no_encap,
         }
     }
 }
@@ -70,31 +85,22 @@ impl fmt::Display for Profile {
 
 /// Why a text names no profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnknownProfile {
-    /// A Calico version whose rules are known to differ and are not modelled yet.
-    #[error("profile `{0}` is not modelled yet")]
-    NotModelled(String),
-    /// Anything else; the nearest profile, if one is near.
-    #[error("unknown profile `{name}`{}", .near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
-    Unknown {
-        /// The text.
-        name: String,
-        /// The nearest profile's name.
-        near: Option<&'static str>,
-    },
+#[error("unknown profile `{name}`{}", .near.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+pub struct UnknownProfile {
+    /// The text.
+    pub name: String,
+    /// The nearest profile's name, if one is near.
+    pub near: Option<&'static str>,
 }
 
 impl FromStr for Profile {
     type Err = UnknownProfile;
 
     fn from_str(text: &str) -> Result<Profile, UnknownProfile> {
-        if text == "calico/v3.33" {
-            return Err(UnknownProfile::NotModelled(text.to_owned()));
-        }
         Profile::ALL
             .into_iter()
             .find(|p| p.name() == text)
-            .ok_or_else(|| UnknownProfile::Unknown {
+            .ok_or_else(|| UnknownProfile {
                 name: text.to_owned(),
                 near: suggestion(text, Profile::ALL.map(Profile::name)),
             })
@@ -113,11 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_profile_in_which_felix_programs_ipip_is_refused_as_not_modelled() {
-        assert_eq!(
-            "calico/v3.33".parse::<Profile>(),
-            Err(UnknownProfile::NotModelled("calico/v3.33".to_owned()))
-        );
+    fn an_unknown_profile_is_told_the_nearest_one() {
         assert_eq!("v3.32".parse::<Profile>().unwrap_err().to_string(), "unknown profile `v3.32`");
         assert!(
             "calico/3.32"

@@ -138,7 +138,7 @@ pub struct Engine {
 impl Engine {
     /// An engine with these tables.
     pub fn new(tables: Arc<NodeTables>) -> Engine {
-        let vxlan = tables.vxlan.as_ref().and_then(|tunnel| match tunnel.local {
+        let vxlan = tables.vxlan.v4.as_ref().and_then(|tunnel| match tunnel.local {
             IpAddr::V4(local) => Some(Vxlan {
                 vni: tunnel.vni,
                 port: tables.vxlan_port,
@@ -147,7 +147,7 @@ impl Engine {
             }),
             IpAddr::V6(_) => None,
         });
-        let tunnels = tables.routes.iter().map(|route| tunnel(&tables, vxlan, route)).collect();
+        let tunnels = tables.routes().map(|route| tunnel(&tables, vxlan, route)).collect();
         Engine {
             tables,
             tunnels,
@@ -223,7 +223,7 @@ fn tunnel(tables: &NodeTables, vxlan: Option<Vxlan>, route: &Route) -> Option<Tu
             IpAddr::V6(_) => None,
         },
         (RouteKind::Vxlan, gateway) => {
-            let vtep = tables.vxlan.as_ref()?.remotes.iter().find(|vtep| vtep.address == gateway)?;
+            let vtep = tables.vxlan.v4.as_ref()?.remote(gateway)?;
             let vxlan = vxlan?;
             match vtep.node_address {
                 IpAddr::V4(destination) => Some(Tunnel::Vxlan(vxlan, vxlan.template(destination, vtep.mac))),

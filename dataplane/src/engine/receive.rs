@@ -118,10 +118,10 @@ impl Engine {
             Encap::Ipip => tables
                 .ipip
                 .as_ref()
-                .map(|t| (t.device, t.allowed.contains(&source), &Ipip as &dyn Encapsulation)),
+                .map(|t| (t.device, t.allowed.contains(source), &Ipip as &dyn Encapsulation)),
             Encap::Vxlan => {
-                let tunnel = tables.vxlan.as_ref().zip(self.vxlan.as_ref());
-                tunnel.map(|(t, vxlan)| (t.device, t.allowed.contains(&source), vxlan as &dyn Encapsulation))
+                let tunnel = tables.vxlan.v4.as_ref().zip(self.vxlan.as_ref());
+                tunnel.map(|(t, vxlan)| (t.device, t.allowed.contains(source), vxlan as &dyn Encapsulation))
             }
             Encap::None => None,
         };

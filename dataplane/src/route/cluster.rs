@@ -13,12 +13,13 @@ use super::devices::{self, add_workloads, nic_devices, tunnel_device};
 use super::host::{arrange, host_routes, host_tables, resolve};
 use super::vtep::vtep;
 use super::{
-    Decision, Device, DeviceId, DeviceKind, HostNetwork, IpipTunnel, LocalWorkload, Mtus, NodeTables, Owner, Route, RouteKind,
-    RouteProtocol, VxlanTunnel, WorkloadRules,
+    AllowList, Decision, Device, DeviceId, DeviceKind, HostNetwork, IpipTunnel, LocalWorkload, Mtus, NodeTables, Owner, Route,
+    RouteKind, RouteProtocol, VxlanTunnel, WorkloadRules,
 };
 use crate::calico::{Block, ClusterState, IpPool, Node, Settings};
 use crate::encap::Encap;
 use crate::fields::FieldRef;
+use crate::{Family, PerFamily};
 
 /// The tables of a machine: those of a Calico node if the datastore has a Node of its name, else those of a plain host.
 ///
@@ -40,9 +41,9 @@ struct View<'a> {
     devices: Vec<Device>,
     workloads: Vec<LocalWorkload>,
     ipip: Option<IpipTunnel>,
-    vxlan: Option<VxlanTunnel>,
+    vxlan: PerFamily<Option<VxlanTunnel>>,
     /// The card that carries the node's address: the device under the VXLAN tunnel, and of Felix's direct routes.
-    parent: Option<DeviceId>,
+    parent: PerFamily<Option<DeviceId>>,
 }
 
 /// A destination on another node.
@@ -57,14 +58,16 @@ impl<'a> View<'a> {
         let settings = cluster.settings(&node.name);
         let mtus = Mtus::of(&settings, host);
         let mut devices = nic_devices(host);
-        let parent = parent(node, &devices);
+        let parent = PerFamily::from_fn(|family| parent(node, family, &devices));
         let ipip = settings
             .ipip
             .then(|| ipip_tunnel(cluster, node, &mut devices, &mtus))
             .flatten();
-        let vxlan = parent
-            .filter(|_| settings.vxlan)
-            .and_then(|_| vxlan_tunnel(cluster, node, &settings, &mut devices, &mtus));
+        let vxlan = PerFamily::from_fn(|family| {
+            let on = *settings.vxlan.get(family) && parent.get(family).is_some();
+            on.then(|| vxlan_tunnel(cluster, node, family, &settings, &mut devices, &mtus))
+                .flatten()
+        });
         let endpoints = cluster.endpoints().values().filter(|e| e.node == node.name);
         let workloads = add_workloads(&mut devices, endpoints, &mtus);
         View {
@@ -94,6 +97,7 @@ impl<'a> View<'a> {
             fib,
             ipip: self.ipip,
             vxlan: self.vxlan,
+            vxlan_enabled: self.settings.vxlan,
             vxlan_port: self.settings.vxlan_port,
             workloads: self.workloads,
             pools: self.cluster.pools().values().map(|pool| pool.cidr).collect(),
@@ -102,6 +106,9 @@ impl<'a> View<'a> {
                 allow_vxlan: self.settings.allow_vxlan_from_workloads,
                 allow_ipip: self.settings.allow_ipip_from_workloads,
             },
+            nat: PerFamily::default(),
+            mtus: self.mtus,
+            absent: Vec::new(),
             forwarding: true,
         }
     }
@@ -119,7 +126,7 @@ impl<'a> View<'a> {
             let route = move |address: &IpAddr| Route {
                 device: Some(device),
                 protocol: RouteProtocol::BOOT,
-                metric: self.cluster.profile().normal_route_metric(),
+                metric: self.settings.normal_route_metric,
                 ..route(
                     RouteKind::Local,
                     IpNet::from(*address),
@@ -178,8 +185,9 @@ impl<'a> View<'a> {
     ///
     /// Source: Calico felix/dataplane/linux/route_mgr.go, updateRoutes; vxlan_mgr.go, tunnelRoute.
     fn vxlan_route(&self, candidate: &Candidate<'_>, pool: &IpPool, remote: &Node) -> Option<Route> {
-        let tunnel = self.vxlan.as_ref()?;
-        let (local, other) = (self.node.resolver_address(), remote.resolver_address());
+        let family = Family::of_net(candidate.destination);
+        let tunnel = self.vxlan.get(family).as_ref()?;
+        let (local, other) = (self.node.resolver_address(family), remote.resolver_address(family));
         let pair = Pair {
             local: (&self.node.name, local.as_ref()),
             remote: (&remote.name, other.as_ref()),
@@ -189,17 +197,17 @@ impl<'a> View<'a> {
             node: Some(remote.name.clone()),
             ..route(kind, candidate.destination, decision)
         };
-        if let (true, Some(other), Some(parent)) = (decision.same_subnet(), &other, self.parent) {
+        if let (true, Some(other), Some(parent)) = (decision.same_subnet(), &other, *self.parent.get(family)) {
             return Some(Route {
-                gateway: Some(other.net.addr().into()),
+                gateway: Some(other.net.addr()),
                 device: Some(parent),
                 protocol: RouteProtocol::FELIX,
                 onlink: true,
                 ..to(RouteKind::Direct, decision)
             });
         }
-        let remote_end = vtep(remote);
-        let is_the_end = remote.vxlan_tunnel.map(|a| IpNet::from(IpAddr::V4(a))) == Some(candidate.destination);
+        let remote_end = vtep(remote, family);
+        let is_the_end = remote.vxlan_tunnel.get(family).map(IpNet::from) == Some(candidate.destination);
         if !is_the_end && remote_end.is_none() {
             return None;
         }
@@ -208,7 +216,7 @@ impl<'a> View<'a> {
             device: Some(tunnel.device),
             protocol: RouteProtocol::BOOT,
             onlink: !is_the_end,
-            mtu: Some(self.mtus.vxlan).filter(|_| self.cluster.profile().tunnel_routes_carry_mtu()),
+            mtu: Some(self.mtus.vxlan_over(family)).filter(|_| self.cluster.profile().tunnel_routes_carry_mtu()),
             ..to(RouteKind::Vxlan, decision)
         })
     }
@@ -221,8 +229,9 @@ impl<'a> View<'a> {
         if !self.cluster.bgp() || pool.disable_bgp_export {
             return None;
         }
-        let (local, other) = (self.node.bgp_address()?, remote.bgp_address()?);
-        let next_hop = IpAddr::from(other.net.addr());
+        let family = Family::of_net(candidate.destination);
+        let (local, other) = (self.node.bgp_address(family)?, remote.bgp_address(family)?);
+        let next_hop = other.net.addr();
         let (card, neighbour) = resolve(self.host, next_hop)?;
         let pair = Pair {
             local: (&self.node.name, Some(&local)),
@@ -239,10 +248,10 @@ impl<'a> View<'a> {
             gateway: Some(if tunnel.is_some() { next_hop } else { neighbour }),
             device: Some(tunnel.map_or(card, |tunnel| tunnel.device)),
             node: Some(remote.name.clone()),
-            owner: self.cluster.profile().bgp_route_owner(),
+            owner: Owner::Bird,
             protocol: RouteProtocol::BIRD,
             onlink: tunnel.is_some(),
-            metric: self.cluster.profile().normal_route_metric(),
+            metric: self.settings.normal_route_metric,
             ..route(kind, candidate.destination, decision)
         })
     }
@@ -258,7 +267,8 @@ impl<'a> View<'a> {
         self.cluster.blocks().values().filter(local).filter_map(|block| {
             let pool = self.pool_over(block.cidr)?;
             let by_felix = pool.encapsulation() == Encap::Vxlan;
-            let programmed = if by_felix { self.settings.vxlan } else { self.cluster.bgp() };
+            let vxlan = *self.settings.vxlan.get(Family::of_net(block.cidr));
+            let programmed = if by_felix { vxlan } else { self.cluster.bgp() };
             let blackhole = route(RouteKind::Blackhole, block.cidr, decide::local(Some(pool), &block.at));
             programmed.then_some(if by_felix {
                 Route {
@@ -267,9 +277,9 @@ impl<'a> View<'a> {
                 }
             } else {
                 Route {
-                    owner: self.cluster.profile().bgp_route_owner(),
+                    owner: Owner::Bird,
                     protocol: RouteProtocol::BIRD,
-                    metric: self.cluster.profile().normal_route_metric(),
+                    metric: self.settings.normal_route_metric,
                     ..blackhole
                 }
             })
@@ -295,8 +305,8 @@ fn route(kind: RouteKind, destination: IpNet, decision: Decision) -> Route {
     }
 }
 
-fn parent(node: &Node, cards: &[Device]) -> Option<DeviceId> {
-    let address = IpAddr::from(node.bgp_address()?.net.addr());
+fn parent(node: &Node, family: Family, cards: &[Device]) -> Option<DeviceId> {
+    let address = node.bgp_net(family)?.addr();
     let carries = |card: &Device| card.addresses.iter().any(|net| net.addr() == address);
     let index = cards.iter().position(carries)?;
     u16::try_from(index).ok().map(DeviceId)
@@ -307,35 +317,47 @@ fn parent(node: &Node, cards: &[Device]) -> Option<DeviceId> {
 /// Source: Calico felix/dataplane/linux/ipip_mgr.go; ipset_hosts_mgr.go.
 fn ipip_tunnel(cluster: &ClusterState, node: &Node, devices: &mut Vec<Device>, mtus: &Mtus) -> Option<IpipTunnel> {
     let address = node.ipip_tunnel.map(IpAddr::from);
-    let device = devices::add(devices, tunnel_device(DeviceKind::Ipip, address, mtus.ipip))?;
-    let hosts = cluster.nodes().values().filter_map(Node::host_address);
+    let device = devices::add(devices, tunnel_device("tunl0", DeviceKind::Ipip, address, mtus.ipip))?;
+    let hosts = cluster.nodes().values().filter_map(|node| node.host_address(Family::V4));
     Some(IpipTunnel {
         device,
-        allowed: hosts.map(|record| record.net.addr().into()).collect(),
+        allowed: AllowList {
+            hosts: Arc::new(hosts.map(|record| record.net.addr()).collect()),
+            ..AllowList::default()
+        },
     })
 }
 
-/// `vxlan.calico` with the tunnel ends of the other nodes; none as long as this node has no end of its own.
+/// The VXLAN device of a family with the tunnel ends of the other nodes; none as long as this node has no end of its own.
 ///
 /// Source: Calico felix/dataplane/linux/vxlan_mgr.go.
 fn vxlan_tunnel(
     cluster: &ClusterState,
     node: &Node,
+    family: Family,
     settings: &Settings,
     devices: &mut Vec<Device>,
     mtus: &Mtus,
 ) -> Option<VxlanTunnel> {
-    let own = vtep(node)?;
-    let device = devices::add(devices, tunnel_device(DeviceKind::Vxlan, Some(own.address), mtus.vxlan))?;
-    let others = cluster.nodes().values().filter(|other| other.name != node.name);
-    let mut remotes: Vec<_> = others.filter_map(vtep).collect();
-    remotes.sort_by_key(|end| end.address);
+    let own = vtep(node, family)?;
+    let name = match family {
+        Family::V4 => "vxlan.calico",
+        Family::V6 => "vxlan-v6.calico",
+    };
+    let mtu = mtus.vxlan_over(family);
+    let device = devices::add(devices, tunnel_device(name, DeviceKind::Vxlan, Some(own.address), mtu))?;
+    let mut ends: Vec<_> = cluster.nodes().values().filter_map(|node| vtep(node, family)).collect();
+    ends.sort_by_key(|end| end.address);
     Some(VxlanTunnel {
         device,
         vni: settings.vni,
         mac: own.mac,
         local: own.node_address,
-        allowed: remotes.iter().map(|end| end.node_address).collect(),
-        remotes,
+        allowed: AllowList {
+            hosts: Arc::new(ends.iter().map(|end| end.node_address).collect()),
+            except: Some(own.node_address),
+            ..AllowList::default()
+        },
+        ends: ends.into(),
     })
 }

@@ -15,15 +15,14 @@ pub(super) fn nic_devices(host: &HostNetwork) -> Vec<Device> {
         name: nic.name.clone(),
         kind: DeviceKind::Nic,
         mtu: nic.mtu,
-        addresses: vec![nic.address],
+        addresses: nic.addresses.clone(),
         workload: None,
     };
     host.nics.iter().map(card).collect()
 }
 
-/// `tunl0`, or `vxlan.calico`. Its address is alone in its prefix.
-pub(super) fn tunnel_device(kind: DeviceKind, address: Option<IpAddr>, mtu: Mtu) -> Device {
-    let name = if kind == DeviceKind::Ipip { "tunl0" } else { "vxlan.calico" };
+/// `tunl0`, `vxlan.calico` or `vxlan-v6.calico`. Its address is alone in its prefix.
+pub(super) fn tunnel_device(name: &str, kind: DeviceKind, address: Option<IpAddr>, mtu: Mtu) -> Device {
     Device {
         name: name.into(),
         kind,
@@ -59,6 +58,7 @@ pub(super) fn add_workloads<'a>(
                 name: endpoint.name.clone(),
                 device: add(devices, device)?,
                 addresses: endpoint.addresses.clone(),
+                spoofable: Vec::new(),
                 mtu: mtus.workload,
             })
         })

@@ -6,9 +6,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::devices::nic_devices;
 use super::{
-    DeviceId, EndpointToHostAction, HostNetwork, NodeTables, Owner, Route, RouteId, RouteKind, RouteProtocol, WorkloadRules,
+    DeviceId, EndpointToHostAction, HostNetwork, Mtus, Nic, NodeTables, Owner, Route, RouteId, RouteKind, RouteProtocol,
+    WorkloadRules,
 };
-use crate::Fib;
+use crate::{Family, Fib, PerFamily};
 
 /// The port of VXLAN, which means nothing on a machine without Calico.
 const VXLAN_PORT: u16 = 4789;
@@ -22,7 +23,8 @@ pub fn host_tables(host: &HostNetwork) -> NodeTables {
         routes,
         fib,
         ipip: None,
-        vxlan: None,
+        vxlan: PerFamily::default(),
+        vxlan_enabled: PerFamily::default(),
         vxlan_port: VXLAN_PORT,
         workloads: Vec::new(),
         pools: Vec::new(),
@@ -31,18 +33,25 @@ pub fn host_tables(host: &HostNetwork) -> NodeTables {
             allow_vxlan: false,
             allow_ipip: false,
         },
+        nat: PerFamily::default(),
+        mtus: Mtus::of_cards(host),
+        absent: Vec::new(),
         forwarding: false,
     }
 }
 
 /// The routes that a machine has by itself.
 pub(super) fn host_routes(host: &HostNetwork) -> Vec<Route> {
-    let connected = host.nics.iter().zip(0..).map(|(nic, index)| Route {
-        device: Some(DeviceId(index)),
-        protocol: RouteProtocol::KERNEL,
-        ..unowned(nic.address.trunc())
-    });
-    let default = host.gateway.map(|gateway| Route {
+    let of_card = |(nic, index)| {
+        let Nic { addresses, .. }: &Nic = nic;
+        addresses.iter().map(move |address| Route {
+            device: Some(DeviceId(index)),
+            protocol: RouteProtocol::KERNEL,
+            ..unowned(address.trunc())
+        })
+    };
+    let connected = host.nics.iter().zip(0..).flat_map(of_card);
+    let default = host.gateways.iter().flatten().copied().map(|gateway| Route {
         gateway: Some(gateway),
         device: Some(gateway_card(host, gateway)),
         ..unowned(default_prefix(gateway))
@@ -56,7 +65,7 @@ pub(super) fn resolve(host: &HostNetwork, next_hop: IpAddr) -> Option<(DeviceId,
     match connected_card(host, next_hop) {
         Some(device) => Some((device, next_hop)),
         None => {
-            let gateway = host.gateway.filter(|gateway| gateway.is_ipv4() == next_hop.is_ipv4())?;
+            let gateway = (*host.gateways.get(Family::of(next_hop)))?;
             Some((gateway_card(host, gateway), gateway))
         }
     }
@@ -79,8 +88,9 @@ pub(super) fn arrange(mut routes: Vec<Route>) -> (Vec<Route>, Fib<RouteId>) {
 fn connected_card(host: &HostNetwork, address: IpAddr) -> Option<DeviceId> {
     let cards = host.nics.iter().zip(0..);
     cards
-        .filter(|(nic, _)| nic.address.contains(&address))
-        .max_by_key(|(nic, index)| (nic.address.prefix_len(), u16::MAX - index))
+        .flat_map(|(nic, index)| nic.addresses.iter().map(move |net| (net, index)))
+        .filter(|(net, _)| net.contains(&address))
+        .max_by_key(|(net, index)| (net.prefix_len(), u16::MAX - index))
         .map(|(_, index)| DeviceId(index))
 }
 

@@ -1,9 +1,9 @@
 //! The same-subnet rule, which is all that CrossSubnet means. It reads records, never wires.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::SubnetTest;
 use crate::calico::Recorded;
@@ -12,7 +12,7 @@ use crate::calico::Recorded;
 /// the other's recorded address. Unknown means no.
 ///
 /// Source: Calico felix/calc/l3_route_resolver.go, nodeInOurSubnet.
-pub fn same_subnet(local: Option<Ipv4Net>, remote: Option<Ipv4Addr>) -> bool {
+pub fn same_subnet(local: Option<IpNet>, remote: Option<IpAddr>) -> bool {
     local.zip(remote).is_some_and(|(local, remote)| local.contains(&remote))
 }
 
@@ -20,10 +20,10 @@ pub fn same_subnet(local: Option<Ipv4Net>, remote: Option<Ipv4Addr>) -> bool {
 pub(super) fn test(local: (&Arc<str>, Option<&Recorded>), remote: (&Arc<str>, Option<&Recorded>)) -> SubnetTest {
     let ((local_name, local), (remote_name, remote)) = (local, remote);
     SubnetTest {
-        local: (local_name.clone(), local.map(|r| r.net.into()), local.map(|r| r.at.clone())),
+        local: (local_name.clone(), local.map(|r| r.net), local.map(|r| r.at.clone())),
         remote: (
             remote_name.clone(),
-            remote.map(|r| r.net.addr().into()),
+            remote.map(|r| r.net.addr()),
             remote.map(|r| r.at.clone()),
         ),
         same: same_subnet(local.map(|r| r.net), remote.map(|r| r.net.addr())),
@@ -44,6 +44,10 @@ mod tests {
     #[case::a_32_has_no_neighbours("10.0.1.5/32", "10.0.1.6", false)]
     #[case::the_edge_below("10.0.1.5/25", "10.0.1.127", true)]
     #[case::the_edge_above("10.0.1.5/25", "10.0.1.128", false)]
+    #[case::ipv6("fd00:1::5/64", "fd00:1::6", true)]
+    #[case::another_64("fd00:1::5/64", "fd00:2::6", false)]
+    #[case::a_128_has_no_neighbours("fd00:1::5/128", "fd00:1::6", false)]
+    #[case::families_do_not_mix("10.0.1.5/0", "fd00:1::6", false)]
     fn only_the_local_mask_counts(#[case] local: &str, #[case] remote: &str, #[case] same: bool) {
         assert_eq!(same_subnet(local.parse().ok(), remote.parse().ok()), same);
     }

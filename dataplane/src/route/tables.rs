@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::Mtus;
+use super::host::arrange;
 use crate::fields::FieldRef;
-use crate::{Fib, MacAddr, Mtu, Vni};
+use crate::{Fib, MacAddr, Mtu, PerFamily, Vni};
 
 /// A device of a node, by its place in [`NodeTables::devices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,19 +207,147 @@ pub struct Vtep {
     pub node_address: IpAddr,
 }
 
+/// Whose tunnel packets a node lets in, by their outer source.
+///
+/// Source: Calico felix/dataplane/linux/ipset_hosts_mgr.go; vxlan_mgr.go, updateNeighborsAndAllowedSources.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowList {
+    /// Addresses of nodes; one set serves every node of a cluster.
+    pub hosts: Arc<BTreeSet<IpAddr>>,
+    /// The address among them that does not count: the node's own, where the list is of other nodes.
+    pub except: Option<IpAddr>,
+    /// Ranges outside the cluster (`externalNodesList`).
+    pub external: Arc<[IpNet]>,
+}
+
+impl AllowList {
+    /// Whether packets from this address are let in.
+    pub fn contains(&self, source: IpAddr) -> bool {
+        let listed = self.hosts.contains(&source) && self.except != Some(source);
+        listed || self.external.iter().any(|net| net.contains(&source))
+    }
+
+    /// All that is let in: the nodes' addresses that count, then the ranges outside the cluster, in order.
+    pub fn entries(&self) -> impl Iterator<Item = IpNet> {
+        let hosts = self.hosts.iter().copied().filter(|host| self.except != Some(*host));
+        hosts.map(IpNet::from).chain(self.external.iter().copied())
+    }
+}
+
+/// The entries with commas between them, single addresses without their prefix length.
+impl fmt::Display for AllowList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, entry) in self.entries().enumerate() {
+            f.write_str(if i == 0 { "" } else { ", " })?;
+            if entry.prefix_len() == entry.max_prefix_len() {
+                write!(f, "{}", entry.addr())?;
+            } else {
+                write!(f, "{entry}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a node translates as packets leave it, in one address family.
+///
+/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables; felix/dataplane/linux/masq_mgr.go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatRules {
+    /// Ranges of pools with `natOutgoing`: the sources that are masqueraded.
+    pub masquerade: Arc<[IpNet]>,
+    /// Ranges of all pools: the destinations that are left alone.
+    pub pools: Arc<[IpNet]>,
+    /// Addresses of nodes that are left alone too (`natOutgoingExclusions: IPPoolsAndHostIPs`).
+    pub exempt: Option<Arc<BTreeSet<IpAddr>>>,
+    /// The source to translate to (`natOutgoingAddress`); the address of the output device unless configured.
+    pub address: Option<IpAddr>,
+    /// Source ports that TCP and UDP are translated to, first and last (`natPortRange`).
+    pub ports: Option<(u16, u16)>,
+    /// The output device that the rule is limited to (`iptablesNATOutgoingInterfaceFilter`).
+    pub interface: Option<Arc<str>>,
+    /// Source ports, first and last, that UDP of the node's own is masqueraded to on its way into a tunnel; all where none.
+    pub tunnel_ports: Option<(u16, u16)>,
+}
+
+/// A destination on another node to which there is no route, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// The block, or the borrowed address.
+    pub destination: IpNet,
+    /// The node that it belongs to.
+    pub node: Arc<str>,
+    /// Why nothing routes it.
+    pub reason: AbsentReason,
+    /// What made it a candidate, and where it is declared.
+    pub at: FieldRef,
+}
+
+/// Why a destination on another node has no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AbsentReason {
+    /// It lies in no pool whose addresses are routed.
+    NoPool,
+    /// The node that has it is not in the datastore.
+    UnknownNode,
+    /// No component programs the routes of its pool's class here.
+    NobodyPrograms,
+    /// Its encapsulation is turned off on this node.
+    EncapsulationOff,
+    /// This node has no tunnel end of its own.
+    NoLocalVtep,
+    /// The node that has it has no tunnel end.
+    NoRemoteVtep,
+    /// The node that has it has no recorded address in this family.
+    NoNodeAddress,
+    /// This node has no card that carries its recorded address.
+    NoParentDevice,
+    /// No BGP session brings it: BGP is off, there is no path of sessions, or a filter stops it.
+    NotLearned,
+    /// Its pool is not announced (`disableBGPExport`).
+    NotExported,
+    /// BGP brings it, but nothing leads to its next hop.
+    NextHopUnreachable,
+}
+
+impl AbsentReason {
+    /// The reason in a few words.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            AbsentReason::NoPool => "in no routed pool",
+            AbsentReason::UnknownNode => "its node is unknown",
+            AbsentReason::NobodyPrograms => "nobody programs routes of this class",
+            AbsentReason::EncapsulationOff => "the encapsulation is off on this node",
+            AbsentReason::NoLocalVtep => "this node has no VTEP",
+            AbsentReason::NoRemoteVtep => "its node has no VTEP",
+            AbsentReason::NoNodeAddress => "its node has no recorded address of this family",
+            AbsentReason::NoParentDevice => "no card carries this node's recorded address",
+            AbsentReason::NotLearned => "no BGP session brings it",
+            AbsentReason::NotExported => "its pool is not exported to BGP",
+            AbsentReason::NextHopUnreachable => "nothing leads to its BGP next hop",
+        }
+    }
+}
+
+impl fmt::Display for AbsentReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.meaning())
+    }
+}
+
 /// This node's IPIP device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpipTunnel {
     /// `tunl0`.
     pub device: DeviceId,
     /// Outer sources that are let in.
-    pub allowed: BTreeSet<IpAddr>,
+    pub allowed: AllowList,
 }
 
-/// This node's VXLAN device.
+/// This node's VXLAN device of one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VxlanTunnel {
-    /// `vxlan.calico`.
+    /// `vxlan.calico`, or `vxlan-v6.calico`.
     pub device: DeviceId,
     /// The network identifier, 4096 unless configured.
     pub vni: Vni,
@@ -225,10 +355,23 @@ pub struct VxlanTunnel {
     pub mac: MacAddr,
     /// The outer source: the node's own address.
     pub local: IpAddr,
-    /// The remote ends, in the order of their tunnel addresses.
-    pub remotes: Vec<Vtep>,
+    /// The ends of the whole cluster, this node's included, in the order of their tunnel addresses; one list serves every node.
+    pub ends: Arc<[Vtep]>,
     /// Outer sources that are let in.
-    pub allowed: BTreeSet<IpAddr>,
+    pub allowed: AllowList,
+}
+
+impl VxlanTunnel {
+    /// The ends of the other nodes.
+    pub fn remotes(&self) -> impl Iterator<Item = &Vtep> {
+        self.ends.iter().filter(|end| end.node_address != self.local)
+    }
+
+    /// The other node's end with this tunnel address.
+    pub fn remote(&self, address: IpAddr) -> Option<&Vtep> {
+        let place = self.ends.binary_search_by_key(&address, |end| end.address).ok()?;
+        self.ends.get(place).filter(|end| end.node_address != self.local)
+    }
 }
 
 /// A workload of this node.
@@ -240,6 +383,8 @@ pub struct LocalWorkload {
     pub device: DeviceId,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Ranges that it may use as sources besides them (`allowSpoofedSourcePrefixes`).
+    pub spoofable: Vec<IpNet>,
     /// The MTU of both veth ends, fixed when the workload was created.
     pub mtu: Mtu,
 }
@@ -273,34 +418,59 @@ pub struct NodeTables {
     /// Its devices; [`DeviceId`] is the place in here. Network cards come first.
     pub devices: Vec<Device>,
     /// Its routes, in the order of their prefixes; [`RouteId`] is the place in here.
-    pub routes: Vec<Route>,
+    pub(super) routes: Vec<Route>,
     /// The winning route of each prefix.
-    pub fib: Fib<RouteId>,
+    pub(super) fib: Fib<RouteId>,
     /// The IPIP device, if IPIP is on.
     pub ipip: Option<IpipTunnel>,
-    /// The VXLAN device, if VXLAN is on and this node has a tunnel end.
-    pub vxlan: Option<VxlanTunnel>,
+    /// The VXLAN devices: that of a family, if VXLAN is on in it and this node has a tunnel end.
+    pub vxlan: PerFamily<Option<VxlanTunnel>>,
+    /// Whether VXLAN is on, and with it its firewall rules, whether or not there is a device.
+    pub vxlan_enabled: PerFamily<bool>,
     /// The UDP port of VXLAN, 4789 unless configured; known even where VXLAN is off, since workloads may not use it.
     pub vxlan_port: u16,
     /// The workloads of this node.
     pub workloads: Vec<LocalWorkload>,
     /// The ranges of all pools: whether or not a route covers an address in them, it is a workload's and no outside one.
     pub pools: Vec<IpNet>,
+    /// What is translated on the way out.
+    pub nat: PerFamily<NatRules>,
     /// Rules around workloads.
     pub rules: WorkloadRules,
+    /// The MTUs that follow from cards and configuration.
+    pub mtus: Mtus,
+    /// Destinations on other nodes that have no route, by prefix.
+    pub absent: Vec<Absent>,
     /// Whether the node forwards at all; a plain host does not.
     pub forwarding: bool,
 }
 
 impl NodeTables {
+    /// The same tables with other routes; of those to one prefix the best stays.
+    #[must_use]
+    pub fn with_routes(self, routes: impl IntoIterator<Item = Route>) -> NodeTables {
+        let (routes, fib) = arrange(routes.into_iter().collect());
+        NodeTables { routes, fib, ..self }
+    }
+
     /// A device.
     pub fn device(&self, id: DeviceId) -> Option<&Device> {
         self.devices.get(usize::from(id.0))
     }
 
+    /// Its routes, in the order of their prefixes.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+
     /// A route.
     pub fn route(&self, id: RouteId) -> Option<&Route> {
         self.routes.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// The route that wins exactly this prefix.
+    pub fn route_to(&self, prefix: IpNet) -> Option<&Route> {
+        self.route(*self.fib.get(prefix)?)
     }
 
     /// The route that wins for a destination.
@@ -360,8 +530,8 @@ pub struct HostNetwork {
     pub name: Arc<str>,
     /// Its network cards; the first is the one that Calico uses.
     pub nics: Vec<Nic>,
-    /// The gateway of its default route.
-    pub gateway: Option<IpAddr>,
+    /// The gateways of its default routes.
+    pub gateways: PerFamily<Option<IpAddr>>,
 }
 
 /// A network card as its kernel knows it.
@@ -369,8 +539,8 @@ pub struct HostNetwork {
 pub struct Nic {
     /// `eth0`, `eth1`, ...
     pub name: Arc<str>,
-    /// Its address with the prefix length of the subnet that it is on.
-    pub address: IpNet,
+    /// Its addresses, each with the prefix length of the subnet that it is on.
+    pub addresses: Vec<IpNet>,
     /// Its MTU.
     pub mtu: Mtu,
 }

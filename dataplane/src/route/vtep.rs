@@ -3,10 +3,11 @@
 use sha1::{Digest, Sha1};
 
 use super::Vtep;
-use crate::MacAddr;
 use crate::calico::Node;
+use crate::{Family, MacAddr};
 
 /// The MAC of a node's `vxlan.calico`, unless its Node states another: 0x66 and the first five bytes of the SHA-1 of its name.
+/// That of `vxlan-v6.calico` is the same of the name with `-v6` behind it.
 ///
 /// Source: Calico felix/calc/vxlan_resolver.go, vtepMACForHost.
 pub fn vtep_mac(node: &str) -> MacAddr {
@@ -15,15 +16,19 @@ pub fn vtep_mac(node: &str) -> MacAddr {
     MacAddr([0x66, a, b, c, d, e])
 }
 
-/// A node's tunnel end. It exists if the Node has both a BGP address and a tunnel address.
+/// A node's tunnel end in a family. It exists if the Node has both a BGP address and a tunnel address of that family.
 ///
 /// Source: Calico felix/calc/vxlan_resolver.go, OnResourceUpdate.
-pub fn vtep(node: &Node) -> Option<Vtep> {
+pub fn vtep(node: &Node, family: Family) -> Option<Vtep> {
+    let derived = || match family {
+        Family::V4 => vtep_mac(&node.name),
+        Family::V6 => vtep_mac(&format!("{}-v6", node.name)),
+    };
     Some(Vtep {
         node: node.name.clone(),
-        address: node.vxlan_tunnel?.into(),
-        mac: node.vxlan_mac.unwrap_or_else(|| vtep_mac(&node.name)),
-        node_address: node.bgp_address()?.net.addr().into(),
+        address: (*node.vxlan_tunnel.get(family))?,
+        mac: node.vxlan_mac.get(family).unwrap_or_else(derived),
+        node_address: node.bgp_net(family)?.addr(),
     })
 }
 

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use overlab_dataplane::Mtu;
 use overlab_dataplane::calico::{ClusterState, Profile, Reading, Resource, WorkloadRequest};
 use overlab_dataplane::fields::{FieldPath, FieldRef, Origin, Refusal};
 use overlab_dataplane::route::{HostNetwork, Nic, NodeTables, node_tables};
+use overlab_dataplane::{Mtu, PerFamily};
 use serde_json::{Value, json};
 
 /// An IPPool manifest.
@@ -81,10 +81,13 @@ pub(crate) fn machine(name: &str, address: &str) -> HostNetwork {
         name: name.into(),
         nics: vec![Nic {
             name: "eth0".into(),
-            address,
+            addresses: vec![address],
             mtu: Mtu::new(1500).unwrap(),
         }],
-        gateway: subnet.hosts().next(),
+        gateways: PerFamily {
+            v4: subnet.hosts().next(),
+            v6: None,
+        },
     }
 }
 
@@ -95,12 +98,11 @@ pub(crate) fn tables(cluster: &ClusterState, name: &str, address: &str) -> NodeT
 
 /// All routes of a node, as `ip route` would print them.
 pub(crate) fn printed(tables: &NodeTables) -> Vec<String> {
-    tables.routes.iter().map(|route| tables.text(route).to_string()).collect()
+    tables.routes().map(|route| tables.text(route).to_string()).collect()
 }
 
 /// The route to exactly one destination, printed; empty if there is none.
 pub(crate) fn route(tables: &NodeTables, destination: &str) -> String {
-    let id = tables.fib.get(destination.parse().unwrap());
-    let route = id.and_then(|id| tables.route(*id));
+    let route = tables.route_to(destination.parse().unwrap());
     route.map(|route| tables.text(route).to_string()).unwrap_or_default()
 }

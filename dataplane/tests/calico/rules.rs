@@ -1,6 +1,7 @@
 //! What Calico refuses, and that each refusal names its rule, its field and what would be right.
 
 use crate::datastore::{cluster, felix, installation, node, node_spec, pool, read};
+use overlab_dataplane::Family;
 use overlab_dataplane::calico::{Profile, Reading, Resource};
 use overlab_dataplane::fields::{Origin, Refusal};
 use rstest::rstest;
@@ -111,7 +112,7 @@ fn ipv6_vxlan_is_refused_by_rule_before_v3_23_and_as_not_modelled_after() {
 #[case::no_address(json!({"bgp": {"ipv4Address": "ten"}}), "K-VALUE", "spec.bgp.ipv4Address")]
 #[case::other_family(json!({"bgp": {"ipv4Address": "fd00::1/64"}}), "K-VALUE", "spec.bgp.ipv4Address")]
 #[case::misplaced(json!({"bgp": {"ipv4VXLANTunnelAddr": "10.0.0.1"}}), "K-UNKNOWN", "spec.bgp.ipv4VXLANTunnelAddr")]
-#[case::reflector(json!({"bgp": {"ipv4Address": "10.0.0.1/24", "routeReflectorClusterID": "1.0.0.1"}}), "K-NOT-MODELLED", "spec.bgp.routeReflectorClusterID")]
+#[case::reflector(json!({"bgp": {"ipv4Address": "10.0.0.1/24", "routeReflectorClusterID": "one"}}), "K-VALUE", "spec.bgp.routeReflectorClusterID")]
 fn a_node_that_calico_rejects_is_refused(#[case] spec: Value, #[case] code: &str, #[case] field: &str) {
     let refusals = read(&[node_spec("a", spec)]).unwrap_err();
     let found = refusals.iter().find(|r| r.code == code && r.field.path.to_string() == field);
@@ -248,11 +249,14 @@ fn a_kubernetes_node_is_read_through_its_annotations() {
     let Some(Resource::Node(node)) = read(&[manifest]).unwrap().pop() else {
         panic!()
     };
-    assert_eq!(node.bgp_address().map(|r| r.net.to_string()).as_deref(), Some("10.0.0.1/24"));
-    assert_eq!(node.vxlan_tunnel, "192.168.1.1".parse().ok());
+    assert_eq!(
+        node.bgp_address(Family::V4).map(|r| r.net.to_string()).as_deref(),
+        Some("10.0.0.1/24")
+    );
+    assert_eq!(node.vxlan_tunnel.v4, "192.168.1.1".parse().ok());
     assert_eq!(node.ipip_tunnel, None);
     assert_eq!(
-        node.bgp_address().unwrap().at.path.0.last(),
+        node.bgp_address(Family::V4).unwrap().at.path.0.last(),
         Some(&overlab_dataplane::fields::Segment::Key(
             "projectcalico.org/IPv4Address".into()
         ))

@@ -11,10 +11,10 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use overlab_dataplane::Mtu;
 use overlab_dataplane::calico::{ClusterState, Profile, Reading, Resource, WorkloadRequest};
 use overlab_dataplane::fields::{FieldRef, Origin};
 use overlab_dataplane::route::{DeviceId, HostNetwork, Nic, NodeTables, node_tables};
+use overlab_dataplane::{Mtu, PerFamily};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv4::{Ipv4Flags, MutableIpv4Packet};
 use pnet::packet::udp::MutableUdpPacket;
@@ -57,13 +57,16 @@ pub(crate) fn tables(pool: Value, felix: Value) -> [Arc<NodeTables>; 3] {
     NODES.map(|(node, address, gateway, _)| {
         let nic = Nic {
             name: "eth0".into(),
-            address: address.parse().unwrap(),
+            addresses: vec![address.parse().unwrap()],
             mtu: Mtu::new(1500).unwrap(),
         };
         let host = HostNetwork {
             name: node.into(),
             nics: vec![nic],
-            gateway: Some(gateway.parse().unwrap()),
+            gateways: PerFamily {
+                v4: gateway.parse().ok(),
+                v6: None,
+            },
         };
         Arc::new(node_tables(&cluster, &host))
     })

@@ -195,7 +195,7 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
         change(&mut a);
         Node::new(Arc::new(a))
     };
-    let mut deaf = by_hand(&|a| a.vxlan.as_mut().unwrap().remotes.clear(), vxlan("Always"));
+    let mut deaf = by_hand(&|a| a.vxlan.v4.as_mut().unwrap().ends = [].into(), vxlan("Always"));
     let pod = Ingress::Device(super::pod_device(deaf.engine.tables()));
     case(
         "no entry for the tunnel address",
@@ -206,10 +206,10 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
     );
     let mut circular = by_hand(
         &|a| {
-            a.routes
-                .iter_mut()
-                .filter(|r| r.kind == RouteKind::Host)
-                .for_each(|r| r.kind = RouteKind::Ipip)
+            let mut routes: Vec<_> = a.routes().cloned().collect();
+            let own = routes.iter_mut().filter(|r| r.kind == RouteKind::Host);
+            own.for_each(|r| r.kind = RouteKind::Ipip);
+            *a = a.clone().with_routes(routes);
         },
         ipip("Always"),
     );
@@ -229,7 +229,7 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
         card,
         &Udp::new("10.0.9.9", pod_a).build(),
     );
-    let mut cut_off = by_hand(&|a| a.fib = overlab_dataplane::Fib::default(), json!({}));
+    let mut cut_off = by_hand(&|a| *a = a.clone().with_routes([]), json!({}));
     let pod = Ingress::Device(super::pod_device(cut_off.engine.tables()));
     // Without a route back there is nobody to tell; that the error is due is seen where there is one.
     case("no route", (DropReason::NoRoute, None), &mut cut_off, pod, &a_to_c.build());
@@ -252,13 +252,8 @@ fn every_reason_is_brought_about() {
 #[test]
 fn an_unroutable_destination_is_told_to_a_sender_that_can_be_reached() {
     let [a, ..] = tables(json!({}), json!({}));
-    let mut a = NodeTables::clone(&a);
-    let default = a.routes.iter().position(|route| route.destination.prefix_len() == 0).unwrap();
-    let mut fib = overlab_dataplane::Fib::default();
-    for (i, route) in a.routes.iter().enumerate().filter(|(i, _)| *i != default) {
-        fib.insert(route.destination, overlab_dataplane::route::RouteId(i as u32));
-    }
-    a.fib = fib;
+    let but_default = a.routes().filter(|route| route.destination.prefix_len() > 0).cloned();
+    let a = NodeTables::clone(&a).with_routes(but_default.collect::<Vec<_>>());
     let mut node = Node::new(Arc::new(a));
     let outcome = node.pod_sends(&Udp::new(NODES[0].3, &Ipv4Addr::new(8, 8, 8, 8).to_string()).build());
     assert_eq!(reason(outcome), Some(DropReason::NoRoute));

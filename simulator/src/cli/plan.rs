@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use ipnet::{IpNet, Ipv4Net};
-use overlab_dataplane::Mtu;
 use overlab_dataplane::calico::{ClusterState, Profile};
 use overlab_dataplane::fields::suggestion;
-use overlab_dataplane::route::{HostNetwork, Nic, NodeTables, node_tables};
+use overlab_dataplane::route::{AllowList, HostNetwork, Nic, NodeTables, node_tables};
+use overlab_dataplane::{Family, Mtu, PerFamily};
 use serde_json::{Value, json};
 
 use super::{Exit, refuse};
@@ -113,13 +113,16 @@ fn host(name: &Arc<str>, address: Ipv4Net) -> Option<HostNetwork> {
     let gateway = address.hosts().next().filter(|first| *first != address.addr());
     let nic = Nic {
         name: Arc::from("eth0"),
-        address: IpNet::V4(address),
+        addresses: vec![IpNet::V4(address)],
         mtu: Mtu::new(1500)?,
     };
     Some(HostNetwork {
         name: name.clone(),
         nics: vec![nic],
-        gateway: gateway.map(Into::into),
+        gateways: PerFamily {
+            v4: gateway.map(Into::into),
+            v6: None,
+        },
     })
 }
 
@@ -179,33 +182,29 @@ fn print_node(wants: &dyn Fn(Table) -> bool, tables: &NodeTables, out: &mut dyn 
         }
     }
     if wants(Table::Routes) {
-        for route in &tables.routes {
+        for route in tables.routes() {
             let node = route.node.as_ref().map_or_else(String::new, |node| format!("  to {node}"));
             writeln!(out, "  route   {}  ({}){node}", tables.text(route), route.owner)?;
         }
     }
-    if let Some(vxlan) = &tables.vxlan {
+    for vxlan in tables.vxlan.iter().flatten() {
         if wants(Table::Vteps) {
-            for vtep in &vxlan.remotes {
+            for vtep in vxlan.remotes() {
                 let (address, mac, node_address, node) = (vtep.address, vtep.mac, vtep.node_address, &vtep.node);
                 writeln!(out, "  neigh   {address} lladdr {mac} permanent  to {node}")?;
                 writeln!(out, "  fdb     {mac} dst {node_address} permanent")?;
             }
         }
         if wants(Table::Allow) {
-            let allowed: Vec<_> = vxlan.allowed.iter().map(ToString::to_string).collect();
             writeln!(
                 out,
                 "  allow   vxlan (udp {}, vni {}) from {}",
-                tables.vxlan_port,
-                vxlan.vni,
-                allowed.join(", ")
+                tables.vxlan_port, vxlan.vni, vxlan.allowed
             )?;
         }
     }
     if let Some(ipip) = tables.ipip.as_ref().filter(|_| wants(Table::Allow)) {
-        let allowed: Vec<_> = ipip.allowed.iter().map(ToString::to_string).collect();
-        writeln!(out, "  allow   ipip (proto 4) from {}", allowed.join(", "))?;
+        writeln!(out, "  allow   ipip (proto 4) from {}", ipip.allowed)?;
     }
     Ok(())
 }
@@ -262,21 +261,34 @@ fn node_json(wants: &dyn Fn(Table) -> bool, tables: &NodeTables) -> Value {
                 "mtu": route.mtu.map(Mtu::bytes),
             })
         };
-        node["routes"] = tables.routes.iter().map(route).collect();
+        node["routes"] = tables.routes().map(route).collect();
     }
     if wants(Table::Vteps) {
         let vtep = |vtep: &overlab_dataplane::route::Vtep| {
             let mac = vtep.mac.to_string();
             json!({ "node": &*vtep.node, "address": vtep.address, "mac": mac, "nodeAddress": vtep.node_address })
         };
-        node["vteps"] = tables.vxlan.iter().flat_map(|vxlan| &vxlan.remotes).map(vtep).collect();
+        node["vteps"] = tables
+            .vxlan
+            .iter()
+            .flatten()
+            .flat_map(|vxlan| vxlan.remotes())
+            .map(vtep)
+            .collect();
     }
     if wants(Table::Allow) {
-        let (ipip, vxlan) = (
-            tables.ipip.as_ref().map(|t| &t.allowed),
-            tables.vxlan.as_ref().map(|t| &t.allowed),
-        );
-        node["allow"] = json!({ "ipip": ipip, "vxlan": vxlan });
+        let vxlan = |family| tables.vxlan.get(family).as_ref().map(|t| allowed(&t.allowed));
+        let ipip = tables.ipip.as_ref().map(|t| allowed(&t.allowed));
+        node["allow"] = json!({ "ipip": ipip, "vxlan": vxlan(Family::V4), "vxlanV6": vxlan(Family::V6) });
     }
     node
+}
+
+/// Addresses and ranges that tunnel packets are let in from; single addresses stand without their prefix length.
+fn allowed(list: &AllowList) -> Vec<String> {
+    let text = |entry: IpNet| match entry.prefix_len() == entry.max_prefix_len() {
+        true => entry.addr().to_string(),
+        false => entry.to_string(),
+    };
+    list.entries().map(text).collect()
 }

@@ -298,20 +298,18 @@ fn row<'t>(flow: &str, window: &str, packets: impl Iterator<Item = &'t Trace>) -
 
 /// A node's routes, as `ip route` prints them, and whom its tunnels listen to.
 fn table(tables: &Arc<NodeTables>) -> TableReport {
-    let mut lines: Vec<String> = tables.routes.iter().map(|route| tables.text(route).to_string()).collect();
+    let mut lines: Vec<String> = tables.routes().map(|route| tables.text(route).to_string()).collect();
     if let Some(ipip) = &tables.ipip {
-        let allowed: Vec<_> = ipip.allowed.iter().map(ToString::to_string).collect();
-        lines.push(format!("allow ipip from {}", allowed.join(", ")));
+        lines.push(format!("allow ipip from {}", ipip.allowed));
     }
-    if let Some(vxlan) = &tables.vxlan {
-        for vtep in &vxlan.remotes {
+    for vxlan in tables.vxlan.iter().flatten() {
+        for vtep in vxlan.remotes() {
             lines.push(format!(
                 "vtep {} {} at {} ({})",
                 vtep.address, vtep.mac, vtep.node_address, vtep.node
             ));
         }
-        let allowed: Vec<_> = vxlan.allowed.iter().map(ToString::to_string).collect();
-        lines.push(format!("allow vxlan from {}", allowed.join(", ")));
+        lines.push(format!("allow vxlan from {}", vxlan.allowed));
     }
     TableReport {
         node: tables.node.to_string(),

@@ -8,6 +8,7 @@ use overlab_dataplane::engine::{Engine, Ingress, Outcome};
 use overlab_dataplane::route::{
     Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, RouteKind, RouteProtocol, host_tables, node_tables,
 };
+use overlab_dataplane::{Family, PerFamily};
 
 use super::queue::Queue;
 use super::{Machine, Port, World};
@@ -29,11 +30,19 @@ fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
         name: machine.name.clone(),
         nics: vec![Nic {
             name: Arc::from("eth0"),
-            address: machine.address,
+            addresses: vec![machine.address],
             mtu: machine.mtu,
         }],
-        gateway: Some(subnet.gateway),
+        gateways: gateways([subnet.gateway]),
     }
+}
+
+fn gateways(of_subnet: impl IntoIterator<Item = IpAddr>) -> PerFamily<Option<IpAddr>> {
+    let mut gateways = PerFamily::default();
+    for gateway in of_subnet {
+        *gateways.get_mut(Family::of(gateway)) = Some(gateway);
+    }
+    gateways
 }
 
 /// The tables of every machine: nodes first, then hosts.
@@ -130,7 +139,7 @@ impl World {
             });
         }
         let ports = devices.iter().map(|device| device.port).collect();
-        let blackholes = tables.routes.iter().filter(|route| route.kind == RouteKind::Blackhole);
+        let blackholes = tables.routes().filter(|route| route.kind == RouteKind::Blackhole);
         let blackholes = blackholes.map(|route| Blackhole {
             destination: route.destination,
             protocol: route.protocol,
@@ -220,8 +229,7 @@ impl World {
 /// by itself.
 fn own_config(tables: &NodeTables, id: DeviceId, device: &Device) -> PortConfig {
     let routes = tables
-        .routes
-        .iter()
+        .routes()
         .filter(|route| route.device == Some(id) && !(route.owner == Owner::Kernel && route.gateway.is_none()))
         .map(|route| StackRoute {
             destination: route.destination,

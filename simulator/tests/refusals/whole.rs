@@ -63,16 +63,16 @@ error[K-NOT-MODELLED]: `variants` is not modelled yet
 }
 
 #[test]
-fn a_profile_that_is_not_modelled_yet_is_refused() {
-    let text = broken("  underlay:", "  profile: calico/v3.33\n  underlay:");
+fn a_profile_that_does_not_exist_is_refused_with_the_nearest_one() {
+    let text = broken("  underlay:", "  profile: calico/3.33\n  underlay:");
     insta::assert_snapshot!(rendered(text), @r#"
-error[K-NOT-MODELLED]: profile `calico/v3.33` is not modelled yet
+error[K-VALUE]: unknown profile "calico/3.33"
  --> x.yaml:5:12
   |
-5 |   profile: calico/v3.33
-  |            ^^^^^^^^^^^^
+5 |   profile: calico/3.33
+  |            ^^^^^^^^^^^
   |
-  = help: the profiles are `calico/v3.22` and `calico/v3.32`
+  = help: did you mean `calico/v3.33`?
 "#);
 }
 

@@ -62,16 +62,11 @@ pub(super) fn run(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Run {
 
 fn profile(value: &Value) -> Result<Profile, Wrong> {
     let list = || Profile::ALL.map(|profile| format!("`{profile}`")).join(" and ");
-    text(value)?.parse().map_err(|error: UnknownProfile| match &error {
-        UnknownProfile::NotModelled(_) => {
-            Wrong::rule(NOT_MODELLED, error.to_string()).help(format!("the profiles are {}", list()))
-        }
-        UnknownProfile::Unknown { name, near } => {
-            let wrong = Wrong::rule("K-VALUE", format!("unknown profile {name:?}"));
-            match near {
-                Some(near) => wrong.help(format!("did you mean `{near}`?")),
-                None => wrong.help(format!("the profiles are {}", list())),
-            }
+    text(value)?.parse().map_err(|UnknownProfile { name, near }| {
+        let wrong = Wrong::rule("K-VALUE", format!("unknown profile {name:?}"));
+        match near {
+            Some(near) => wrong.help(format!("did you mean `{near}`?")),
+            None => wrong.help(format!("the profiles are {}", list())),
         }
     })
 }
