@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::inventory::Inventory;
 use super::ipam::Ipam;
-use super::ippool::{Assignment, NodeSelector};
+use super::ippool::Assignment;
 use super::reading::{DUPLICATE, below, not_modelled};
-use super::{Endpoint, IpPool, Node, WorkloadRequest};
+use super::{Endpoint, IpPool, Node, Selector, WorkloadRequest};
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal, suggestion};
 
@@ -149,7 +149,7 @@ fn assign_tunnel(
 ) -> Option<Ipv4Addr> {
     let eligible: Vec<&IpPool> = pools
         .values()
-        .filter(|pool| pool.encapsulation() == encapsulation && pool.allowed_uses.tunnel && allocates(pool))
+        .filter(|pool| pool.encapsulation() == encapsulation && pool.allowed_uses.tunnel && allocates(pool, node))
         .collect();
     let first = eligible.first()?;
     let handle = tunnel_handle(encapsulation, &node.name);
@@ -168,9 +168,9 @@ fn assign_tunnel(
     }
 }
 
-/// Whether addresses are handed out from a pool at all.
-fn allocates(pool: &IpPool) -> bool {
-    !pool.disabled && pool.node_selector == NodeSelector::All
+/// Whether a node may take addresses from a pool.
+fn allocates(pool: &IpPool, node: &Node) -> bool {
+    !pool.disabled && pool.node_selector.matches(&node.labels)
 }
 
 fn full(message: String, pool: &IpPool) -> Refusal {
@@ -183,6 +183,7 @@ fn full(message: String, pool: &IpPool) -> Refusal {
 pub(super) fn endpoint(
     ipam: &mut Ipam<'_>,
     pools: &Pools,
+    nodes: &Nodes,
     workload: WorkloadRequest,
     refusals: &mut Vec<Refusal>,
 ) -> Option<Endpoint> {
@@ -197,7 +198,7 @@ pub(super) fn endpoint(
         Some(address) => Some(address),
         None => {
             let named = pool.as_ref().and_then(|name| pools.get(name));
-            let eligible = eligible_for_workloads(pools, named);
+            let eligible = eligible_for_workloads(pools, named, nodes.get(&node));
             match eligible.first() {
                 Some(first) => {
                     let address = ipam.assign(&eligible, &node, name.clone(), &origin);
@@ -221,15 +222,19 @@ pub(super) fn endpoint(
     })
 }
 
-/// A named pool must be enabled, but is asked neither for its selector nor for its assignment mode.
+/// A named pool must be enabled, but is asked neither for its selectors nor for its assignment mode. Namespaces and their
+/// labels are not known here: of the selectors for them only `all()` selects.
 ///
 /// Source: Calico libcalico-go/lib/ipam/ipam.go, determinePools.
-fn eligible_for_workloads<'p>(pools: &'p Pools, named: Option<&'p IpPool>) -> Vec<&'p IpPool> {
+fn eligible_for_workloads<'p>(pools: &'p Pools, named: Option<&'p IpPool>, node: Option<&Node>) -> Vec<&'p IpPool> {
     match named {
         Some(pool) => Vec::from_iter((!pool.disabled).then_some(pool)),
         None => pools
             .values()
-            .filter(|pool| allocates(pool) && pool.allowed_uses.workload && pool.assignment == Assignment::Automatic)
+            .filter(|pool| node.is_some_and(|node| allocates(pool, node)) && pool.allowed_uses.workload)
+            .filter(|pool| {
+                pool.assignment == Assignment::Automatic && pool.namespace_selector.as_ref().is_none_or(Selector::is_all)
+            })
             .collect(),
     }
 }
@@ -249,6 +254,7 @@ fn no_pool(workload: &str, named: Option<&IpPool>, origin: &FieldRef) -> Refusal
             origin.clone(),
             format!("workload {workload} can have no address: no pool hands out addresses"),
         )
+        .why("a pool must be enabled, assigned automatically, for workloads, and select the node")
         .help("add an IPPool, or state the workload's `ip`"),
     }
 }

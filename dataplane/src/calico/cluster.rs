@@ -89,7 +89,7 @@ impl ClusterState {
         }
         assign_tunnels(&mut ipam, &inventory.pools, &mut nodes, &mut refusals);
         for workload in workloads {
-            let endpoint = endpoint(&mut ipam, &inventory.pools, workload, &mut refusals);
+            let endpoint = endpoint(&mut ipam, &inventory.pools, &nodes, workload, &mut refusals);
             endpoints.extend(endpoint.map(|e| (e.name.clone(), e)));
         }
         let blocks = ipam.finish();

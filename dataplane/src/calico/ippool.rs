@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
-use super::reading::{NOT_MODELLED, below, open};
+use super::reading::{below, open};
+use super::{Selector, SelectorError};
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Fields, Refusal, Wrong, boolean, integer, suggestion, text, word};
 use crate::route::Mode;
@@ -34,8 +35,10 @@ pub struct IpPool {
     pub disable_bgp_export: bool,
     /// The prefix length of its blocks: 20 to 32 for IPv4, 116 to 128 for IPv6.
     pub block_size: u8,
-    /// The nodes that may allocate from it.
-    pub node_selector: NodeSelector,
+    /// The nodes that may allocate from it. Routes do not ask.
+    pub node_selector: Selector,
+    /// The namespaces whose workloads may allocate from it; empty for all.
+    pub namespace_selector: Option<Selector>,
     /// What its addresses may be used for.
     pub allowed_uses: AllowedUses,
     /// Whether it is used without being named.
@@ -48,16 +51,6 @@ pub struct IpPool {
 pub(super) enum Declared {
     Manifest,
     Installation,
-}
-
-/// A choice of nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NodeSelector {
-    /// `all()`.
-    #[default]
-    All,
-    /// `!all()`.
-    Nothing,
 }
 
 /// What the addresses of a pool may be used for.
@@ -104,7 +97,8 @@ impl IpPool {
             disabled: false,
             disable_bgp_export: false,
             block_size: default_block_size(cidr),
-            node_selector: NodeSelector::All,
+            node_selector: Selector::default(),
+            namespace_selector: None,
             allowed_uses: AllowedUses::default(),
             assignment: Assignment::Automatic,
             declared,
@@ -139,11 +133,12 @@ impl IpPool {
         {
             self.block_size = u8::try_from(size).unwrap_or(u8::MAX);
         }
-        self.node_selector = spec.parse("nodeSelector", refusals, node_selector).unwrap_or_default();
+        self.node_selector = spec.parse("nodeSelector", refusals, selector).unwrap_or_default();
         let uses = spec.parse("allowedUses", refusals, allowed_uses);
         self.allowed_uses = uses.unwrap_or_default();
-        let selected = spec.parse("namespaceSelector", refusals, namespace_selector).unwrap_or(false);
-        if selected && self.allowed_uses.tunnel {
+        let namespaces = spec.parse("namespaceSelector", refusals, selector);
+        self.namespace_selector = namespaces.filter(|selector| !selector.is_empty());
+        if self.namespace_selector.is_some() && self.allowed_uses.tunnel {
             refusals.push(
                 Refusal::new(
                     "R15",
@@ -270,35 +265,17 @@ fn mode(value: &Value) -> Result<Mode, Wrong> {
     })
 }
 
-fn node_selector(value: &Value) -> Result<NodeSelector, Wrong> {
+/// Source: Calico libcalico-go/lib/validator/v3/validator.go, validateIPPoolSpec.
+fn selector(value: &Value) -> Result<Selector, Wrong> {
     let text = text(value)?;
-    match selector(text)?.as_str() {
-        "" | "all()" => Ok(NodeSelector::All),
-        "!all()" => Ok(NodeSelector::Nothing),
-        _ => Err(
-            Wrong::rule(NOT_MODELLED, format!("the selector {text:?} is not modelled yet"))
-                .why("only `all()` and `!all()` are")
-                .help("use `all()`, and write IPAMBlock manifests for nodes that must not use the pool"),
-        ),
-    }
-}
-
-/// Whether a namespace selector is there at all.
-fn namespace_selector(value: &Value) -> Result<bool, Wrong> {
-    let text = text(value)?;
-    match selector(text)?.as_str() {
-        "" => Ok(false),
-        "all()" => Ok(true),
-        _ => Err(Wrong::rule(NOT_MODELLED, format!("the selector {text:?} is not modelled yet")).help("use `all()`")),
-    }
-}
-
-/// A selector without its blanks.
-fn selector(text: &str) -> Result<String, Wrong> {
     if text.contains("global(") {
         return Err(Wrong::rule("R16", "`global()` is not allowed in a pool's selector").help("use `all()`"));
     }
-    Ok(text.split_whitespace().collect())
+    text.parse().map_err(|wrong: SelectorError| {
+        Wrong::rule("R16", format!("{text:?} is no selector: {wrong}"))
+            .why("a selector compares labels, as `zone == 'a' && !has(gpu)`")
+            .help(format!("write {} there, or `all()` for the whole selector", wrong.expected))
+    })
 }
 
 fn allowed_uses(value: &Value) -> Result<AllowedUses, Wrong> {

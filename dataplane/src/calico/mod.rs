@@ -17,13 +17,15 @@ mod poolrules;
 mod profile;
 mod reading;
 mod resource;
+mod selector;
 
 pub use cluster::{ClusterState, Endpoint, WorkloadRequest};
 pub use felix::{AwsSrcDstCheck, ClusterRoutes, FelixConfiguration, RouteSource, Settings};
 pub use installation::Installation;
 pub use ipam::{Allocation, Block};
 pub use ipamblock::IpamBlock;
-pub use ippool::{AllowedUses, Assignment, IpPool, NodeSelector};
+pub use ippool::{AllowedUses, Assignment, IpPool};
 pub use node::{AddressKind, Node, NodeAddress, Recorded};
 pub use profile::{Profile, UnknownProfile};
 pub use resource::{Reading, Resource};
+pub use selector::{Selector, SelectorError};

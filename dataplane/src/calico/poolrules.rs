@@ -2,7 +2,7 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::ippool::{IpPool, NodeSelector, default_block_size};
+use super::ippool::{IpPool, default_block_size};
 use crate::fields::Refusal;
 use crate::route::Mode;
 
@@ -114,7 +114,7 @@ impl IpPool {
                 "remove `disableBGPExport`",
             );
         }
-        if self.node_selector != NodeSelector::All {
+        if !self.node_selector.is_all() {
             refuse(
                 "spec.nodeSelector",
                 "a LoadBalancer pool cannot select nodes",

@@ -36,7 +36,8 @@ fn only(refused: Result<impl Sized, Vec<Refusal>>) -> Refusal {
 #[case::global(json!({"cidr": "10.0.0.0/16", "nodeSelector": "global()"}), "R16", "spec.nodeSelector", "`all()`")]
 #[case::same_use_twice(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunnel", "Tunnel"]}), "R17", "spec.allowedUses", "remove one")]
 #[case::unknown_use(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunel"]}), "R17", "spec.allowedUses", "`Tunnel`")]
-#[case::selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": "zone == 'a'"}), "K-NOT-MODELLED", "spec.nodeSelector", "IPAMBlock")]
+#[case::selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": "zone = 'a'"}), "R16", "spec.nodeSelector", "`==`")]
+#[case::namespace_selector(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Workload"], "namespaceSelector": "has(x"}), "R16", "spec.namespaceSelector", "`)`")]
 #[case::unknown_key(json!({"cidr": "10.0.0.0/16", "vxlanmode": "Always"}), "K-UNKNOWN", "spec.vxlanmode", "`vxlanMode`")]
 fn a_pool_that_calico_rejects_is_refused_by_rule(
     #[case] spec: Value,
@@ -61,6 +62,7 @@ fn a_pool_that_calico_rejects_is_refused_by_rule(
 #[case::balancer(json!({"cidr": "10.0.0.0/24", "allowedUses": ["LoadBalancer"]}))]
 #[case::namespaces(json!({"cidr": "10.0.0.0/24", "allowedUses": ["Workload"], "namespaceSelector": "all()"}))]
 #[case::no_nodes(json!({"cidr": "10.0.0.0/24", "nodeSelector": "!all()"}))]
+#[case::zone(json!({"cidr": "10.0.0.0/24", "nodeSelector": "zone in {'a', 'b'} && !has(gpu)"}))]
 #[case::vxlan_v6(json!({"cidr": "fd00::/64", "vxlanMode": "Always"}))]
 fn a_pool_that_calico_accepts_is_read(#[case] spec: Value) {
     assert_eq!(read(&[pool("p", spec)]).map(|pools| pools.len()), Ok(1));
@@ -319,4 +321,39 @@ fn an_address_that_a_tunnel_has_is_refused_to_workloads_and_other_tunnels() {
     let refusal = only(cluster(&[pool, a, b], &[]));
     assert_eq!(refusal.field.path.to_string(), "spec.bgp.ipv4IPIPTunnelAddr");
     assert_eq!(refusal.related.map(|(at, _)| at.origin), Some(Origin(1)));
+}
+
+#[test]
+fn workloads_and_tunnels_take_addresses_from_the_pools_that_select_their_node() {
+    let in_zone = |name: &str, address: &str, zone: &str| {
+        let mut manifest = node(name, address);
+        manifest["metadata"]["labels"] = json!({"zone": zone});
+        manifest
+    };
+    let zonal = |name: &str, cidr: &str, zone: &str| {
+        let selector = format!("zone == '{zone}'");
+        pool(name, json!({"cidr": cidr, "vxlanMode": "Always", "nodeSelector": selector}))
+    };
+    let nodes = [in_zone("a", "172.16.0.1/24", "east"), in_zone("b", "172.16.0.2/24", "west")];
+    let pools = [zonal("east", "10.1.0.0/16", "east"), zonal("west", "10.2.0.0/16", "west")];
+    let built = cluster(&[nodes.clone(), pools.clone()].concat(), &["x a", "y b"]).unwrap();
+    let shown: Vec<_> = built
+        .endpoints()
+        .values()
+        .map(|e| format!("{} {}", e.name, e.addresses[0]))
+        .collect();
+    assert_eq!(shown, ["x 10.1.0.1", "y 10.2.0.1"]);
+    assert_eq!(built.nodes()["b"].vxlan_tunnel.v4, "10.2.0.0".parse().ok());
+    let refusal = only(cluster(
+        &[
+            nodes,
+            [
+                pools[0].clone(),
+                pool("none", json!({"cidr": "10.3.0.0/16", "disabled": true})),
+            ],
+        ]
+        .concat(),
+        &["y b"],
+    ));
+    assert!(refusal.message.contains("no pool"), "{refusal:#?}");
 }
