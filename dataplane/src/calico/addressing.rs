@@ -1,15 +1,16 @@
-//! Who asks for addresses: tunnels, then workloads. How they are found is [`super::ipam`]'s affair.
+//! Workloads' addresses: who may ask for which. How they are found is [`super::ipam`]'s affair.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::inventory::Inventory;
 use super::ipam::Ipam;
 use super::ippool::Assignment;
-use super::reading::{DUPLICATE, below, not_modelled};
+use super::reading::{DUPLICATE, below};
+use super::tunnels::{self, TUNNEL_ADDR};
 use super::{Endpoint, IpPool, Node, Selector, WorkloadRequest};
-use crate::encap::Encap;
+use crate::Family;
 use crate::fields::{FieldRef, Refusal, suggestion};
 
 type Pools = BTreeMap<Arc<str>, IpPool>;
@@ -23,9 +24,9 @@ pub(super) fn check_workloads(workloads: &[WorkloadRequest], inventory: &Invento
     let mut names: BTreeMap<&str, &FieldRef> = BTreeMap::new();
     let mut holders = Holders::new();
     for node in inventory.nodes.values() {
-        for (address, _, field) in stated_tunnels(node) {
+        for (_, address, field) in tunnels::stated(node) {
             let holder = (format!("a tunnel of node {}", node.name), node.field(field));
-            refusals.extend(address.and_then(|a| take(&mut holders, a.into(), holder)));
+            refusals.extend(take(&mut holders, address, holder));
         }
     }
     for allocations in inventory.blocks.values().map(|b| &b.block.allocations) {
@@ -45,8 +46,10 @@ pub(super) fn check_workloads(workloads: &[WorkloadRequest], inventory: &Invento
                     .related(first.clone(), "the first one"),
             );
         }
-        let holder = (format!("workload {}", workload.name), below(&workload.origin, "ip"));
-        refusals.extend(workload.address.and_then(|address| take(&mut holders, address, holder)));
+        for address in &workload.addresses {
+            let holder = (format!("workload {}", workload.name), below(&workload.origin, "ip"));
+            refusals.extend(take(&mut holders, *address, holder));
+        }
     }
 }
 
@@ -63,21 +66,6 @@ fn take(holders: &mut Holders, address: IpAddr, (who, at): (String, FieldRef)) -
     None
 }
 
-/// The tunnel addresses that a Node states, each with its encapsulation and its field.
-fn stated_tunnels(node: &Node) -> [(Option<Ipv4Addr>, Encap, &'static str); 2] {
-    [
-        (node.ipip_tunnel, Encap::Ipip, "spec.bgp.ipv4IPIPTunnelAddr"),
-        (stated_v4(node.vxlan_tunnel.v4), Encap::Vxlan, "spec.ipv4VXLANTunnelAddr"),
-    ]
-}
-
-fn stated_v4(address: Option<IpAddr>) -> Option<Ipv4Addr> {
-    match address? {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
 fn check_references(workload: &WorkloadRequest, pools: &Pools, nodes: &Nodes, refusals: &mut Vec<Refusal>) {
     let field = |key: &str| below(&workload.origin, key);
     if !nodes.contains_key(&workload.node) {
@@ -88,10 +76,18 @@ fn check_references(workload: &WorkloadRequest, pools: &Pools, nodes: &Nodes, re
     if let Some((name, None)) = pool {
         refusals.push(unknown(field("pool"), "pool", name, pools.keys().map(|name| &**name)));
     }
-    if workload.address.is_some_and(|address| address.is_ipv6()) {
-        refusals.push(not_modelled(field("ip"), "an IPv6 workload"));
+    for family in Family::ALL {
+        if workload.addresses.iter().filter(|a| Family::of(**a) == family).count() > 1 {
+            let message = format!("workload {} states two addresses of {family}", workload.name);
+            refusals.push(
+                Refusal::new("K-VALUE", field("ip"), message)
+                    .why("a workload has at most one address of each family")
+                    .help("remove one of them"),
+            );
+        }
     }
-    if let (Some(address), Some((_, Some(pool)))) = (workload.address, pool)
+    if let Some((_, Some(pool))) = pool
+        && let Some(address) = stated(workload, Family::of_net(pool.cidr))
         && !pool.cidr.contains(&address)
     {
         refusals.push(
@@ -102,6 +98,15 @@ fn check_references(workload: &WorkloadRequest, pools: &Pools, nodes: &Nodes, re
     }
 }
 
+/// The address of a family that a workload states.
+fn stated(workload: &WorkloadRequest, family: Family) -> Option<IpAddr> {
+    workload
+        .addresses
+        .iter()
+        .copied()
+        .find(|address| Family::of(*address) == family)
+}
+
 fn unknown<'a>(field: FieldRef, what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Refusal {
     let refusal = Refusal::new("K-UNKNOWN", field, format!("there is no {what} {name:?}"));
     match suggestion(name, known.clone()) {
@@ -110,76 +115,19 @@ fn unknown<'a>(field: FieldRef, what: &str, name: &str, known: impl Iterator<Ite
     }
 }
 
-/// Gives each node one address for each encapsulation that has an eligible pool. An address that the Node states is kept, as
-/// is one that a manifest's block holds for it.
-///
-/// Source: Calico node/pkg/allocateip/allocateip.go, reconcileTunnelAddrs.
-pub(super) fn assign_tunnels(ipam: &mut Ipam<'_>, pools: &Pools, nodes: &mut Nodes, refusals: &mut Vec<Refusal>) {
-    for node in nodes.values() {
-        for (address, encapsulation, field) in stated_tunnels(node) {
-            if let Some(address) = address {
-                let handle = tunnel_handle(encapsulation, &node.name);
-                ipam.record(address.into(), &node.name, handle, &node.field(field));
-            }
-        }
-    }
-    for node in nodes.values_mut() {
-        if node.ipip_tunnel.is_none() {
-            node.ipip_tunnel = assign_tunnel(ipam, pools, node, Encap::Ipip, refusals);
-        }
-        if node.vxlan_tunnel.v4.is_none() {
-            node.vxlan_tunnel.v4 = assign_tunnel(ipam, pools, node, Encap::Vxlan, refusals).map(IpAddr::V4);
-        }
-    }
-}
-
-/// What stands between the encapsulation and the node in the handle of a tunnel address.
-const TUNNEL_ADDR: &str = "-tunnel-addr-";
-
-fn tunnel_handle(encapsulation: Encap, node: &str) -> Arc<str> {
-    format!("{encapsulation}{TUNNEL_ADDR}{node}").into()
-}
-
-fn assign_tunnel(
-    ipam: &mut Ipam<'_>,
-    pools: &Pools,
-    node: &Node,
-    encapsulation: Encap,
-    refusals: &mut Vec<Refusal>,
-) -> Option<Ipv4Addr> {
-    let eligible: Vec<&IpPool> = pools
-        .values()
-        .filter(|pool| pool.encapsulation() == encapsulation && pool.allowed_uses.tunnel && allocates(pool, node))
-        .collect();
-    let first = eligible.first()?;
-    let handle = tunnel_handle(encapsulation, &node.name);
-    let held = ipam
-        .held(&handle)
-        .filter(|address| eligible.iter().any(|pool| pool.cidr.contains(address)));
-    let address = held.or_else(|| ipam.assign(&eligible, &node.name, handle, &node.at));
-    match address {
-        Some(IpAddr::V4(address)) => Some(address),
-        Some(IpAddr::V6(_)) => None,
-        None => {
-            let message = format!("no address is left for the {encapsulation} tunnel of node {}", node.name);
-            refusals.push(full(message, first));
-            None
-        }
-    }
-}
-
 /// Whether a node may take addresses from a pool.
-fn allocates(pool: &IpPool, node: &Node) -> bool {
+pub(super) fn allocates(pool: &IpPool, node: &Node) -> bool {
     !pool.disabled && pool.node_selector.matches(&node.labels)
 }
 
-fn full(message: String, pool: &IpPool) -> Refusal {
+pub(super) fn full(message: String, pool: &IpPool) -> Refusal {
     Refusal::new("K-POOL-FULL", pool.field("spec.cidr"), message)
         .why(format!("every address of {} is taken", pool.cidr))
         .help("make the pool larger, or add one")
 }
 
-/// The workload with its address: the stated one, or one from the named pool, or one from any pool for workloads.
+/// The workload with an address of each family: the stated one, or one from the named pool, or one from any pool for
+/// workloads. A family without such a pool gives none, but one must.
 pub(super) fn endpoint(
     ipam: &mut Ipam<'_>,
     pools: &Pools,
@@ -187,38 +135,30 @@ pub(super) fn endpoint(
     workload: WorkloadRequest,
     refusals: &mut Vec<Refusal>,
 ) -> Option<Endpoint> {
-    let WorkloadRequest {
-        name,
-        node,
-        address,
-        pool,
-        origin,
-    } = workload;
-    let address = match address {
-        Some(address) => Some(address),
-        None => {
-            let named = pool.as_ref().and_then(|name| pools.get(name));
-            let eligible = eligible_for_workloads(pools, named, nodes.get(&node));
-            match eligible.first() {
-                Some(first) => {
-                    let address = ipam.assign(&eligible, &node, name.clone(), &origin);
-                    if address.is_none() {
-                        refusals.push(full(format!("no address is left for workload {name}"), first));
-                    }
-                    address
-                }
-                None => {
-                    refusals.push(no_pool(&name, named, &origin));
-                    None
-                }
-            }
+    let named = workload.pool.as_ref().and_then(|name| pools.get(name));
+    let node = nodes.get(&workload.node);
+    let before = refusals.len();
+    let mut addresses = Vec::new();
+    for family in Family::ALL {
+        if let Some(stated) = stated(&workload, family) {
+            addresses.push(stated);
+            continue;
         }
-    };
-    Some(Endpoint {
-        name,
-        node,
-        addresses: vec![address?],
-        at: origin,
+        let eligible = eligible_for_workloads(pools, named, node, family);
+        let Some(first) = eligible.first() else { continue };
+        match ipam.assign(&eligible, &workload.node, workload.name.clone(), &workload.origin) {
+            Some(address) => addresses.push(address),
+            None => refusals.push(full(format!("no address is left for workload {}", workload.name), first)),
+        }
+    }
+    if addresses.is_empty() && refusals.len() == before {
+        refusals.push(no_pool(&workload.name, named, &workload.origin));
+    }
+    (refusals.len() == before).then_some(Endpoint {
+        name: workload.name,
+        node: workload.node,
+        addresses,
+        at: workload.origin,
     })
 }
 
@@ -226,8 +166,13 @@ pub(super) fn endpoint(
 /// labels are not known here: of the selectors for them only `all()` selects.
 ///
 /// Source: Calico libcalico-go/lib/ipam/ipam.go, determinePools.
-fn eligible_for_workloads<'p>(pools: &'p Pools, named: Option<&'p IpPool>, node: Option<&Node>) -> Vec<&'p IpPool> {
-    match named {
+fn eligible_for_workloads<'p>(
+    pools: &'p Pools,
+    named: Option<&'p IpPool>,
+    node: Option<&Node>,
+    family: Family,
+) -> Vec<&'p IpPool> {
+    let candidates: Vec<&IpPool> = match named {
         Some(pool) => Vec::from_iter((!pool.disabled).then_some(pool)),
         None => pools
             .values()
@@ -236,7 +181,11 @@ fn eligible_for_workloads<'p>(pools: &'p Pools, named: Option<&'p IpPool>, node:
                 pool.assignment == Assignment::Automatic && pool.namespace_selector.as_ref().is_none_or(Selector::is_all)
             })
             .collect(),
-    }
+    };
+    candidates
+        .into_iter()
+        .filter(|pool| Family::of_net(pool.cidr) == family)
+        .collect()
 }
 
 fn no_pool(workload: &str, named: Option<&IpPool>, origin: &FieldRef) -> Refusal {

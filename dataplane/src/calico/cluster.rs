@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::addressing::{assign_tunnels, check_workloads, endpoint};
+use super::addressing::{check_workloads, endpoint};
 use super::inventory::Inventory;
 use super::ipam::Ipam;
 use super::reading::below;
-use super::{Block, FelixConfiguration, Installation, IpPool, Node, Profile, Resource, RouteSource, Settings};
+use super::{Block, FelixConfiguration, Installation, IpPool, Node, Profile, Resource, RouteSource, Settings, tunnels};
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
 use crate::route::{EndpointToHostAction, RouteProtocol};
@@ -26,9 +26,9 @@ pub struct WorkloadRequest {
     pub name: Arc<str>,
     /// The node that it runs on.
     pub node: Arc<str>,
-    /// Its address, if it is fixed.
-    pub address: Option<IpAddr>,
-    /// The pool that its address comes from, if it is named.
+    /// Its fixed addresses, at most one of each family; it is given one of each other family that has a pool.
+    pub addresses: Vec<IpAddr>,
+    /// The pool that it is given its address from, if it is named; a family that this is not of gives none then.
     pub pool: Option<Arc<str>>,
     /// Where it is asked for; its `ip`, `node` and `pool` are keys of this place.
     pub origin: FieldRef,
@@ -43,7 +43,7 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// The node that it runs on.
     pub node: Arc<str>,
-    /// Its addresses.
+    /// Its addresses, one or none of each family, IPv4 first.
     pub addresses: Vec<IpAddr>,
     /// Where it is asked for.
     pub at: FieldRef,
@@ -83,11 +83,16 @@ impl ClusterState {
         let mut nodes = inventory.nodes;
         let mut endpoints = BTreeMap::new();
         for workload in &workloads {
-            if let Some(address) = workload.address {
-                ipam.record(address, &workload.node, workload.name.clone(), &below(&workload.origin, "ip"));
+            for address in &workload.addresses {
+                ipam.record(
+                    *address,
+                    &workload.node,
+                    workload.name.clone(),
+                    &below(&workload.origin, "ip"),
+                );
             }
         }
-        assign_tunnels(&mut ipam, &inventory.pools, &mut nodes, &mut refusals);
+        tunnels::assign(&mut ipam, &inventory.pools, &mut nodes, &mut refusals);
         for workload in workloads {
             let endpoint = endpoint(&mut ipam, &inventory.pools, &nodes, workload, &mut refusals);
             endpoints.extend(endpoint.map(|e| (e.name.clone(), e)));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::poolrules::overlap;
-use super::reading::{DUPLICATE, below, not_modelled};
+use super::reading::{DUPLICATE, below};
 use super::{FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource};
 use crate::Family;
 use crate::fields::{FieldRef, Refusal};
@@ -198,10 +198,7 @@ fn add<T>(map: &mut BTreeMap<Arc<str>, T>, name: Arc<str>, object: T, at: fn(&T)
 }
 
 fn check_family(pool: &IpPool, profile: Profile, refusals: &mut Vec<Refusal>) {
-    if pool.cidr.addr().is_ipv4() {
-        return;
-    }
-    if pool.vxlan != Mode::Never && !profile.accepts_ipv6_vxlan() {
+    if pool.cidr.addr().is_ipv6() && pool.vxlan != Mode::Never && !profile.accepts_ipv6_vxlan() {
         refusals.push(
             Refusal::new(
                 "R10",
@@ -211,7 +208,5 @@ fn check_family(pool: &IpPool, profile: Profile, refusals: &mut Vec<Refusal>) {
             .why("Calico accepts it from v3.23")
             .help("choose a later profile, or set `vxlanMode` to `Never`"),
         );
-    } else {
-        refusals.push(not_modelled(pool.field("spec.cidr"), "an IPv6 pool"));
     }
 }

@@ -18,6 +18,7 @@ mod profile;
 mod reading;
 mod resource;
 mod selector;
+mod tunnels;
 
 pub use cluster::{ClusterState, Endpoint, WorkloadRequest};
 pub use felix::{AwsSrcDstCheck, ClusterRoutes, FelixConfiguration, RouteSource, Settings};

@@ -48,16 +48,18 @@ pub(crate) fn read(manifests: &[Value]) -> Result<Vec<Resource>, Vec<Refusal>> {
     Ok(resources)
 }
 
-/// Workloads from `name node` and, where it is fixed, ` address`.
+/// Workloads from `name node` and, where they are fixed, addresses; `pool=NAME` names a pool.
 pub(crate) fn workloads(texts: &[&str]) -> Vec<WorkloadRequest> {
     let request = |text: &&str| {
         let mut words = text.split(' ');
         let name = words.next().unwrap();
+        let node = words.next().unwrap();
+        let (pools, addresses): (Vec<&str>, Vec<&str>) = words.partition(|word| word.starts_with("pool="));
         WorkloadRequest {
             name: name.into(),
-            node: words.next().unwrap().into(),
-            address: words.next().map(|address| address.parse().unwrap()),
-            pool: None,
+            node: node.into(),
+            addresses: addresses.into_iter().map(|address| address.parse().unwrap()).collect(),
+            pool: pools.first().map(|pool| pool["pool=".len()..].into()),
             origin: FieldRef {
                 origin: Origin(1000),
                 path: FieldPath::dotted("spec.workloads").key(name),

@@ -1,5 +1,6 @@
 //! The datastore and the tables that follow from it, against Calico's rules.
 
+mod addresses;
 mod datastore;
 mod properties;
 mod rules;

@@ -49,7 +49,7 @@ pub(crate) fn tables(pool: Value, felix: Value) -> [Arc<NodeTables>; 3] {
     let workloads = NODES.map(|(node, _, _, pod)| WorkloadRequest {
         name: format!("pod-{node}").into(),
         node: node.into(),
-        address: Some(pod.parse().unwrap()),
+        addresses: vec![pod.parse().unwrap()],
         pool: None,
         origin: FieldRef::default(),
     });

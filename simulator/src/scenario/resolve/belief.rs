@@ -120,7 +120,7 @@ pub(super) fn source_destination_checks(
 
 /// Says which addresses workloads were given.
 pub(super) fn note_addresses(cluster: &ClusterState, requests: &[Request], notes: &mut Vec<String>) {
-    for Request { request, .. } in requests.iter().filter(|request| request.request.address.is_none()) {
+    for Request { request, .. } in requests.iter().filter(|request| request.request.addresses.is_empty()) {
         let address = cluster
             .endpoints()
             .get(&request.name)

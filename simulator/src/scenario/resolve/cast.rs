@@ -38,7 +38,7 @@ impl Cast {
             .map(|Request { node, request }| Workload {
                 address: cluster
                     .and_then(|cluster| cluster.endpoints().get(&request.name)?.addresses.first().copied())
-                    .or(request.address)
+                    .or(request.addresses.first().copied())
                     .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
                 name: request.name,
                 node,

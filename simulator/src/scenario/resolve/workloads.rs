@@ -87,7 +87,7 @@ fn request(name: String, on: (usize, &Machine), address: Option<IpAddr>, pool: O
         request: WorkloadRequest {
             name: name.into(),
             node: on.1.name.clone(),
-            address,
+            addresses: address.into_iter().collect(),
             pool,
             origin: at.clone(),
         },
