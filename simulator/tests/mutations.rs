@@ -33,6 +33,8 @@ spec:
     across: {from: web-1, to: web-3, proto: udp, dport: 5000, payload: 100B}
     nobody: {from: web-1, to: 192.168.3.9, payload: 100B}
     one-way: {from: web-1, to: web-3, proto: udp, dport: 5001, payload: 100B, reply: none}
+    short:  {from: web-1, to: web-3, proto: udp, dport: 5002, payload: 100B, ttl: 1}
+    long:   {from: web-1, to: web-3, proto: udp, dport: 5003, payload: 2000B, df: dont}
   expect:
     - {flow: rack, delivered: all, encap: none, path: [web-1, n1, dc/rack-1, n2, web-2]}
     - {flow: across, delivered: 5, dropped: none, encap: {ipip: 10}, overhead: {perPacket: 20B, total: 200B}}
@@ -41,6 +43,10 @@ spec:
     - {flow: nobody, delivered: none, dropped: {blackhole@n3: 5}}
     - {flow: nobody, dropped: blackhole}
     - {flow: one-way, delivered: all, outer: {src: n1}}
+    - {flow: rack, gap: 100ms, fragments: none, icmp: none}
+    - {flow: short, gap: {min: 400ms, max: 500ms}}
+    - {flow: short, icmp: {error: ttl_expired, from: n1, to: web-1, count: 5}}
+    - {flow: long, fragments: inner}
     - matrix: all
       classes:
         same-subnet: {delivered: all, encap: none}
@@ -149,6 +155,24 @@ fn the_base_passes() {
 )]
 #[case("sourceSeen", "E-SRC-01", "sourceSeen: web-1", "sourceSeen: n1")]
 #[case("reverse sourceSeen", "E-SRC-01", "sourceSeen: web-3", "sourceSeen: web-1")]
+#[case("fragments", "E-FRG-01", "fragments: none", "fragments: inner")]
+#[case("fragments", "E-FRG-01", "fragments: inner", "fragments: none")]
+#[case("fragments", "E-FRG-01", "fragments: inner", "fragments: outer")]
+#[case("gap", "E-GAP-01", "gap: 100ms", "gap: 99ms")]
+#[case("gap", "E-GAP-01", "gap: 100ms", "gap: {min: 101ms}")]
+#[case("gap", "E-GAP-01", "gap: {min: 400ms, max: 500ms}", "gap: {max: 499ms}")]
+#[case("icmp", "E-ICM-01", "icmp: none", "icmp: {error: ttl_expired}")]
+#[case(
+    "icmp",
+    "E-ICM-01",
+    "icmp: {error: ttl_expired, from: n1, to: web-1, count: 5}",
+    "icmp: none"
+)]
+#[case("icmp", "E-ICM-01", "{error: ttl_expired,", "{error: net_unreachable,")]
+#[case("icmp", "E-ICM-01", "from: n1, to: web-1", "from: n3, to: web-1")]
+#[case("icmp", "E-ICM-01", "from: n1, to: web-1", "from: n1, to: web-3")]
+#[case("icmp", "E-ICM-01", "count: 5}", "count: 4}")]
+#[case("icmp", "E-ICM-01", "count: 5}", "mtu: 1480}")]
 #[case("reverse delivered", "E-DLV-03", "reverse: {delivered: all", "reverse: {delivered: none")]
 fn a_wrong_claim_fails_alone(#[case] claim: &str, #[case] code: &str, #[case] from: &str, #[case] to: &str) {
     assert_eq!(BASE.matches(from).count(), 1, "`{from}` stands once in the base");

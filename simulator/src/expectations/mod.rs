@@ -5,6 +5,9 @@
 mod delivered;
 mod dropped;
 mod encap;
+mod fragments;
+mod gap;
+mod icmp;
 mod outer;
 mod overhead;
 mod path;
@@ -102,6 +105,9 @@ pub const LIST: &[(&str, Reader)] = &[
     ("outer", outer::read),
     ("overhead", overhead::read),
     ("path", path::read),
+    ("fragments", fragments::read),
+    ("icmp", icmp::read),
+    ("gap", gap::read),
     ("sourceSeen", source_seen::read),
 ];
 

@@ -9,12 +9,14 @@ enum Bound {
     Count(u64),
     /// In parts per million, so that no float is needed.
     Share(u64),
+    /// A span of time, in nanoseconds.
+    Time(u64),
 }
 
 impl Bound {
     fn of(self, sent: u64) -> u64 {
         match self {
-            Bound::Count(n) => n,
+            Bound::Count(n) | Bound::Time(n) => n,
             Bound::Share(ppm) => sent * ppm / 1_000_000,
         }
     }
@@ -22,6 +24,7 @@ impl Bound {
     fn show(self) -> String {
         match self {
             Bound::Count(n) => n.to_string(),
+            Bound::Time(nanos) => seconds(nanos),
             Bound::Share(ppm) if ppm % 10_000 == 0 => format!("{}%", ppm / 10_000),
             Bound::Share(ppm) => format!("{}.{:04}%", ppm / 10_000, ppm % 10_000),
         }
@@ -47,6 +50,22 @@ impl Quantity {
     /// # Errors
     /// If the value is none of these, or its bounds contradict each other.
     pub fn read(value: &Value) -> Result<Quantity, Wrong> {
+        Quantity::read_with(value, bound)
+    }
+
+    /// Reads a quantity of time, as `3.7s`, `{min: 1s, max: 3s}` or `{is: 3.7s, netns: {min: 3s}}`.
+    ///
+    /// # Errors
+    /// If the value is none of these, or its bounds contradict each other.
+    pub fn read_time(value: &Value) -> Result<Quantity, Wrong> {
+        Quantity::read_with(value, |value| {
+            let span = crate::scenario::duration(value)?;
+            Ok(Bound::Time(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        })
+    }
+
+    fn read_with(value: &Value, bound: fn(&Value) -> Result<Bound, Wrong>) -> Result<Quantity, Wrong> {
+        let range = |value: &Value| range(value, bound);
         let Some(map) = value.as_object() else {
             let bound = bound(value)?;
             return Ok(Quantity {
@@ -99,6 +118,15 @@ impl Quantity {
 pub(super) const NEEDS_RANGE: &str =
     "an exact count is not judged in real time; write `{is: N, netns: {min: …, max: …}}` to give a range for it";
 
+/// Seconds with as many decimals as they need, as `3.7 s`.
+pub(super) fn seconds(nanos: u64) -> String {
+    let decimals = format!("{:09}", nanos % 1_000_000_000);
+    match (nanos / 1_000_000_000, decimals.trim_end_matches('0')) {
+        (whole, "") => format!("{whole} s"),
+        (whole, decimals) => format!("{whole}.{decimals} s"),
+    }
+}
+
 fn usage() -> Wrong {
     Wrong::expected("a count (`3`), a share (`80%`), a range (`{min: 1, max: 3}`) or `{is: 3, netns: {min: 1}}`")
 }
@@ -120,7 +148,7 @@ fn only_keys(value: &Value, known: &[&'static str]) -> Result<(), Wrong> {
     }
 }
 
-fn range(value: &Value) -> Result<Range, Wrong> {
+fn range(value: &Value, bound: fn(&Value) -> Result<Bound, Wrong>) -> Result<Range, Wrong> {
     let Some(map) = value.as_object() else {
         let bound = bound(value)?;
         return Ok(Range {
@@ -135,7 +163,11 @@ fn range(value: &Value) -> Result<Range, Wrong> {
     };
     match (range.min, range.max) {
         (None, None) => Err(usage()),
-        (Some(Bound::Count(min)), Some(Bound::Count(max))) | (Some(Bound::Share(min)), Some(Bound::Share(max))) if min > max => {
+        (Some(Bound::Count(min)), Some(Bound::Count(max)))
+        | (Some(Bound::Share(min)), Some(Bound::Share(max)))
+        | (Some(Bound::Time(min)), Some(Bound::Time(max)))
+            if min > max =>
+        {
             Err(Wrong::rule("K-VALUE", "`min` is above `max`").help("exchange them"))
         }
         _ => Ok(range),

@@ -1,7 +1,7 @@
 //! The packets that a claim speaks of.
 
 use crate::observe::{Direction, Disposition, Trace};
-use crate::scenario::{Flow, Reply};
+use crate::scenario::{Flow, Reply, Window};
 
 /// Which directions a claim speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,20 +19,32 @@ pub enum Scope {
 pub struct Selection<'a> {
     flows: &'a [Flow],
     packets: Vec<&'a Trace>,
+    window: &'a Window,
     scope: Scope,
     ranges: bool,
 }
 
 impl<'a> Selection<'a> {
-    /// Selects from `packets` those in the scope's direction. With `ranges`, counts are held against the range that the
+    /// Selects from `packets`, which were sent in the window, those in the scope's direction. With `ranges`, counts are held against the range that the
     /// scenario gives for runs that cannot be exact.
-    pub fn new(flows: &'a [Flow], packets: Vec<&'a Trace>, scope: Scope, ranges: bool) -> Selection<'a> {
+    pub fn new(flows: &'a [Flow], packets: Vec<&'a Trace>, window: &'a Window, scope: Scope, ranges: bool) -> Selection<'a> {
         Selection {
             flows,
             packets,
+            window,
             scope,
             ranges,
         }
+    }
+
+    /// When the packets were sent.
+    pub fn window(&self) -> &'a Window {
+        self.window
+    }
+
+    /// The flow of a packet.
+    pub fn flow(&self, trace: &Trace) -> Option<&'a Flow> {
+        self.flows.get(trace.key.flow.0 as usize)
     }
 
     /// Which directions the claim speaks of.
@@ -82,9 +94,7 @@ impl<'a> Selection<'a> {
     }
 
     fn is_echoed(&self, trace: &Trace) -> bool {
-        self.flows
-            .get(trace.key.flow.0 as usize)
-            .is_some_and(|flow| flow.reply == Reply::Echo)
+        self.flow(trace).is_some_and(|flow| flow.reply == Reply::Echo)
     }
 
     fn reply_to(&self, request: &Trace) -> Option<&'a Trace> {

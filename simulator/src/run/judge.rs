@@ -32,7 +32,7 @@ pub fn judge<'m>(model: &'m Model, traces: &[Trace], ranges: bool) -> Vec<Judged
         };
         let reverse = expectation.reverse.iter().flatten().map(|claim| (claim, Scope::Reverse));
         for (claim, scope) in expectation.claims.iter().map(|claim| (claim, forward)).chain(reverse) {
-            let selection = Selection::new(&model.flows, packets.clone(), scope, ranges);
+            let selection = Selection::new(&model.flows, packets.clone(), &expectation.window, scope, ranges);
             let verdict = claim.expectation.judge(&selection);
             judged.push(Judged {
                 index,

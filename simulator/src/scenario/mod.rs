@@ -19,6 +19,7 @@ pub use diagnostic::{Diagnostic, Excerpt, Place, Severity, Sources};
 pub use file::{Written, open};
 pub use glob::{glob_matches, is_glob};
 pub use model::*;
+pub(crate) use quantity::duration;
 
 /// A scenario, ready to be run.
 #[derive(Debug)]

@@ -65,7 +65,7 @@ fn unit(name: &str, units: &[(&str, u128)]) -> Option<u128> {
 ///
 /// # Errors
 /// If it is none, has no unit, is finer than a nanosecond, or is longer than a day.
-pub(super) fn duration(value: &Value) -> Result<Duration, Wrong> {
+pub(crate) fn duration(value: &Value) -> Result<Duration, Wrong> {
     let expected = || Wrong::expected("a time such as `10ms`, `1.5s` or `0`");
     match value {
         Value::Number(n) if n.as_u64() == Some(0) => return Ok(Duration::ZERO),

@@ -13,7 +13,7 @@ use crate::scenario::glob::{glob_matches, is_glob};
 use crate::scenario::model::{Expectation, FlowId, Reply};
 
 /// Claims that scenarios have; those that are in the list of claims are read there.
-const CLAIMS: [&str; 6] = ["fragments", "icmp", "gap", "connection", "has", "lacks"];
+const CLAIMS: [&str; 3] = ["connection", "has", "lacks"];
 
 /// Reads `expect`. Matrices add their probes to the flows.
 pub(super) fn read(
