@@ -20,6 +20,7 @@ pub mod expectations;
 pub mod fabric;
 pub mod host;
 pub mod observe;
+pub mod rows;
 pub mod run;
 pub mod scenario;
 pub mod topology;

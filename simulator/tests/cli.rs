@@ -19,10 +19,6 @@ fn overlab(arguments: &[&str]) -> assert_cmd::assert::Assert {
         .assert()
 }
 
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_slice(&overlab(arguments).get_output().stdout).unwrap()
-}
-
 #[test]
 fn a_run_that_passes_ends_with_its_summary_and_0() {
     overlab(&["run", "scenarios/guide"])
@@ -151,31 +147,6 @@ fn plan_prints_a_node_as_ip_route_would() {
     overlab(&["plan", CROSS_SUBNET, "--node", "a9"])
         .code(2)
         .stderr(contains("did you mean `a1`?"));
-}
-
-#[test]
-fn plan_takes_bare_manifests() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("cluster.yaml");
-    let node = |name: &str, ip: &str| {
-        format!(
-            "---\napiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{bgp: {{ipv4Address: {ip}}}}}\n"
-        )
-    };
-    let pool =
-        "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.244.0.0/16, vxlanMode: Always}\n";
-    fs::write(
-        &file,
-        format!("{pool}{}{}", node("a", "10.0.1.5/24"), node("b", "10.0.2.7/24")),
-    )
-    .unwrap();
-    let plan = json(&["plan", file.to_str().unwrap(), "--node", "a", "--table", "routes", "--json"]);
-    let routes = plan["nodes"][0]["routes"].as_array().unwrap();
-    let tunnel = routes.iter().find(|route| route["kind"] == "vxlan").unwrap();
-    assert_eq!(
-        (&tunnel["node"], &tunnel["mtu"], &tunnel["owner"]),
-        (&"b".into(), &1450.into(), &"felix".into())
-    );
 }
 
 #[test]

@@ -54,6 +54,7 @@ pub(super) fn host_routes(host: &HostNetwork) -> Vec<Route> {
     let default = host.gateways.iter().flatten().copied().map(|gateway| Route {
         gateway: Some(gateway),
         device: Some(gateway_card(host, gateway)),
+        onlink: connected_card(host, gateway).is_none(),
         ..unowned(default_prefix(gateway))
     });
     connected.chain(default).collect()

@@ -1,4 +1,4 @@
-//! Which scenario files are meant: files, folders and globs become a sorted list.
+//! Which files are meant: files, folders and globs become a list.
 
 use std::fs;
 use std::io;
@@ -22,13 +22,7 @@ pub fn select(paths: &[PathBuf]) -> Selected {
     let paths = if paths.is_empty() { &default[..] } else { paths };
     let mut selected = Selected::default();
     for path in paths {
-        let text = path.to_string_lossy();
-        let found = if is_glob(&text) && !path.exists() {
-            matching(&text)
-        } else {
-            below(path)
-        };
-        match found {
+        match found(path, &["yaml", "yml"]) {
             Ok(files) if files.is_empty() => selected.missing.push((path.clone(), "holds no YAML file".to_owned())),
             Ok(files) => selected.files.extend(files),
             Err(error) => selected.missing.push((path.clone(), error.to_string())),
@@ -39,7 +33,40 @@ pub fn select(paths: &[PathBuf]) -> Selected {
     selected
 }
 
-fn below(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// The files of a stream of manifests: as they are named, and of a folder every YAML and JSON file below it, sorted. `-` stands
+/// for standard input and is left as it is.
+///
+/// # Errors
+/// Paths that mean nothing, and why.
+pub fn select_manifests(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Vec<(PathBuf, String)>> {
+    let (mut files, mut missing) = (Vec::new(), Vec::new());
+    for path in paths {
+        if path == Path::new("-") {
+            files.push(path.clone());
+            continue;
+        }
+        match found(path, &["yaml", "yml", "json"]) {
+            Ok(found) if found.is_empty() => missing.push((path.clone(), "holds no YAML or JSON file".to_owned())),
+            Ok(mut found) => {
+                found.sort();
+                files.extend(found);
+            }
+            Err(error) => missing.push((path.clone(), error.to_string())),
+        }
+    }
+    if missing.is_empty() { Ok(files) } else { Err(missing) }
+}
+
+fn found(path: &Path, extensions: &[&str]) -> io::Result<Vec<PathBuf>> {
+    let text = path.to_string_lossy();
+    if is_glob(&text) && !path.exists() {
+        matching(&text, extensions)
+    } else {
+        below(path, extensions)
+    }
+}
+
+fn below(path: &Path, extensions: &[&str]) -> io::Result<Vec<PathBuf>> {
     if !fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -48,8 +75,8 @@ fn below(path: &Path) -> io::Result<Vec<PathBuf>> {
         let entry = entry?.path();
         // A link to a folder is not followed: it may lead back.
         if fs::symlink_metadata(&entry)?.is_dir() {
-            files.extend(below(&entry)?);
-        } else if entry.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+            files.extend(below(&entry, extensions)?);
+        } else if entry.extension().is_some_and(|e| extensions.iter().any(|known| e == *known)) {
             files.push(entry);
         }
     }
@@ -57,7 +84,7 @@ fn below(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The files below the glob's fixed part that it matches.
-fn matching(glob: &str) -> io::Result<Vec<PathBuf>> {
+fn matching(glob: &str, extensions: &[&str]) -> io::Result<Vec<PathBuf>> {
     let fixed: PathBuf = Path::new(glob)
         .components()
         .take_while(|part| !is_glob(&part.as_os_str().to_string_lossy()))
@@ -67,7 +94,7 @@ fn matching(glob: &str) -> io::Result<Vec<PathBuf>> {
     } else {
         &fixed
     };
-    let files = below(root)?
+    let files = below(root, extensions)?
         .into_iter()
         .map(|file| file.strip_prefix("./").map(Path::to_owned).unwrap_or(file));
     Ok(files.filter(|file| glob_matches(glob, &file.to_string_lossy())).collect())

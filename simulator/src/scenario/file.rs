@@ -16,8 +16,12 @@ use super::yaml;
 const API_VERSION: &str = "overlab.dev/v1alpha1";
 const KIND: &str = "Scenario";
 
-/// The largest file that is read, in bytes.
-const LARGEST: u64 = 64 << 20;
+/// The largest file that is read, in bytes: what a cluster of 5,000 nodes and 100,000 pods is dumped to, and no more.
+const LARGEST: u64 = 256 << 20;
+/// As many bytes show whether a file is a text at all.
+const BEGINNING: u64 = 4096;
+/// The name of standard input.
+const STDIN: &str = "-";
 
 /// One document as written.
 #[derive(Debug)]
@@ -79,7 +83,10 @@ pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Written, Vec<Diagnostic>> {
 }
 
 fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
-    let name = path.display().to_string();
+    let name = match path == Path::new(STDIN) {
+        true => "<stdin>".to_owned(),
+        false => path.display().to_string(),
+    };
     let text = text(path, &name).map_err(|diagnostic| vec![*diagnostic])?;
     let file = written.sources.add_file(&name, text);
     let documents = yaml::parse(written.sources.text(file)).map_err(|problems| {
@@ -154,21 +161,51 @@ fn not_first(document: &Document) -> Refusal {
         .help("move it to the beginning, or into a file of its own")
 }
 
-/// Reads a whole file, as long as it is a reasonable one.
+/// Reads a whole file, as long as it is a reasonable one; what is not is refused before it is read.
 fn text(path: &Path, name: &str) -> Result<String, Box<Diagnostic>> {
     let refused = |code, message, help: &str| Box::new(Diagnostic::of_file(code, name, message, help));
+    let too_large = || {
+        let message = format!("{name} is larger than {} MiB", LARGEST >> 20);
+        refused(
+            "F-SIZE",
+            message,
+            "split it, or leave out what is no node, pool, block or pod",
+        )
+    };
+    let no_text = || refused("F-TEXT", format!("{name} is not a text"), "name a YAML or JSON file");
     let unreadable = |error| Box::new(unreadable(path, name, &error));
-    if fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return Err(refused("F-FOLDER", format!("{name} is a folder"), "name a file in it"));
-    }
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if path == Path::new(STDIN) {
+        let stdin = io::stdin().lock();
+        stdin.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    } else {
+        let metadata = fs::metadata(path).map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(refused("F-FOLDER", format!("{name} is a folder"), "name a file in it"));
+        }
+        if !metadata.is_file() {
+            let message = format!("{name} is a pipe or device and no file");
+            return Err(refused(
+                "F-KIND",
+                message,
+                "write it to a file, or give it as standard input by the name `-`",
+            ));
+        }
+        if metadata.len() > LARGEST {
+            return Err(too_large());
+        }
+        let mut file = fs::File::open(path).map_err(unreadable)?;
+        file.by_ref().take(BEGINNING).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.contains(&0) {
+            return Err(no_text());
+        }
+        file.take(LARGEST).read_to_end(&mut bytes).map_err(unreadable)?;
+    }
     if bytes.len() as u64 > LARGEST {
-        return Err(refused("F-SIZE", format!("{name} is larger than 64 MiB"), "split it"));
+        return Err(too_large());
     }
     if bytes.contains(&0) {
-        return Err(refused("F-TEXT", format!("{name} is not a text"), "name a YAML or JSON file"));
+        return Err(no_text());
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -1,0 +1,142 @@
+//! A plan for people: pools and blocks, then each node as `ip route`, `ip neigh` and `bridge fdb` would print it.
+
+use std::io::{self, Write};
+
+use overlab_dataplane::Family;
+use overlab_dataplane::calico::IpPool;
+use overlab_dataplane::route::{NatRules, NodeTables};
+
+use super::{Args, Plan, Table};
+
+/// Prints what was asked for.
+pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    let cluster = &plan.cluster;
+    if args.table.is_none() {
+        writeln!(out, "profile {}", cluster.profile())?;
+        for note in &plan.notes {
+            writeln!(out, "note    {note}")?;
+        }
+    }
+    if args.wants(Table::Pools) && args.node.is_none() {
+        for pool in cluster.pools().values() {
+            print_pool(pool, out)?;
+        }
+    }
+    if args.wants(Table::Blocks) && args.node.is_none() {
+        for block in cluster.blocks().values() {
+            let node = block.affinity.as_deref().unwrap_or("(nobody's)");
+            writeln!(out, "block   {} {node}", block.cidr)?;
+        }
+    }
+    for tables in &plan.tables {
+        print_node(args, tables, out)?;
+    }
+    Ok(())
+}
+
+fn print_pool(pool: &IpPool, out: &mut dyn Write) -> io::Result<()> {
+    let nat = if pool.nat_outgoing { "  natOutgoing" } else { "" };
+    let disabled = if pool.disabled { "  disabled" } else { "" };
+    let (name, cidr, block) = (&pool.name, pool.cidr, pool.block_size);
+    let (ipip, vxlan) = (pool.ipip, pool.vxlan);
+    writeln!(
+        out,
+        "pool    {name} {cidr}  ipip {ipip}  vxlan {vxlan}  blocks /{block}{nat}{disabled}"
+    )
+}
+
+fn print_node(args: &Args, tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\n{}", tables.node)?;
+    if args.wants(Table::Devices) || args.wants(Table::Mtu) {
+        print_devices(tables, out)?;
+    }
+    if args.wants(Table::Routes) {
+        print_routes(tables, out)?;
+    }
+    if args.wants(Table::Vteps) {
+        print_vteps(tables, out)?;
+    }
+    if args.wants(Table::Allow) {
+        print_allow(tables, out)?;
+    }
+    if args.wants(Table::Nat) {
+        for family in Family::ALL {
+            print_nat(family, tables.nat.get(family), out)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_devices(tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
+    for device in &tables.devices {
+        let addresses: Vec<_> = device.addresses.iter().map(ToString::to_string).collect();
+        let workload = device
+            .workload
+            .as_ref()
+            .map_or_else(String::new, |name| format!("  to {name}"));
+        let (name, mtu) = (&device.name, device.mtu);
+        writeln!(out, "  device  {name} mtu {mtu}  {}{workload}", addresses.join(" "))?;
+    }
+    Ok(())
+}
+
+fn print_routes(tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
+    for route in tables.routes() {
+        let node = route.node.as_ref().map_or_else(String::new, |node| format!("  to {node}"));
+        writeln!(out, "  route   {}  ({}){node}", tables.text(route), route.owner)?;
+    }
+    for absent in &tables.absent {
+        let (destination, node) = (absent.destination, &absent.node);
+        writeln!(out, "  none    {destination}  ({})  to {node}", absent.reason.meaning())?;
+    }
+    Ok(())
+}
+
+fn print_vteps(tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
+    for tunnel in tables.vxlan.iter().flatten() {
+        let device = tables.device(tunnel.device).map_or("", |device| &device.name);
+        for end in tunnel.remotes() {
+            let (address, mac, node_address, node) = (end.address, end.mac, end.node_address, &end.node);
+            writeln!(out, "  neigh   {address} dev {device} lladdr {mac} PERMANENT  to {node}")?;
+            writeln!(out, "  fdb     {mac} dev {device} dst {node_address} self permanent")?;
+        }
+    }
+    Ok(())
+}
+
+fn print_allow(tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(tunnel) = &tables.ipip {
+        writeln!(out, "  allow   ipip (proto 4) from {}", tunnel.allowed)?;
+    }
+    for tunnel in tables.vxlan.iter().flatten() {
+        let (port, vni, from) = (tables.vxlan_port, tunnel.vni, &tunnel.allowed);
+        writeln!(out, "  allow   vxlan (udp {port}, vni {vni}) from {from}")?;
+    }
+    Ok(())
+}
+
+fn print_nat(family: Family, rules: &NatRules, out: &mut dyn Write) -> io::Result<()> {
+    let sources: Vec<_> = rules.masquerade.iter().map(ToString::to_string).collect();
+    let Some(except) = rules.pools.iter().map(ToString::to_string).reduce(|a, b| format!("{a}, {b}")) else {
+        return Ok(());
+    };
+    if sources.is_empty() {
+        return Ok(());
+    }
+    let nodes = if rules.exempt.is_some() { " or a node" } else { "" };
+    let to = rules
+        .address
+        .map_or_else(|| "masquerade".to_owned(), |address| format!("snat to {address}"));
+    let ports = rules
+        .ports
+        .map_or_else(String::new, |(first, last)| format!(" ports {first}-{last}"));
+    let device = rules
+        .interface
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" dev {name}"));
+    let from = sources.join(", ");
+    writeln!(
+        out,
+        "  nat     {family} from {from} not to {except}{nodes}{device}: {to}{ports}"
+    )
+}
