@@ -7,10 +7,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::addressing::{check_workloads, endpoint};
+use super::bgpconfiguration::DEFAULT_AS;
 use super::inventory::Inventory;
 use super::ipam::Ipam;
 use super::reading::below;
-use super::{Block, FelixConfiguration, Installation, IpPool, Node, Profile, Resource, RouteSource, Settings, tunnels};
+use super::{
+    BgpConfiguration, BgpFilter, BgpPeer, BgpSettings, Block, ClusterRoutes, FelixConfiguration, Installation, IpPool, Node,
+    Profile, Resource, RouteSource, Settings, tunnels,
+};
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
 use crate::route::{EndpointToHostAction, RouteProtocol};
@@ -18,6 +22,9 @@ use crate::{Family, PerFamily, Vni};
 
 /// The port of VXLAN unless configured.
 const VXLAN_PORT: u16 = 4789;
+
+/// The port of BGP unless configured.
+const BGP_PORT: u16 = 179;
 
 /// A workload as the scenario asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +66,9 @@ pub struct ClusterState {
     blocks: BTreeMap<IpNet, Block>,
     endpoints: BTreeMap<Arc<str>, Endpoint>,
     felix: BTreeMap<Arc<str>, FelixConfiguration>,
+    bgp: BTreeMap<Arc<str>, BgpConfiguration>,
+    peers: BTreeMap<Arc<str>, BgpPeer>,
+    filters: BTreeMap<Arc<str>, BgpFilter>,
 }
 
 impl ClusterState {
@@ -109,6 +119,9 @@ impl ClusterState {
             blocks,
             endpoints,
             felix: inventory.felix,
+            bgp: inventory.bgp,
+            peers: inventory.peers,
+            filters: inventory.filters,
         })
     }
 
@@ -142,6 +155,21 @@ impl ClusterState {
         &self.felix
     }
 
+    /// The BGP configurations, by name.
+    pub fn bgp_configurations(&self) -> &BTreeMap<Arc<str>, BgpConfiguration> {
+        &self.bgp
+    }
+
+    /// The peerings besides the mesh, by name.
+    pub fn bgp_peers(&self) -> &BTreeMap<Arc<str>, BgpPeer> {
+        &self.peers
+    }
+
+    /// The filters of peerings, by name.
+    pub fn bgp_filters(&self) -> &BTreeMap<Arc<str>, BgpFilter> {
+        &self.filters
+    }
+
     /// The Installation, if there is one.
     pub fn installation(&self) -> Option<&Installation> {
         self.installation.as_ref()
@@ -155,6 +183,38 @@ impl ClusterState {
     /// Whether BGP runs: it does unless an Installation disables it.
     pub fn bgp(&self) -> bool {
         self.installation.as_ref().is_none_or(|installation| installation.bgp)
+    }
+
+    /// The settings of BGP on a node: the Node's own AS, else the node's configuration, else the global one, else the default.
+    ///
+    /// Source: Calico confd/pkg/backends/calico/bgp_processor.go.
+    pub fn bgp_configuration(&self, node: &str) -> BgpSettings {
+        let global = self.bgp.get("default");
+        let own = self.bgp.get(format!("node.{node}").as_str());
+        let layers: Vec<&BgpConfiguration> = own.into_iter().chain(global).collect();
+        let number = self.nodes.get(node).and_then(|node| node.as_number);
+        BgpSettings {
+            mesh: global.and_then(|b| b.mesh).unwrap_or(true),
+            as_number: number.or_else(|| global?.as_number).unwrap_or(DEFAULT_AS),
+            listen_port: layers.iter().find_map(|b| b.listen_port).unwrap_or(BGP_PORT),
+            routes: self.bird_routes(node),
+            normal_route_metric: layers
+                .iter()
+                .find_map(|b| b.normal_route_metric)
+                .unwrap_or(self.profile.normal_route_metric()),
+        }
+    }
+
+    /// The classes of routes that BIRD programs on a node.
+    ///
+    /// Source: Calico confd/pkg/backends/calico/bgp_processor.go, clusterRoutePolicyFromBGPConfig.
+    pub fn bird_routes(&self, node: &str) -> ClusterRoutes {
+        let own = self.bgp.get(format!("node.{node}").as_str());
+        let mut layers = own.into_iter().chain(self.bgp.get("default"));
+        layers
+            .find_map(|b| b.program_cluster_routes.as_deref())
+            .and_then(|text| self.profile.program_cluster_routes(text))
+            .unwrap_or(self.profile.bird_routes())
     }
 
     /// Whether an encapsulation is on by the pools alone: some pool uses it in any mode, disabled ones included.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::poolrules::overlap;
 use super::reading::{DUPLICATE, below};
-use super::{FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource};
+use super::{BgpConfiguration, BgpFilter, BgpPeer, FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource};
 use crate::Family;
-use crate::fields::{FieldRef, Refusal};
+use crate::fields::{FieldRef, Refusal, suggestion};
 use crate::route::Mode;
 
 /// Objects by kind and name.
@@ -18,6 +18,9 @@ pub(super) struct Inventory {
     pub(super) nodes: BTreeMap<Arc<str>, Node>,
     pub(super) blocks: BTreeMap<Arc<str>, IpamBlock>,
     pub(super) felix: BTreeMap<Arc<str>, FelixConfiguration>,
+    pub(super) bgp: BTreeMap<Arc<str>, BgpConfiguration>,
+    pub(super) peers: BTreeMap<Arc<str>, BgpPeer>,
+    pub(super) filters: BTreeMap<Arc<str>, BgpFilter>,
 }
 
 impl Inventory {
@@ -31,6 +34,9 @@ impl Inventory {
                 Resource::Node(node) => add(&mut inventory.nodes, node.name.clone(), node, |n| &n.at),
                 Resource::IpamBlock(block) => add(&mut inventory.blocks, block.name.clone(), block, IpamBlock::at),
                 Resource::FelixConfiguration(felix) => add(&mut inventory.felix, felix.name.clone(), felix, |f| &f.at),
+                Resource::BgpConfiguration(bgp) => add(&mut inventory.bgp, bgp.name.clone(), bgp, |b| &b.at),
+                Resource::BgpPeer(peer) => add(&mut inventory.peers, peer.name.clone(), peer, |p| &p.at),
+                Resource::BgpFilter(filter) => add(&mut inventory.filters, filter.name.clone(), filter, |f| &f.at),
                 Resource::Installation(new) => inventory.add_installation(new),
             };
             refusals.extend(taken.map(|taken| taken.refusal(kind)));
@@ -83,6 +89,33 @@ impl Inventory {
         self.check_overlaps(refusals);
         self.check_blocks(refusals);
         self.check_node_addresses(refusals);
+        for bgp in self.bgp.values() {
+            bgp.check_version(profile, refusals);
+        }
+        self.check_filters(refusals);
+    }
+
+    /// A filter that is not there would silently let everything pass, or nothing.
+    fn check_filters(&self, refusals: &mut Vec<Refusal>) {
+        for peer in self.peers.values() {
+            for (i, name) in peer
+                .filters
+                .iter()
+                .enumerate()
+                .filter(|(_, name)| !self.filters.contains_key(*name))
+            {
+                let list = peer.field("spec.filters");
+                let field = FieldRef {
+                    origin: list.origin,
+                    path: list.path.index(i),
+                };
+                let refusal = Refusal::new("K-UNKNOWN", field, format!("there is no BGPFilter {name:?}"));
+                refusals.push(match suggestion(name, self.filters.keys().map(|name| &**name)) {
+                    Some(near) => refusal.help(format!("did you mean {near:?}?")),
+                    None => refusal.help("add it, or remove its name here"),
+                });
+            }
+        }
     }
 
     /// Source: Calico libcalico-go/lib/clientv3/ippool.go, Create.

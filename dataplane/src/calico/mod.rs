@@ -5,6 +5,9 @@
 //! between objects, fills what an operator would create, and hands out blocks and addresses. [`crate::route`] reads the result.
 
 mod addressing;
+mod bgpconfiguration;
+mod bgpfilter;
+mod bgppeer;
 mod cluster;
 mod felix;
 mod installation;
@@ -20,6 +23,9 @@ mod resource;
 mod selector;
 mod tunnels;
 
+pub use bgpconfiguration::{BgpConfiguration, BgpSettings};
+pub use bgpfilter::{BgpFilter, Candidate, FilterRule, MatchOperator, PeerType, PrefixMatch};
+pub use bgppeer::{BgpPeer, NextHopMode, Nodes, Peer};
 pub use cluster::{ClusterState, Endpoint, WorkloadRequest};
 pub use felix::{AwsSrcDstCheck, ClusterRoutes, FelixConfiguration, RouteSource, Settings};
 pub use installation::Installation;

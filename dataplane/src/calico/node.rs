@@ -323,7 +323,7 @@ fn pod_cidrs(value: Option<&Value>) -> Vec<IpNet> {
 /// Reads an AS number: a number, its text, or two halves with a point between them, as 1.10.
 ///
 /// Source: Calico api/pkg/lib/numorstring/asnumber.go.
-fn as_number(value: &Value) -> Result<u32, Wrong> {
+pub(super) fn as_number(value: &Value) -> Result<u32, Wrong> {
     let wrong = || Wrong::expected("an AS number from 0 to 4294967295, or its halves as 1.10");
     if let Some(number) = value.as_u64() {
         return u32::try_from(number).map_err(|_| wrong());

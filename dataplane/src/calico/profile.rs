@@ -55,6 +55,21 @@ impl Profile {
         }
     }
 
+    /// The classes of routes that a value of `programClusterRoutes` stands for; none for a text that this version does not know,
+    /// which leaves its reader's default.
+    ///
+    /// Source: Calico felix/config/config_params.go, ProgramIPIPClusterRoutes and ProgramNoEncapClusterRoutes.
+    pub fn program_cluster_routes(self, text: &str) -> Option<ClusterRoutes> {
+        let (ipip, no_encap) = match text {
+            "Enabled" => (true, true),
+            "Disabled" => (false, false),
+            "EnabledIPIPOnly" if self >= Profile::V3_33 => (true, false),
+            "EnabledNoEncapOnly" if self >= Profile::V3_33 => (false, true),
+            _ => return None,
+        };
+        Some(ClusterRoutes { ipip, no_encap })
+    }
+
     /// The classes of routes that Felix programs unless configured: IPIP from v3.33, none before.
     ///
     /// Source: Calico design/cluster-route-programming/DESIGN.md.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::reading::{NOT_MODELLED, not_modelled};
-use super::{FelixConfiguration, Installation, IpPool, IpamBlock, Node};
+use super::{BgpConfiguration, BgpFilter, BgpPeer, FelixConfiguration, Installation, IpPool, IpamBlock, Node};
 use crate::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
 
 const CALICO: &str = "projectcalico.org/v3";
@@ -12,12 +12,15 @@ const OPERATOR: &str = "operator.tigera.io/v1";
 const KUBERNETES: &str = "v1";
 
 /// The kinds that are read, each with the API versions that it is read from; the first is the one to suggest.
-const KINDS: [(&str, &[&str]); 5] = [
+const KINDS: [(&str, &[&str]); 8] = [
     ("IPPool", &[CALICO, CRD]),
     ("Node", &[CALICO, KUBERNETES]),
     ("IPAMBlock", &[CRD, CALICO]),
     ("Installation", &[OPERATOR]),
     ("FelixConfiguration", &[CALICO, CRD]),
+    ("BGPConfiguration", &[CALICO, CRD]),
+    ("BGPPeer", &[CALICO, CRD]),
+    ("BGPFilter", &[CALICO, CRD]),
 ];
 
 /// Kinds outside Calico's own API groups that could change routes, encapsulation or delivery.
@@ -56,6 +59,12 @@ pub enum Resource {
     Installation(Installation),
     /// Settings of Felix.
     FelixConfiguration(FelixConfiguration),
+    /// Settings of BGP.
+    BgpConfiguration(BgpConfiguration),
+    /// A peering besides the mesh.
+    BgpPeer(BgpPeer),
+    /// Rules for the routes of peers.
+    BgpFilter(BgpFilter),
 }
 
 /// What became of one object.
@@ -96,6 +105,9 @@ impl Resource {
             Resource::IpamBlock(_) => "IPAMBlock",
             Resource::Installation(_) => "Installation",
             Resource::FelixConfiguration(_) => "FelixConfiguration",
+            Resource::BgpConfiguration(_) => "BGPConfiguration",
+            Resource::BgpPeer(_) => "BGPPeer",
+            Resource::BgpFilter(_) => "BGPFilter",
         }
     }
 }
@@ -156,6 +168,9 @@ fn read_one(value: &Value, at: FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<
         ("IPAMBlock", CALICO | CRD) => Resource::IpamBlock(IpamBlock::read(value, at, refusals)?),
         ("Installation", OPERATOR) => Resource::Installation(Installation::read(value, at, refusals)),
         ("FelixConfiguration", CALICO | CRD) => Resource::FelixConfiguration(FelixConfiguration::read(value, at, refusals)),
+        ("BGPConfiguration", CALICO | CRD) => Resource::BgpConfiguration(BgpConfiguration::read(value, at, refusals)),
+        ("BGPPeer", CALICO | CRD) => Resource::BgpPeer(BgpPeer::read(value, at, refusals)),
+        ("BGPFilter", CALICO | CRD) => Resource::BgpFilter(BgpFilter::read(value, at, refusals)),
         _ => return ignore_or_refuse(value, &at, meta, refusals),
     };
     (refusals.len() == before).then_some(Reading::Resource(resource))

@@ -1,6 +1,7 @@
 //! The datastore and the tables that follow from it, against Calico's rules.
 
 mod addresses;
+mod bgp;
 mod datastore;
 mod properties;
 mod rules;

@@ -38,7 +38,13 @@ pub(super) fn cluster(
         .iter()
         .filter_map(|resource| match resource {
             Resource::Node(node) => Some(node.clone()),
-            Resource::IpPool(_) | Resource::IpamBlock(_) | Resource::Installation(_) | Resource::FelixConfiguration(_) => None,
+            Resource::IpPool(_)
+            | Resource::IpamBlock(_)
+            | Resource::Installation(_)
+            | Resource::FelixConfiguration(_)
+            | Resource::BgpConfiguration(_)
+            | Resource::BgpPeer(_)
+            | Resource::BgpFilter(_) => None,
         })
         .collect();
     for node in &recorded {
