@@ -12,7 +12,7 @@ const LIMIT: usize = 150;
 
 /// A scenario as canonical text: header, flow table, expectations, the tables of every node, and one trace for each distinct fate.
 pub fn golden(scenario: &ScenarioReport) -> String {
-    let mut lines = vec![format!("{}  {}  seed {}", scenario.name, scenario.profile, scenario.seed)];
+    let mut lines = vec![format!("{}  {}  seed {}", scenario.label(), scenario.profile, scenario.seed)];
     section(&mut lines, "flows", flow_table(&scenario.flows));
     section(&mut lines, "expectations", expectations(scenario));
     for table in &scenario.tables {

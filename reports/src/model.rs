@@ -64,6 +64,9 @@ pub enum Status {
 pub struct ScenarioReport {
     /// Its name.
     pub name: String,
+    /// Which variant of it was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Its title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -371,6 +374,14 @@ impl Case<'_> {
 }
 
 impl ScenarioReport {
+    /// Its name, with that of its variant: `name` or `name[variant]`.
+    pub fn label(&self) -> String {
+        match &self.variant {
+            Some(variant) => format!("{}[{variant}]", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// Its cases: every expectation, then the golden if it does not match, then the run if there is a problem that no expectation
     /// tells.
     pub fn cases(&self) -> impl Iterator<Item = Case<'_>> {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use overlab_reports::Status;
-use overlab_simulator::run::{Options, batch, select};
+use overlab_simulator::run::{Options, batch, cases, select};
 use overlab_simulator::scenario::{BackendKind, load};
 
 fn main() {
@@ -30,7 +30,7 @@ fn run_all(backend: BackendKind, jobs: usize) {
         bless: false,
         jobs,
     };
-    let outcomes = batch(files(), options).expect("threads are to be had");
+    let outcomes = batch(cases(&files()), options).expect("threads are to be had");
     let wrong = outcomes
         .iter()
         .filter(|outcome| outcome.report.status == Status::Fail)

@@ -201,3 +201,30 @@ fn a_capture_of_one_run_is_the_same_bytes_each_time() {
     };
     assert_eq!(bytes("first"), bytes("second"));
 }
+
+#[test]
+fn a_variant_is_a_case_of_its_own_in_every_report_and_can_be_picked() {
+    const FILE: &str = "scenarios/guide/one-pool-every-mode.yaml";
+    let json = |arguments: &[&str]| serde_json::from_slice::<Value>(&overlab(arguments).get_output().stdout).unwrap();
+    let all = json(&["run", FILE, "--report", "json"]);
+    let variants: Vec<_> = all["scenarios"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["variant"].as_str())
+        .collect();
+    assert_eq!(variants[..2], [None, Some("vxlan-always")]);
+    let one = json(&["run", FILE, "--variant", "never", "--report", "json"]);
+    assert_eq!(one["summary"]["scenarios"], 1);
+    let junit = overlab(&["run", FILE, "--variant", "never", "--report", "junit"]);
+    junit.code(0).stdout(contains("name=\"one-pool-every-mode[never] (sim)\""));
+    overlab(&["run", FILE, "--variant", "nevr"])
+        .code(5)
+        .stderr(contains("did you mean `never`?"));
+    overlab(&["plan", FILE, "--variant", "ipip-always", "--node", "n1", "--table", "routes"])
+        .code(0)
+        .stdout(contains("dev tunl0"));
+    overlab(&["explain", FILE, "web-n1", "web-n2", "--variant", "ipip-always"])
+        .code(0)
+        .stdout(contains("ipip header put on"));
+}

@@ -70,7 +70,7 @@ fn run(text: &str) -> ScenarioReport {
         bless: false,
         jobs: 1,
     };
-    let outcome = one(&file, &options);
+    let outcome = one(&file.into(), &options);
     let wrong: String = outcome.diagnostics.iter().map(ToString::to_string).collect();
     assert!(wrong.is_empty(), "{wrong}");
     outcome.report
@@ -264,6 +264,7 @@ fn an_exact_count_needs_a_range_in_real_time(#[case] claim: &str, #[case] expect
     let run = attempt(&loaded, BackendKind::Sim, Capture::off()).unwrap();
     let context = Context {
         file: &file,
+        variant: None,
         backend: "netns",
         ranges: true,
         expect: None,

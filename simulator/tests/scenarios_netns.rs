@@ -6,14 +6,14 @@ mod common;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::process::ExitCode;
 
     use libtest_mimic::Failed;
     use overlab_reports::Status;
     use overlab_simulator::observe::Capture;
-    use overlab_simulator::run::{Context, attempt, disagreements, report, select};
-    use overlab_simulator::scenario::{BackendKind, load};
+    use overlab_simulator::run::{Case, Context, attempt, cases, disagreements, report, select};
+    use overlab_simulator::scenario::{BackendKind, load_variant};
 
     use crate::common::{self, Body};
 
@@ -22,21 +22,25 @@ mod linux {
 
     pub(super) fn main() -> ExitCode {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-        let tests = select(std::slice::from_ref(&root)).files.into_iter().map(|file| {
-            let within = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
-            (format!("netns::{within}"), Box::new(move || netns(&file)) as Body)
+        let cases = cases(&select(std::slice::from_ref(&root)).files);
+        let tests = cases.into_iter().map(|case| {
+            let name = case.to_string();
+            let within = name.strip_prefix(&format!("{}/", root.display())).unwrap_or(&name);
+            (format!("netns::{within}"), Box::new(move || netns(&case)) as Body)
         });
         common::main(tests, THREADS)
     }
 
-    fn netns(file: &PathBuf) -> Result<Option<String>, Failed> {
-        let loaded = load(file).map_err(|d| d.iter().map(ToString::to_string).collect::<String>())?;
+    fn netns(case: &Case) -> Result<Option<String>, Failed> {
+        let loaded = load_variant(&case.file, case.variant.as_deref())
+            .map_err(|d| d.iter().map(ToString::to_string).collect::<String>())?;
         let kinds = &loaded.model.backends;
         if !kinds.contains(&BackendKind::Netns) {
             return Ok(None);
         }
         let context = Context {
-            file,
+            file: &case.file,
+            variant: case.variant.as_deref(),
             backend: "netns",
             ranges: true,
             expect: None,

@@ -26,7 +26,7 @@ impl Renderer for Junit {
 }
 
 fn suite(scenario: &ScenarioReport) -> TestSuite {
-    let mut suite = TestSuite::new(format!("{} ({})", scenario.name, scenario.backend));
+    let mut suite = TestSuite::new(format!("{} ({})", scenario.label(), scenario.backend));
     suite.add_property(("file", scenario.file.as_str()));
     suite.add_property(("profile", scenario.profile.as_str()));
     suite.add_property(("backend", scenario.backend.as_str()));
@@ -61,6 +61,6 @@ fn test_case(scenario: &ScenarioReport, case: Case<'_>) -> TestCase {
         status.set_type(code.as_str());
     }
     let mut test_case = TestCase::new(name, status);
-    test_case.set_classname(scenario.name.as_str());
+    test_case.set_classname(scenario.label());
     test_case
 }

@@ -83,8 +83,8 @@ fn word(status: Status) -> &'static str {
 }
 
 fn heading(scenario: &ScenarioReport) -> String {
+    let name = scenario.label();
     let ScenarioReport {
-        name,
         file,
         profile,
         backend,

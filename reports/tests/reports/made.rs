@@ -118,6 +118,7 @@ pub(crate) fn failing() -> ScenarioReport {
     };
     ScenarioReport {
         name: text("check-on"),
+        variant: None,
         title: Some(text("The lesson that every AWS user learns late")),
         file: text("scenarios/aws/check-on.yaml"),
         profile: text("calico/v3.32"),
@@ -222,6 +223,7 @@ pub(crate) fn inconclusive() -> ScenarioReport {
 pub(crate) fn differing() -> ScenarioReport {
     let mut scenario = failing();
     scenario.name = text("changed");
+    scenario.variant = Some(text("wide"));
     scenario.expectations.retain(|expectation| expectation.status == Status::Pass);
     scenario.golden = Some(GoldenReport {
         file: text("golden/aws/changed.snap"),
@@ -235,6 +237,7 @@ pub(crate) fn differing() -> ScenarioReport {
 pub(crate) fn broken() -> ScenarioReport {
     let mut scenario = differing();
     scenario.name = text("broken <&>");
+    scenario.variant = None;
     scenario.golden = None;
     scenario.status = Status::Error;
     scenario.problem = Some(Problem {

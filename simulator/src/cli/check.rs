@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Exit, refuse};
 use crate::run::select;
-use crate::scenario::{Diagnostic, open};
+use crate::scenario::{Diagnostic, load_variant, open};
 
 /// Parses and validates scenarios and bare Calico manifests.
 #[derive(Debug, clap::Args)]
@@ -68,14 +68,22 @@ pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
 fn check_one(file: &Path, profile: Profile) -> Result<String, Vec<Diagnostic>> {
     let written = open(&[file])?;
     if written.is_scenario() {
+        let variants = written.variants();
         let model = written.resolve()?.model;
+        for variant in &variants {
+            load_variant(file, Some(variant))?;
+        }
         let claims: usize = model
             .expectations
             .iter()
             .map(|e| e.claims.len() + e.reverse.iter().flatten().count())
             .sum();
+        let variants = match variants.len() {
+            0 => String::new(),
+            count => format!(", {count} variants"),
+        };
         return Ok(format!(
-            "scenario {}: {} nodes, {} workloads, {} flows, {claims} claims",
+            "scenario {}: {} nodes, {} workloads, {} flows, {claims} claims{variants}",
             model.name,
             model.nodes.len(),
             model.workloads.len(),

@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// The TTL that it is sent with
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..))]
     ttl: u8,
+    /// This variant of the scenario
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Print versioned JSON
     #[arg(long)]
     json: bool,
@@ -47,7 +50,8 @@ const HEADERS: u16 = 20 + 8;
 /// # Errors
 /// If the output cannot be written.
 pub(super) fn explain(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
-    let loaded = match open(&[&args.path]).and_then(|written| written.with_only_flow(flow(args)).resolve()) {
+    let written = open(&[&args.path]).and_then(|written| written.with_variant(args.variant.as_deref()));
+    let loaded = match written.and_then(|written| written.with_only_flow(flow(args)).resolve()) {
         Ok(loaded) => loaded,
         Err(diagnostics) => return Ok(refuse(&diagnostics)),
     };

@@ -37,6 +37,9 @@ pub(super) struct Args {
     /// The MTU of the nodes' cards, for bare manifests
     #[arg(long, value_name = "BYTES", default_value = "1500", value_parser = mtu)]
     mtu: Mtu,
+    /// This variant of the scenario
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Print versioned JSON
     #[arg(long)]
     json: bool,
@@ -96,7 +99,8 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
         }
         Exit::BadInput
     })?;
-    let written = open(&files).map_err(|diagnostics| refuse(&diagnostics))?;
+    let written = open(&files).and_then(|written| written.with_variant(args.variant.as_deref()));
+    let written = written.map_err(|diagnostics| refuse(&diagnostics))?;
     if written.is_scenario() {
         let loaded = written.resolve().map_err(|diagnostics| refuse(&diagnostics))?;
         let model = loaded.model;

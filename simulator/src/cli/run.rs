@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Only scenarios whose name or path matches
     #[arg(long, value_name = "GLOB")]
     only: Option<String>,
+    /// Only this variant of each scenario
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Only verdicts whose label matches
     #[arg(long, value_name = "GLOB")]
     expect: Option<String>,
@@ -108,7 +111,16 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         .into_iter()
         .filter(|file| is_wanted(args.only.as_deref(), file))
         .collect();
-    if files.is_empty() {
+    let mut cases = run::cases(&files);
+    if let Some(name) = &args.variant {
+        let all: Vec<String> = cases.iter().filter_map(|case| case.variant.clone()).collect();
+        cases.retain(|case| case.variant.as_ref() == Some(name));
+        if let (true, Some(near)) = (cases.is_empty(), suggestion(name, all.iter().map(String::as_str))) {
+            eprintln!("error: no scenario has a variant {name:?}; did you mean `{near}`?");
+            return Ok(Exit::NothingSelected);
+        }
+    }
+    if cases.is_empty() {
         eprintln!("error: no scenario was selected");
         return Ok(Exit::NothingSelected);
     }
@@ -122,11 +134,14 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         bless: args.bless,
         jobs,
     };
-    let outcomes = batch(files, options)?;
+    let outcomes = batch(cases, options)?;
     let mut exit = exit_of(&outcomes, args);
-    for outcome in &outcomes {
-        if !outcome.diagnostics.is_empty() {
-            refuse(&outcome.diagnostics);
+    // What is wrong with a scenario is wrong with each of its variants, and is said once.
+    let mut said = Vec::new();
+    for diagnostic in outcomes.iter().flat_map(|outcome| &outcome.diagnostics) {
+        if !said.contains(&diagnostic) {
+            refuse(std::slice::from_ref(diagnostic));
+            said.push(diagnostic);
         }
     }
     if args.expect.is_some() && outcomes.iter().all(|o| o.report.expectations.is_empty()) && exit == Exit::Pass {

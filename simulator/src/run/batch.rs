@@ -8,10 +8,10 @@ use std::sync::Arc;
 use overlab_reports::{GoldenReport, GoldenStatus, Problem, ScenarioReport, Status};
 use tokio::sync::Semaphore;
 
-use super::{Context, Golden, Run, execute, inconclusive, refused, report};
+use super::{Case, Context, Golden, Run, execute, inconclusive, refused, report};
 use crate::backend::{Backend, BackendError, Sim};
 use crate::observe::Capture;
-use crate::scenario::{BackendKind, Diagnostic, Loaded, load};
+use crate::scenario::{BackendKind, Diagnostic, Loaded, load_variant};
 
 /// How scenarios are to be run.
 #[derive(Clone, Debug)]
@@ -30,22 +30,22 @@ pub struct Options {
     pub jobs: usize,
 }
 
-/// What came of one file.
+/// What came of one case.
 #[derive(Debug)]
 pub struct Outcome {
     /// Its report.
     pub report: ScenarioReport,
-    /// What is wrong with the file.
+    /// What is wrong with its file.
     pub diagnostics: Vec<Diagnostic>,
     /// Whether two runs of one seed differed, or the backend failed: a fault of ours.
     pub internal: bool,
 }
 
-/// Runs files side by side and returns what came of each, in their order.
+/// Runs cases side by side and returns what came of each, in their order.
 ///
 /// # Errors
 /// If the operating system gives no threads.
-pub fn batch(files: Vec<PathBuf>, options: Options) -> io::Result<Vec<Outcome>> {
+pub fn batch(cases: Vec<Case>, options: Options) -> io::Result<Vec<Outcome>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(options.jobs.max(1))
@@ -53,13 +53,13 @@ pub fn batch(files: Vec<PathBuf>, options: Options) -> io::Result<Vec<Outcome>> 
     let options = Arc::new(options);
     runtime.block_on(async {
         let permits = Arc::new(Semaphore::new(options.jobs.max(1)));
-        let tasks: Vec<_> = files
+        let tasks: Vec<_> = cases
             .into_iter()
-            .map(|file| {
+            .map(|case| {
                 let (permits, options) = (permits.clone(), options.clone());
                 tokio::spawn(async move {
                     let _permit = permits.acquire_owned().await;
-                    tokio::task::spawn_blocking(move || one(&file, &options)).await
+                    tokio::task::spawn_blocking(move || one(&case, &options)).await
                 })
             })
             .collect();
@@ -71,20 +71,22 @@ pub fn batch(files: Vec<PathBuf>, options: Options) -> io::Result<Vec<Outcome>> 
     })
 }
 
-/// Runs one file.
-pub fn one(file: &Path, options: &Options) -> Outcome {
+/// Runs one case.
+pub fn one(case: &Case, options: &Options) -> Outcome {
     let ranges = options.backend == BackendKind::Netns;
     let backend = match options.backend {
         BackendKind::Sim => "sim",
         BackendKind::Netns => "netns",
     };
+    let (file, variant) = (case.file.as_path(), case.variant.as_deref());
     let context = Context {
         file,
+        variant,
         backend,
         ranges,
         expect: options.expect.as_deref(),
     };
-    let mut loaded = match load(file) {
+    let mut loaded = match load_variant(file, variant) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             return Outcome {
@@ -109,7 +111,7 @@ pub fn one(file: &Path, options: &Options) -> Outcome {
         Ok(run) => {
             let mut outcome = outcome(report(&loaded, &run, &context));
             if let Some(folder) = &options.capture
-                && let Err(error) = write_capture(folder, file, &run.capture)
+                && let Err(error) = write_capture(folder, case, &run.capture)
             {
                 let reason = format!("cannot write the capture: {error}");
                 outcome.report.problem = Some(Problem { reason, remedy: None });
@@ -163,7 +165,9 @@ pub fn attempt(loaded: &Loaded, kind: BackendKind, capture: Capture) -> Result<R
 
 /// Compares the report with its golden, or accepts it; accepting runs the scenario twice and refuses what failed or differs.
 fn hold_against_golden(loaded: &Loaded, context: &Context<'_>, options: &Options, outcome: &mut Outcome) {
-    let Some(golden) = Golden::of(context.file) else { return };
+    let Some(golden) = Golden::of(context.file, context.variant) else {
+        return;
+    };
     let text = overlab_reports::golden(&outcome.report);
     if !options.bless {
         outcome.report.golden = Some(golden.compare(&text));
@@ -199,14 +203,15 @@ fn hold_against_golden(loaded: &Loaded, context: &Context<'_>, options: &Options
 }
 
 /// Writes a scenario's capture into a folder, under the scenario's path with other endings.
-fn write_capture(folder: &Path, file: &Path, capture: &Capture) -> io::Result<()> {
-    let path = file.with_extension("pcapng");
+fn write_capture(folder: &Path, case: &Case, capture: &Capture) -> io::Result<()> {
+    let path = case.file.with_extension("");
     let parts = path
         .components()
         .filter(|part| matches!(part, std::path::Component::Normal(_)));
     let name: Vec<_> = parts.map(|part| part.as_os_str().to_string_lossy()).collect();
+    let variant = case.variant.as_ref().map_or_else(String::new, |name| format!("@{name}"));
     fs::create_dir_all(folder)?;
-    let mut writer = BufWriter::new(File::create(folder.join(name.join("-")))?);
+    let mut writer = BufWriter::new(File::create(folder.join(format!("{}{variant}.pcapng", name.join("-"))))?);
     capture.write(&mut writer)?;
     writer.flush()
 }

@@ -15,9 +15,9 @@ pub struct Golden {
     path: PathBuf,
 }
 
-/// Where a scenario's golden lies: in `golden/` beside the nearest folder `scenarios` above the file, under the same path. None
-/// if there is no such folder.
-pub fn golden_path(scenario: &Path) -> Option<PathBuf> {
+/// Where a scenario's golden lies: in `golden/` beside the nearest folder `scenarios` above the file, under the same path, with
+/// `@` and its name for a variant. None if there is no such folder.
+pub fn golden_path(scenario: &Path, variant: Option<&str>) -> Option<PathBuf> {
     let absolute = fs::canonicalize(scenario).ok()?;
     let root = absolute
         .ancestors()
@@ -33,14 +33,20 @@ pub fn golden_path(scenario: &Path) -> Option<PathBuf> {
         Some(given) => given.parent()?,
         None => root.parent()?,
     };
-    Some(base.join("golden").join(within).with_extension("snap"))
+    let path = base.join("golden").join(within).with_extension("");
+    let mut name = path.file_name()?.to_owned();
+    if let Some(variant) = variant {
+        name.push(format!("@{variant}"));
+    }
+    name.push(".snap");
+    Some(path.with_file_name(name))
 }
 
 impl Golden {
     /// The golden of a scenario, if it has a place for one.
-    pub fn of(scenario: &Path) -> Option<Golden> {
+    pub fn of(scenario: &Path, variant: Option<&str>) -> Option<Golden> {
         Some(Golden {
-            path: golden_path(scenario)?,
+            path: golden_path(scenario, variant)?,
         })
     }
 

@@ -18,7 +18,7 @@ pub use drive::drive;
 pub use golden::{Golden, golden_path};
 pub use judge::{Judged, judge};
 pub use report::{Context, inconclusive, packet_report, refused, report};
-pub use select::{Selected, select, select_manifests};
+pub use select::{Case, Selected, cases, select, select_manifests};
 
 use crate::backend::{Backend, BackendError};
 use crate::observe::{Capture, Trace};

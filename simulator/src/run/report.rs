@@ -22,6 +22,8 @@ use crate::scenario::{Diagnostic, Expectation, FlowId, Loaded, Model, glob_match
 pub struct Context<'a> {
     /// The file, as it was named.
     pub file: &'a Path,
+    /// Which variant of it.
+    pub variant: Option<&'a str>,
     /// `sim` or `netns`.
     pub backend: &'static str,
     /// Whether counts are held against ranges.
@@ -72,6 +74,7 @@ pub fn refused(context: &Context<'_>, diagnostics: &[Diagnostic]) -> ScenarioRep
     let name = context.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     ScenarioReport {
         name,
+        variant: context.variant.map(str::to_owned),
         title: None,
         file: context.file.display().to_string(),
         profile: String::new(),
@@ -93,6 +96,7 @@ pub fn refused(context: &Context<'_>, diagnostics: &[Diagnostic]) -> ScenarioRep
 fn empty(model: &Model, context: &Context<'_>) -> ScenarioReport {
     ScenarioReport {
         name: model.name.to_string(),
+        variant: context.variant.map(str::to_owned),
         title: model.title.clone(),
         file: context.file.display().to_string(),
         profile: model.cluster.profile().to_string(),
@@ -166,8 +170,9 @@ fn advice(loaded: &Loaded, context: &Context<'_>, judged: &Judged<'_>, trace: Op
         .map(|trace| crate::observe::advice(trace, &loaded.sources))
         .unwrap_or_default();
     let replay = format!(
-        "overlab run {} --backend {} --seed {} --expect '{}'",
+        "overlab run {}{} --backend {} --seed {} --expect '{}'",
         context.file.display(),
+        context.variant.map_or_else(String::new, |name| format!(" --variant {name}")),
         context.backend,
         loaded.model.seed,
         judged.expectation.label

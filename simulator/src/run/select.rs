@@ -1,10 +1,54 @@
-//! Which files are meant: files, folders and globs become a list.
+//! Which scenarios and manifests are meant: files, folders and globs become a list, and each scenario file one case and one more
+//! for each of its variants.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::scenario::{glob_matches, is_glob};
+use crate::scenario::{glob_matches, is_glob, open};
+
+/// One thing to run: a scenario, or a variant of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Case {
+    /// The scenario's file.
+    pub file: PathBuf,
+    /// The variant; none for the scenario itself.
+    pub variant: Option<String>,
+}
+
+/// As `FILE`, or as `FILE[VARIANT]`.
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        match &self.variant {
+            Some(variant) => write!(f, "[{variant}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<PathBuf> for Case {
+    fn from(file: PathBuf) -> Case {
+        Case { file, variant: None }
+    }
+}
+
+/// The cases of some files: each itself, then its variants in file order. What is wrong with a file is said when it is run.
+pub fn cases(files: &[PathBuf]) -> Vec<Case> {
+    let variants = |file: &PathBuf| open(&[file]).map_or_else(|_| Vec::new(), |written| written.variants());
+    files
+        .iter()
+        .flat_map(|file| {
+            let case = |variant| Case {
+                file: file.clone(),
+                variant,
+            };
+            let variants = variants(file).into_iter().map(Some);
+            std::iter::once(None).chain(variants).map(case).collect::<Vec<_>>()
+        })
+        .collect()
+}
 
 /// The scenario files that some paths mean.
 #[derive(Debug, Default)]

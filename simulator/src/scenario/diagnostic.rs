@@ -215,6 +215,22 @@ impl Sources {
         Origin(u32::try_from(self.documents.len() - 1).expect("documents are limited to far fewer"))
     }
 
+    /// Adds a document that is written inside another one.
+    pub(super) fn add_beside(&mut self, other: Origin, positions: Positions) -> Origin {
+        let file = self.documents[other.0 as usize].file;
+        self.add_document(file, positions)
+    }
+
+    /// Where the parts of a document stand.
+    pub(super) fn positions(&self, origin: Origin) -> &Positions {
+        &self.documents[origin.0 as usize].positions
+    }
+
+    /// As [`Sources::positions`], to change them.
+    pub(super) fn positions_mut(&mut self, origin: Origin) -> &mut Positions {
+        &mut self.documents[origin.0 as usize].positions
+    }
+
     /// Where a field is. A field that is missing is shown at what should hold it.
     pub fn place(&self, field: &FieldRef) -> Option<Place> {
         self.find(field, false)

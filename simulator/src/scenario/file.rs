@@ -38,6 +38,8 @@ pub struct Written {
     pub(super) sources: Sources,
     pub(super) scenario: Option<Document>,
     pub(super) manifests: Vec<Document>,
+    /// Node manifests that hold only a part of the record; the wires give the rest.
+    pub(super) completed: Vec<Origin>,
 }
 
 impl Written {

@@ -8,6 +8,8 @@ mod glob;
 mod model;
 mod quantity;
 mod resolve;
+mod tree;
+mod variant;
 mod yaml;
 
 use std::path::Path;
@@ -46,7 +48,15 @@ pub struct LoadedCluster {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
-    open(&[path])?.resolve()
+    load_variant(path, None)
+}
+
+/// Reads and resolves a variant of a scenario, or, without a name, the scenario itself.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_variant(path: &Path, variant: Option<&str>) -> Result<Loaded, Vec<Diagnostic>> {
+    open(&[path])?.with_variant(variant)?.resolve()
 }
 
 /// Reads bare manifests as one datastore, under the default profile.

@@ -29,17 +29,22 @@ pub(super) struct Document {
 }
 
 /// Where a value and everything in it stand. For an alias that is where the value is defined.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Positions {
     /// The value's place. Of a collection, only the beginning is known.
-    span: Span,
-    children: Children,
+    pub(super) span: Span,
+    /// The places of what is in it.
+    pub(super) children: Children,
 }
 
-#[derive(Debug)]
-enum Children {
+/// The places of what is in a value.
+#[derive(Clone, Debug)]
+pub(super) enum Children {
+    /// It holds nothing.
     None,
+    /// The items of a list.
     Seq(Vec<Positions>),
+    /// The entries of a mapping, each with the place of its key.
     Map(Vec<(String, Span, Positions)>),
 }
 
@@ -94,6 +99,46 @@ fn options() -> serde_saphyr::Options {
 }
 
 impl Positions {
+    /// One place for a value and all that is in it.
+    pub(super) fn at(span: Span) -> Positions {
+        Positions {
+            span,
+            children: Children::None,
+        }
+    }
+
+    /// The place of a key of this mapping, and those of its value.
+    pub(super) fn entry(&self, name: &str) -> Option<(Span, &Positions)> {
+        match &self.children {
+            Children::Map(entries) => entries
+                .iter()
+                .find(|(key, ..)| key == name)
+                .map(|(_, key, value)| (*key, value)),
+            Children::None | Children::Seq(_) => None,
+        }
+    }
+
+    /// The places of the value at the end of a path.
+    pub(super) fn get(&self, path: &[Segment]) -> Option<&Positions> {
+        path.iter().try_fold(self, |here, segment| match (&here.children, segment) {
+            (Children::Map(_), Segment::Key(name)) => Some(here.entry(name)?.1),
+            (Children::Seq(items), Segment::Index(index)) => items.get(*index),
+            (Children::None | Children::Seq(_) | Children::Map(_), _) => None,
+        })
+    }
+
+    /// As [`Positions::get`], to change them.
+    pub(super) fn get_mut(&mut self, path: &[Segment]) -> Option<&mut Positions> {
+        path.iter()
+            .try_fold(self, |here, segment| match (&mut here.children, segment) {
+                (Children::Map(entries), Segment::Key(name)) => {
+                    entries.iter_mut().find(|(key, ..)| key == name).map(|(.., value)| value)
+                }
+                (Children::Seq(items), Segment::Index(index)) => items.get_mut(*index),
+                (Children::None | Children::Seq(_) | Children::Map(_), _) => None,
+            })
+    }
+
     /// The place of the field at the end of a path. `at_key` asks for its key. Where the path leads nowhere, the last step that
     /// exists is taken; a collection that has a key is shown by its key, since its text may be long.
     pub(super) fn locate(&self, path: &[Segment], at_key: bool) -> Span {

@@ -3,6 +3,7 @@
 mod files;
 mod manifests;
 mod traffic;
+mod variants;
 mod whole;
 mod wires;
 
@@ -66,6 +67,10 @@ fn refused(text: impl AsRef<[u8]>) -> (Folder, Vec<Diagnostic>) {
 /// Every diagnostic as the command line shows it, without the folder's name.
 pub(crate) fn rendered(text: impl AsRef<[u8]>) -> String {
     let (folder, diagnostics) = refused(text);
+    lines(&folder, &diagnostics)
+}
+
+fn lines(folder: &Folder, diagnostics: &[Diagnostic]) -> String {
     let folder = format!("{}/", folder.0.path().display());
     diagnostics.iter().fold(String::new(), |mut all, diagnostic| {
         write!(all, "{}", diagnostic.render(false).replace(&folder, "")).unwrap();

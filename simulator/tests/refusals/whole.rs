@@ -49,16 +49,16 @@ error[E-EXP-01]: the scenario expects nothing
 
 #[test]
 fn a_key_that_is_not_modelled_yet_is_refused() {
-    let text = broken("  phases:", "  variants: {a: {}}\n  phases:");
+    let text = broken("  phases:", "  permute: [reverse]\n  phases:");
     insta::assert_snapshot!(rendered(text), @r#"
-error[K-NOT-MODELLED]: `variants` is not modelled yet
+error[K-NOT-MODELLED]: `permute` is not modelled yet
   --> x.yaml:21:3
    |
-21 |   variants: {a: {}}
-   |   ^^^^^^^^
+21 |   permute: [reverse]
+   |   ^^^^^^^
    |
    = note: what is not modelled is refused, since a guess would look like a result
-   = help: remove `variants`
+   = help: remove `permute`
 "#);
 }
 

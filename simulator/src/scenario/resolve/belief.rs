@@ -34,6 +34,7 @@ pub(super) fn cluster(
 ) -> Option<ClusterState> {
     let before = refusals.len();
     let mut resources = resources(written, refusals);
+    complete(written, nodes, &mut resources);
     let recorded: Vec<Node> = resources
         .iter()
         .filter_map(|resource| match resource {
@@ -74,6 +75,20 @@ pub(super) fn cluster(
         Err(more) => {
             refusals.extend(more);
             None
+        }
+    }
+}
+
+/// Gives Node manifests that say only what a variant changes the rest of what Calico would have recorded.
+fn complete(written: &Written, machines: &[Machine], resources: &mut [Resource]) {
+    for resource in resources {
+        if let Resource::Node(node) = resource
+            && written.completed.contains(&node.at.origin)
+            && let Some(machine) = machines.iter().find(|machine| machine.name == node.name)
+        {
+            let derived = Node::derived(machine.name.clone(), machine.address, machine.field.clone());
+            node.ipv4 = node.ipv4.or(derived.ipv4);
+            node.ipv6 = node.ipv6.or(derived.ipv6);
         }
     }
 }

@@ -20,10 +20,12 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 
 use super::file::Written;
 use super::model::Model;
+use super::variant;
 use cast::Cast;
 use names::Names;
 
 pub(super) use belief::resources;
+pub(super) use names::check as check_name;
 
 /// What a key that is known and not modelled is refused with.
 const NOT_MODELLED: &str = "K-NOT-MODELLED";
@@ -52,9 +54,10 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let run = header::run(&mut spec, refusals);
     refuse_unmodelled(
         &mut spec,
-        &["timeline", "variants", "permute", "lints", "environment", "faults"],
+        &["timeline", "permute", "lints", "environment", "faults"],
         refusals,
     );
+    variant::check(&mut spec, refusals);
 
     let mut names = Names::default();
     let wires = underlay::read(&mut spec, &mut names, refusals);

@@ -40,7 +40,7 @@ fn article(kind: &str, other: &str) -> &'static str {
 }
 
 /// Refuses a name that could not be told from a path, a pattern or a window.
-pub(super) fn check(kind: &str, name: &str, field: &FieldRef, refusals: &mut Vec<Refusal>) {
+pub(in crate::scenario) fn check(kind: &str, name: &str, field: &FieldRef, refusals: &mut Vec<Refusal>) {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !name.chars().all(good) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || name.len() > LONGEST {
         refusals.push(
