@@ -45,6 +45,13 @@ impl Profile {
         self > Profile::V3_22
     }
 
+    /// Whether UDP to the VXLAN port is exempt from connection tracking (from v3.29).
+    ///
+    /// Source: Calico felix/rules/static.go, StaticRawPreroutingChain.
+    pub fn untracks_vxlan(self) -> bool {
+        self > Profile::V3_22
+    }
+
     /// The metric of local workload routes and of BIRD's routes: 1024 from v3.32, none (0) before.
     ///
     /// Source: Calico felix/config/config_params.go, IPv4NormalRoutePriority.

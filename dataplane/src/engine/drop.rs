@@ -44,6 +44,10 @@ reasons! {
     TtlExpired = "ttl_expired",
     /// The outer packet's own route leads into the same tunnel device. Source: Linux ip_tunnel_xmit.
     TunnelRecursion = "tunnel_recursion",
+    /// The source is not routed back through the device that it came in by. Source: Linux net/ipv4/fib_frontend.c, fib_validate_source.
+    RpFilter = "rp_filter",
+    /// No source port is left to translate to. Source: Linux net/netfilter/nf_nat_core.c, get_unique_tuple.
+    NoNatMapping = "no_nat_mapping",
     /// An address that may not be on the wire. Source: RFC 1812 section 5.3.7.
     Martian = "martian",
     /// Version, header length, total length, truncation or header checksum is wrong. Source: RFC 1812 section 5.2.2.

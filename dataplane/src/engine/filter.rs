@@ -1,26 +1,31 @@
-//! Calico's fixed rules around workloads: no false source addresses, no tunnels of their own, and what may reach the node
-//! itself. Network policy is not here.
+//! Calico's fixed rules: workloads use no false source addresses and build no tunnels of their own, and what may reach the node
+//! itself; beside them the kernel's reverse-path filter. Network policy is not here.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{DropReason, Engine};
-use crate::route::{DeviceId, EndpointToHostAction};
+use crate::route::{DeviceId, DeviceKind, EndpointToHostAction, LocalWorkload, RouteKind, RpFilter};
 use crate::wire::ipv4::protocol;
-use crate::wire::{FlowKey, IcmpMessage, Ipv4View, UdpView};
+use crate::wire::{Ipv4View, UdpView};
 
 impl Engine {
-    /// The rule that a packet from a workload breaks, if any.
+    /// Whether a workload sends with a source that is not its own.
     ///
-    /// Source: Calico felix/rules/static.go, RPFilter; felix/rules/endpoints.go, endpointIptablesChain.
-    pub(super) fn workload_rule(&self, device: DeviceId, packet: &Ipv4View<'_>) -> Option<DropReason> {
+    /// Source: Calico felix/rules/static.go, RPFilter.
+    pub(super) fn is_spoofed(&self, device: DeviceId, packet: &Ipv4View<'_>) -> bool {
         let source = IpAddr::V4(packet.source());
-        let own = self
-            .tables
-            .workloads
-            .iter()
-            .any(|w| w.device == device && w.addresses.contains(&source));
-        if !own {
-            return Some(DropReason::WorkloadSpoof);
+        let owns = |w: &LocalWorkload| w.addresses.contains(&source) || w.spoofable.iter().any(|net| net.contains(&source));
+        let mut behind = self.tables.workloads.iter().filter(|w| w.device == device);
+        self.is_workload(device) && !behind.any(owns)
+    }
+
+    /// The rule that a packet breaks that came in by a device and is to be forwarded, if any. Workloads may not build tunnels,
+    /// wherever these would lead.
+    ///
+    /// Source: Calico felix/rules/endpoints.go, endpointIptablesChain.
+    pub(super) fn workload_rule(&self, device: DeviceId, packet: &Ipv4View<'_>) -> Option<DropReason> {
+        if !self.is_workload(device) || self.tracked.is_established() {
+            return None;
         }
         let rules = self.tables.rules;
         let ipip = packet.protocol() == protocol::IPIP && !rules.allow_ipip;
@@ -28,20 +33,46 @@ impl Engine {
         (ipip || vxlan).then_some(DropReason::WorkloadEncapDenied)
     }
 
-    /// Whether a workload's packet may reach the node itself.
+    /// The rule that a packet for the node itself breaks, if any: whose tunnel packets come in is asked before all else, and of
+    /// workloads as of others.
     ///
     /// Source: Calico felix/rules/static.go, filterInputChain and the endpoint-to-host action.
-    pub(super) fn may_reach_host(&self, packet: &Ipv4View<'_>) -> bool {
-        match self.tables.rules.endpoint_to_host {
-            EndpointToHostAction::Accept => true,
-            EndpointToHostAction::Drop => {
-                let quoted = match IcmpMessage::parse(packet.payload()) {
-                    Ok(IcmpMessage::Error { quote, .. }) if packet.protocol() == protocol::ICMP => Some(FlowKey::of(&quote)),
-                    _ => None,
-                };
-                self.begun.contains(&quoted.unwrap_or_else(|| FlowKey::of(packet).reversed()))
-            }
+    pub(super) fn input_rule(&self, device: DeviceId, packet: &Ipv4View<'_>) -> Option<DropReason> {
+        let source = IpAddr::V4(packet.source());
+        let tunnel = match packet.protocol() {
+            protocol::IPIP => self.tables.ipip.as_ref().map(|tunnel| &tunnel.allowed),
+            _ if self.is_vxlan(packet) => self.tables.vxlan.v4.as_ref().map(|tunnel| &tunnel.allowed),
+            _ => None,
+        };
+        if let Some(allowed) = tunnel {
+            return (!allowed.contains(source)).then_some(DropReason::TunnelSourceDenied);
         }
+        if !self.is_workload(device) || self.tracked.is_established() {
+            return None;
+        }
+        let denied = self.tables.rules.endpoint_to_host == EndpointToHostAction::Drop;
+        self.workload_rule(device, packet)
+            .or(denied.then_some(DropReason::PolicyDeny))
+    }
+
+    fn is_workload(&self, device: DeviceId) -> bool {
+        self.tables.device(device).is_some_and(|d| d.kind == DeviceKind::Workload)
+    }
+
+    /// Whether a source is not routed back through the device that its packet came in by, as the node's reverse-path filter wants
+    /// it. A workload's device has Calico's own, stricter rule.
+    ///
+    /// Source: Linux net/ipv4/fib_frontend.c, __fib_validate_source.
+    pub(super) fn fails_reverse_path(&self, device: DeviceId, source: IpAddr) -> bool {
+        if self.tables.rp_filter == RpFilter::Off || self.is_workload(device) {
+            return false;
+        }
+        let back = self.tables.lookup(source).map(|(_, route)| route);
+        let Some(back) = back.filter(|route| route.kind != RouteKind::Blackhole) else {
+            return true;
+        };
+        let has_address = self.tables.device(device).is_some_and(|d| !d.addresses.is_empty());
+        back.device != Some(device) && !(self.tables.rp_filter == RpFilter::Loose && has_address)
     }
 
     /// Whether this is UDP to the VXLAN port. Later fragments show no port.

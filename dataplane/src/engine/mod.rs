@@ -1,34 +1,38 @@
 //! The engine of a node: what it does with one packet, from its tables alone.
 //!
 //! ```text
-//!  device ─► filter ─► for this node? ── yes ─► reassemble ─► tunnel packet? ── yes ─► allow-list, decapsulate ─┐
-//!            (workload rules)   │ no                              │ no                                          │
-//!                               ▼                                 ▼                  (again, by the inner header)◄┘
-//!  own stack ──────────────► route ─► TTL ─► size ─► encapsulate ─► transmit, or deliver
+//!  device ─► spoofed? ─► track ─► for this node? ── yes ─► reassemble ─► filter ─► tunnel packet? ── yes ─► decapsulate ─┐
+//!                      (answers get    │ no                                         │ no                               │
+//!                     their address    ▼                                            ▼       (again, by the inner header)◄┘
+//!                           back)    route ─► TTL ─► size ─► filter                deliver
+//!                                                              ▼
+//!  own stack ─► track ─► route ─► size ──────────────────► translate the source ─► encapsulate ─► transmit, or deliver
 //! ```
 //!
 //! It reads no clock, keeps no packet but fragments, and never fails: a lost packet is an answer with a reason. Its own replies
-//! (ICMP errors) take the output path like any other packet of the node. Connection tracking and NAT are not here.
+//! (ICMP errors) take the output path like any other packet of the node.
 
+mod conntrack;
 mod drop;
 mod filter;
+mod nat;
 mod output;
 mod receive;
 mod reply;
 mod step;
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::encap::{Ipip, Template, Vxlan};
 use crate::route::{DeviceId, NodeTables, Route, RouteKind};
+use crate::wire::Reassembler;
 use crate::wire::fragment::ReassemblyError;
-use crate::wire::{FlowKey, Reassembler};
 use crate::{Instant, Packet, Tag};
+use conntrack::{Conntrack, Track};
 
 pub use drop::DropReason;
-pub use step::{IcmpKind, Layer, Step};
+pub use step::{IcmpKind, Layer, NatRule, Step};
 
 /// Where a packet comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +133,9 @@ pub struct Engine {
     vxlan: Option<Vxlan>,
     reassembler: Reassembler,
     limiter: reply::Limiter,
-    /// Connections that the node itself began towards its workloads.
-    begun: BTreeSet<FlowKey>,
+    conntrack: Conntrack,
+    /// What connection tracking says of the packet in hand.
+    tracked: Track,
     identification: u16,
     counters: Counters,
 }
@@ -154,7 +159,8 @@ impl Engine {
             vxlan,
             reassembler: Reassembler::default(),
             limiter: reply::Limiter::default(),
-            begun: BTreeSet::new(),
+            conntrack: Conntrack::default(),
+            tracked: Track::Untracked,
             identification: 0,
             counters: Counters::default(),
         }
@@ -165,7 +171,7 @@ impl Engine {
         &self.tables
     }
 
-    /// Works from other tables from here on; waiting fragments and limits stay.
+    /// Works from other tables from here on; waiting fragments, limits and connections stay.
     pub fn set_tables(&mut self, tables: Arc<NodeTables>) {
         let next = Engine::new(tables);
         (self.tables, self.tunnels, self.vxlan) = (next.tables, next.tunnels, next.vxlan);

@@ -8,18 +8,19 @@ use crate::encap::{Encap, Encapsulation, Ipip};
 use crate::route::{DeviceId, RouteId, RouteKind};
 use crate::wire::fragment::split;
 use crate::wire::icmp::{time_exceeded, unreachable};
-use crate::wire::{FlowKey, IcmpError, Ipv4Mut, Ipv4View};
+use crate::wire::{IcmpError, Ipv4Mut, Ipv4View};
 use crate::{Instant, Mtu, Packet};
 
 impl Engine {
-    /// Sends a packet on that came from elsewhere. The checks stand in the kernel's order: route, TTL, size.
+    /// Sends a packet on that came in by a device. The checks stand in the kernel's order: route, reverse path, TTL, size, filter.
     ///
     /// Source: Linux net/ipv4/ip_forward.c, ip_forward.
-    pub(super) fn forward(&mut self, now: Instant, mut packet: Packet, outcome: &mut Outcome) {
+    pub(super) fn forward(&mut self, now: Instant, input: DeviceId, mut packet: Packet, outcome: &mut Outcome) {
         let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
             return;
         };
-        let (destination, ttl, dont_fragment) = (header.destination(), header.ttl(), header.dont_fragment());
+        let (source, destination) = (header.source(), header.destination());
+        let (ttl, dont_fragment) = (header.ttl(), header.dont_fragment());
         if is_unforwardable(destination) {
             return Engine::drop_packet(outcome, DropReason::Martian, None);
         }
@@ -37,6 +38,9 @@ impl Engine {
             }
             return;
         };
+        if self.fails_reverse_path(input, source.into()) {
+            return Engine::drop_packet(outcome, DropReason::RpFilter, Some(input));
+        }
         if ttl <= 1 {
             Engine::drop_packet(outcome, DropReason::TtlExpired, None);
             return self.reply(
@@ -62,25 +66,30 @@ impl Engine {
             let left = header.decrement_ttl();
             outcome.steps.push(Step::TtlDecremented { left });
         }
+        let denied = Ipv4View::unverified(packet.bytes()).map(|header| self.workload_rule(input, &header));
+        if let Ok(Some(reason)) = denied {
+            return Engine::drop_packet(outcome, reason, None);
+        }
         self.send(now, id, mtu, packet, outcome);
     }
 
     /// Sends a packet of the node itself, whose stack has chosen source address and size.
-    pub(super) fn originate(&mut self, now: Instant, packet: Packet, outcome: &mut Outcome) {
+    pub(super) fn originate(&mut self, now: Instant, mut packet: Packet, outcome: &mut Outcome) {
         outcome.steps.push(Step::Originated);
-        let Ok(header) = Ipv4View::parse(packet.bytes()) else {
+        if Ipv4View::parse(packet.bytes()).is_err() {
             return Engine::drop_packet(outcome, DropReason::Malformed, None);
+        }
+        self.track(now, &mut packet, outcome);
+        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+            return;
         };
-        let (flow, dont_fragment) = (FlowKey::of(&header), header.dont_fragment());
+        let dont_fragment = header.dont_fragment();
         if let Some(device) = self.tables.device_with(IpAddr::V4(header.destination())) {
             return Engine::deliver(device, false, packet, outcome);
         }
         let Some(id) = self.find_route(header.destination(), outcome) else {
             return;
         };
-        if self.tables.route(id).is_some_and(|route| route.kind == RouteKind::Local) {
-            self.begun.insert(flow);
-        }
         let (device, mtu) = self.device_and_mtu(id);
         if dont_fragment && !mtu.fits(packet.longest_wire_packet()) {
             return Engine::drop_packet(outcome, DropReason::TooBig, device);
@@ -115,8 +124,16 @@ impl Engine {
         (route.and_then(|route| route.device), mtu)
     }
 
-    /// Sends a packet by a route, split if it is too long.
-    fn send(&mut self, now: Instant, id: RouteId, mtu: Mtu, packet: Packet, outcome: &mut Outcome) {
+    /// Sends a packet by a route, with its source translated if it is to be, split if it is too long.
+    ///
+    /// Source: Linux net/ipv4/ip_output.c, ip_output and ip_finish_output, for the order.
+    fn send(&mut self, now: Instant, id: RouteId, mtu: Mtu, mut packet: Packet, outcome: &mut Outcome) {
+        let route = self.tables.route(id).and_then(|route| Some((route.device?, route.gateway)));
+        if let Some((device, gateway)) = route
+            && !self.postrouting(now, device, gateway, &mut packet, outcome)
+        {
+            return;
+        }
         if mtu.fits(packet.longest_wire_packet()) {
             return self.send_piece(now, id, packet, outcome);
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::filter::is_martian;
 use super::{DropReason, Engine, Outcome, Step};
 use crate::encap::{DecapError, Encap, Encapsulation, Ipip};
-use crate::route::{DeviceId, DeviceKind};
+use crate::route::DeviceId;
 use crate::wire::fragment::Reassembly;
 use crate::wire::icmp::unreachable;
 use crate::wire::ipv4::protocol;
@@ -25,8 +25,8 @@ impl Engine {
         outcome.steps.push(Step::Received { device });
         let length = match Ipv4View::parse(packet.bytes()) {
             Ok(header) => {
-                if let Some(reason) = self.ingress_rule(device, &header) {
-                    return Engine::drop_packet(outcome, reason, None);
+                if self.is_spoofed(device, &header) {
+                    return Engine::drop_packet(outcome, DropReason::WorkloadSpoof, None);
                 }
                 header.total_len()
             }
@@ -37,6 +37,7 @@ impl Engine {
         }
         let mut device = device;
         loop {
+            self.track(now, &mut packet, outcome);
             let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
                 return Engine::drop_packet(outcome, DropReason::Malformed, None);
             };
@@ -45,19 +46,15 @@ impl Engine {
                 return Engine::drop_packet(outcome, DropReason::Martian, Some(device));
             }
             if self.tables.device_with(IpAddr::V4(header.destination())).is_none() {
-                return self.forward(now, packet, outcome);
+                return self.forward(now, device, packet, outcome);
+            }
+            if self.fails_reverse_path(device, header.source().into()) {
+                return Engine::drop_packet(outcome, DropReason::RpFilter, Some(device));
             }
             match self.local(now, device, packet, outcome) {
                 Local::Done => return,
                 Local::Inner(inner, tunnel) => (packet, device) = (inner, tunnel),
             }
-        }
-    }
-
-    fn ingress_rule(&self, device: DeviceId, packet: &Ipv4View<'_>) -> Option<DropReason> {
-        match self.tables.device(device)?.kind {
-            DeviceKind::Workload => self.workload_rule(device, packet),
-            DeviceKind::Nic | DeviceKind::Ipip | DeviceKind::Vxlan => None,
         }
     }
 
@@ -69,14 +66,11 @@ impl Engine {
         let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
             return Local::Done;
         };
-        let from_workload = self
-            .tables
-            .device(device)
-            .is_some_and(|device| device.kind == DeviceKind::Workload);
-        if from_workload && !self.may_reach_host(&header) {
-            Engine::drop_packet(outcome, DropReason::PolicyDeny, None);
+        if let Some(reason) = self.input_rule(device, &header) {
+            Engine::drop_packet(outcome, reason, None);
             return Local::Done;
         }
+        self.accept(now);
         if header.protocol() == protocol::IPIP {
             return self.tunnel_packet(now, Encap::Ipip, packet, outcome);
         }
@@ -105,27 +99,24 @@ impl Engine {
         }
     }
 
-    /// Lets a tunnel packet in by the allow-list, and takes out what is inside.
+    /// Takes out what is inside a tunnel packet that was let in, or answers as a node without such a tunnel.
     ///
-    /// Source: Calico felix/rules/static.go, filterInputChain; Linux vxlan_rcv, ipip_rcv.
+    /// Source: Linux vxlan_rcv, ipip_rcv.
     fn tunnel_packet(&mut self, now: Instant, encap: Encap, mut packet: Packet, outcome: &mut Outcome) -> Local {
         let tables = self.tables.clone();
         let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
             return Local::Done;
         };
         let source = IpAddr::V4(header.source());
-        let end: Option<(DeviceId, bool, &dyn Encapsulation)> = match encap {
-            Encap::Ipip => tables
-                .ipip
-                .as_ref()
-                .map(|t| (t.device, t.allowed.contains(source), &Ipip as &dyn Encapsulation)),
+        let end: Option<(DeviceId, &dyn Encapsulation)> = match encap {
+            Encap::Ipip => tables.ipip.as_ref().map(|t| (t.device, &Ipip as &dyn Encapsulation)),
             Encap::Vxlan => {
                 let tunnel = tables.vxlan.v4.as_ref().zip(self.vxlan.as_ref());
-                tunnel.map(|(t, vxlan)| (t.device, t.allowed.contains(source), vxlan as &dyn Encapsulation))
+                tunnel.map(|(t, vxlan)| (t.device, vxlan as &dyn Encapsulation))
             }
             Encap::None => None,
         };
-        let Some((device, allowed, encapsulation)) = end else {
+        let Some((device, encapsulation)) = end else {
             let code = if encap == Encap::Ipip {
                 unreachable::PROTOCOL
             } else {
@@ -135,10 +126,6 @@ impl Engine {
             self.reply(now, IcmpError::DestinationUnreachable { code }, packet.bytes(), outcome);
             return Local::Done;
         };
-        if !allowed {
-            Engine::drop_packet(outcome, DropReason::TunnelSourceDenied, None);
-            return Local::Done;
-        }
         outcome.steps.push(Step::TunnelSourceAllowed { source });
         match encapsulation.pull(&mut packet) {
             Ok(_) => {

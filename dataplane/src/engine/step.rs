@@ -1,9 +1,12 @@
 //! What an engine says it did: every step with its reason, in terms of the node's own tables.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
 
 use crate::encap::Encap;
 use crate::route::{DeviceId, RouteId};
+use crate::wire::translate::End;
 
 /// Which header of an encapsulated packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +26,20 @@ pub struct IcmpKind {
     pub code: u8,
     /// The next-hop MTU of a "fragmentation needed" (3/4).
     pub mtu: Option<u16>,
+}
+
+/// Which rule translates a connection.
+///
+/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables; felix/rules/static.go, StaticNATPostroutingChains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NatRule {
+    /// natOutgoing: it comes from this range of a pool, and goes to no pool.
+    Outgoing {
+        /// The range that holds the source.
+        pool: IpNet,
+    },
+    /// It leaves by a tunnel with an address of the node that is not the tunnel's.
+    TunnelSource,
 }
 
 /// One thing that an engine did with a packet. Routes and devices are those of the node's tables.
@@ -63,6 +80,18 @@ pub enum Step {
     },
     /// The destination lies in a pool, yet no route of the cluster covers it: the host's own routes decide.
     NoClusterRoute,
+    /// An address was replaced, and perhaps a port: the source as the connection's packets leave, the destination as answers
+    /// come back.
+    Translated {
+        /// Which end of the packet.
+        end: End,
+        /// The end before; the port is an echo's identifier for ICMP, and 0 for protocols without ports.
+        from: SocketAddr,
+        /// The end after.
+        to: SocketAddr,
+        /// The rule that decided it, on the connection's first packet.
+        rule: NatRule,
+    },
     /// One was taken from the TTL.
     TtlDecremented {
         /// What is left.

@@ -107,6 +107,10 @@ impl<'a> View<'a> {
                 allow_ipip: self.settings.allow_ipip_from_workloads,
             },
             nat: PerFamily::default(),
+            vxlan_untracked: PerFamily::from_fn(|family| {
+                *self.settings.vxlan.get(family) && self.cluster.profile().untracks_vxlan()
+            }),
+            rp_filter: self.host.rp_filter,
             mtus: self.mtus,
             absent: Vec::new(),
             forwarding: true,

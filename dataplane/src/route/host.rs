@@ -34,6 +34,8 @@ pub fn host_tables(host: &HostNetwork) -> NodeTables {
             allow_ipip: false,
         },
         nat: PerFamily::default(),
+        vxlan_untracked: PerFamily::default(),
+        rp_filter: host.rp_filter,
         mtus: Mtus::of_cards(host),
         absent: Vec::new(),
         forwarding: false,

@@ -117,6 +117,7 @@ mod tests {
             name: "a".into(),
             nics: nics.collect(),
             gateways: PerFamily::default(),
+            rp_filter: crate::route::RpFilter::Off,
         };
         let mtus = Mtus::of(&settings, &host);
         (

@@ -435,6 +435,10 @@ pub struct NodeTables {
     pub pools: Vec<IpNet>,
     /// What is translated on the way out.
     pub nat: PerFamily<NatRules>,
+    /// Whether connection tracking leaves UDP to the VXLAN port alone.
+    pub vxlan_untracked: PerFamily<bool>,
+    /// What is asked of the way back to a packet's source.
+    pub rp_filter: RpFilter,
     /// Rules around workloads.
     pub rules: WorkloadRules,
     /// The MTUs that follow from cards and configuration.
@@ -523,6 +527,20 @@ impl NodeTables {
     }
 }
 
+/// What a machine asks of the way back to the source of a packet that comes in by one of its network cards or tunnels, over IPv4.
+///
+/// Source: Linux Documentation/networking/ip-sysctl.rst, `rp_filter`; RFC 3704.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RpFilter {
+    /// Nothing (0), the kernel's own default.
+    #[default]
+    Off,
+    /// It leads through the device that the packet came in by (1).
+    Strict,
+    /// There is one (2).
+    Loose,
+}
+
 /// The truth about a machine's kernel before Calico touches it: its network cards and its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostNetwork {
@@ -532,6 +550,8 @@ pub struct HostNetwork {
     pub nics: Vec<Nic>,
     /// The gateways of its default routes.
     pub gateways: PerFamily<Option<IpAddr>>,
+    /// Its reverse-path filter.
+    pub rp_filter: RpFilter,
 }
 
 /// A network card as its kernel knows it.

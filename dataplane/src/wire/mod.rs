@@ -17,6 +17,7 @@ pub mod fragment;
 pub mod icmp;
 pub mod ipv4;
 pub mod print;
+pub mod translate;
 pub mod udp;
 pub mod vxlan;
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use overlab_dataplane::calico::{ClusterState, Profile, Reading, Resource, WorkloadRequest};
 use overlab_dataplane::fields::{FieldPath, FieldRef, Origin, Refusal};
-use overlab_dataplane::route::{HostNetwork, Nic, NodeTables, node_tables};
+use overlab_dataplane::route::{HostNetwork, Nic, NodeTables, RpFilter, node_tables};
 use overlab_dataplane::{Mtu, PerFamily};
 use serde_json::{Value, json};
 
@@ -90,6 +90,7 @@ pub(crate) fn machine(name: &str, address: &str) -> HostNetwork {
             v4: subnet.hosts().next(),
             v6: None,
         },
+        rp_filter: RpFilter::Off,
     }
 }
 

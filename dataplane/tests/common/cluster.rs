@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use overlab_dataplane::calico::{ClusterState, Profile, Reading, Resource, WorkloadRequest};
 use overlab_dataplane::fields::{FieldRef, Origin};
-use overlab_dataplane::route::{DeviceId, HostNetwork, Nic, NodeTables, node_tables};
+use overlab_dataplane::route::{DeviceId, HostNetwork, Nic, NodeTables, RpFilter, node_tables};
 use overlab_dataplane::{Mtu, PerFamily};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv4::{Ipv4Flags, MutableIpv4Packet};
@@ -67,6 +67,7 @@ pub(crate) fn tables(pool: Value, felix: Value) -> [Arc<NodeTables>; 3] {
                 v4: gateway.parse().ok(),
                 v6: None,
             },
+            rp_filter: RpFilter::Off,
         };
         Arc::new(node_tables(&cluster, &host))
     })

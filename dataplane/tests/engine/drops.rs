@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use overlab_dataplane::engine::{DropReason, Ingress};
-use overlab_dataplane::route::{NodeTables, RouteKind};
+use overlab_dataplane::route::{NatRules, NodeTables, RouteKind, RpFilter};
 use serde_json::json;
 
 use super::cluster::{NODES, Udp, tables};
@@ -229,6 +229,30 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
         card,
         &Udp::new("10.0.9.9", pod_a).build(),
     );
+    let mut strict = by_hand(&|a| a.rp_filter = RpFilter::Strict, ipip("Always"));
+    case(
+        "bare, where the way back leads into a tunnel",
+        (DropReason::RpFilter, None),
+        &mut strict,
+        card,
+        &Udp::new(pod_c, pod_a).build(),
+    );
+    let mut one_port = by_hand(
+        &|a| {
+            a.nat.v4 = NatRules {
+                masquerade: ["10.244.0.0/16".parse().unwrap()].into(),
+                ports: Some((5000, 5000)),
+                ..NatRules::default()
+            }
+        },
+        json!({}),
+    );
+    let pod = Ingress::Device(super::pod_device(one_port.engine.tables()));
+    let mut outside = Udp::new(pod_a, "10.0.9.9").build();
+    assert_eq!(one_port.handle(pod, &outside).drop, None);
+    outside[20] ^= 1;
+    outside[26..28].fill(0);
+    case("no port left", (DropReason::NoNatMapping, None), &mut one_port, pod, &outside);
     let mut cut_off = by_hand(&|a| *a = a.clone().with_routes([]), json!({}));
     let pod = Ingress::Device(super::pod_device(cut_off.engine.tables()));
     // Without a route back there is nobody to tell; that the error is due is seen where there is one.

@@ -1,10 +1,13 @@
 //! Telling what happened, and why: steps as lines, decisions as reasons with the places where they are written, and what may
 //! help. It decides nothing.
 
+use std::net::SocketAddr;
+
 use overlab_dataplane::encap::Encap;
-use overlab_dataplane::engine::{self, IcmpKind, Layer};
+use overlab_dataplane::engine::{self, IcmpKind, Layer, NatRule};
 use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::route::{Decision, Mode, NodeTables, Route, SubnetTest};
+use overlab_dataplane::wire::translate::End;
 
 use super::{Disposition, Hop, Step, Trace};
 use crate::scenario::Sources;
@@ -38,6 +41,13 @@ fn engine_step(step: engine::Step, tables: &NodeTables) -> String {
             None => "route".to_owned(),
         },
         engine::Step::NoClusterRoute => "no route of the cluster covers it, though a pool does".to_owned(),
+        engine::Step::Translated { end, from, to, rule } => {
+            let end = match end {
+                End::Source => "source",
+                End::Destination => "destination of an answer",
+            };
+            format!("{end} {} ({})", translation(from, to), nat_rule(rule))
+        }
         engine::Step::TtlDecremented { left } => format!("TTL {} -> {left}", u16::from(left) + 1),
         engine::Step::Fragmented { layer, pieces, mtu } => {
             let what = match layer {
@@ -62,6 +72,22 @@ fn engine_step(step: engine::Step, tables: &NodeTables) -> String {
         engine::Step::Transmitted { device: id, next_hop } => format!("out by {} to {next_hop}", device(id)),
         engine::Step::IcmpSent { icmp, to } => format!("told {to}: {}", icmp_error(icmp)),
         engine::Step::IcmpSuppressed => "not told: the limit of ICMP errors is used up".to_owned(),
+    }
+}
+
+/// What became what, with ports only if they differ.
+fn translation(from: SocketAddr, to: SocketAddr) -> String {
+    if from.port() == to.port() {
+        format!("{} -> {}", from.ip(), to.ip())
+    } else {
+        format!("{from} -> {to}")
+    }
+}
+
+fn nat_rule(rule: NatRule) -> String {
+    match rule {
+        NatRule::Outgoing { pool } => format!("natOutgoing of {pool}, and it goes to no pool"),
+        NatRule::TunnelSource => "masqueraded: the source is the node's, but not the tunnel's".to_owned(),
     }
 }
 

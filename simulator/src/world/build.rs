@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 use overlab_dataplane::engine::{Engine, Ingress, Outcome};
 use overlab_dataplane::route::{
-    Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, RouteKind, RouteProtocol, host_tables, node_tables,
+    Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, RouteKind, RouteProtocol, RpFilter, host_tables,
+    node_tables,
 };
 use overlab_dataplane::{Family, PerFamily};
 
@@ -34,6 +35,7 @@ fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
             mtu: machine.mtu,
         }],
         gateways: gateways([subnet.gateway]),
+        rp_filter: RpFilter::Off,
     }
 }
 

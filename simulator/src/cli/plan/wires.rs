@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use overlab_dataplane::calico::Node;
-use overlab_dataplane::route::{HostNetwork, Nic};
+use overlab_dataplane::route::{HostNetwork, Nic, RpFilter};
 use overlab_dataplane::{Family, Mtu, PerFamily};
 
 /// The gateways of a card whose address stands alone, as clouds that give out such addresses have them: on the link all the same.
@@ -35,6 +35,7 @@ pub(super) fn host(node: &Node, mtu: Mtu) -> HostNetwork {
             mtu,
         }],
         gateways: PerFamily::from_fn(|family| recorded.get(family).map(gateway)),
+        rp_filter: RpFilter::Off,
     }
 }
 

@@ -1,0 +1,228 @@
+//! Address translation, where Linux has it: sources as packets leave (POSTROUTING), decided on the first packet of a connection,
+//! and destinations of the answers as they come in (PREROUTING), or are sent by the node itself (OUTPUT).
+//!
+//! Source: Calico felix/rules/nat.go; Linux net/netfilter/nf_nat_core.c.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::conntrack::{Direction, Track, Tuple};
+use super::{DropReason, Engine, NatRule, Outcome, Step};
+use crate::Family;
+use crate::route::{Device, DeviceId, DeviceKind, NatRules};
+use crate::wire::Ipv4View;
+use crate::wire::ipv4::protocol;
+use crate::wire::translate::{End, set_end, set_quoted_end};
+use crate::{Instant, Packet};
+
+/// What a rule wants of a first packet.
+struct Wish {
+    rule: NatRule,
+    address: IpAddr,
+    /// The ports that it allows, for protocols that have some.
+    ports: Option<(u16, u16)>,
+}
+
+impl Engine {
+    /// Finds the connection of a packet that comes in, or that the node sends, and gives an answer its true destination back.
+    pub(super) fn track(&mut self, now: Instant, packet: &mut Packet, outcome: &mut Outcome) {
+        self.tracked = match Ipv4View::unverified(packet.bytes()) {
+            Ok(view) if self.tables.forwarding && !self.is_untracked(&view) => self.conntrack.find(now, &view),
+            Ok(_) | Err(_) => Track::Untracked,
+        };
+        self.translate(Direction::Reply, packet, outcome);
+    }
+
+    /// Whether Calico exempts a packet from tracking: UDP to the VXLAN port.
+    ///
+    /// Source: Calico felix/rules/static.go, StaticRawPreroutingChain and StaticRawOutputChain.
+    fn is_untracked(&self, packet: &Ipv4View<'_>) -> bool {
+        self.tables.vxlan_untracked.v4 && self.is_vxlan(packet)
+    }
+
+    /// Notes a connection whose first packet has reached the node itself.
+    pub(super) fn accept(&mut self, now: Instant) {
+        if let Track::New(tuple, flags) = self.tracked {
+            self.conntrack.begin(now, (tuple, flags), tuple.inverted(), None);
+        }
+    }
+
+    /// Notes a connection whose first packet leaves by a device, translated as the rules want it, and gives a packet of a
+    /// translated one its new source. False if the packet is lost.
+    pub(super) fn postrouting(
+        &mut self,
+        now: Instant,
+        device: DeviceId,
+        next_hop: Option<IpAddr>,
+        packet: &mut Packet,
+        outcome: &mut Outcome,
+    ) -> bool {
+        if let Track::New(tuple, flags) = self.tracked {
+            let wish = self.wish(tuple, device, next_hop);
+            let reply = match &wish {
+                Some(wish) => self.free_reply(now, tuple, wish),
+                None => Some(tuple.inverted()),
+            };
+            let Some(reply) = reply else {
+                Engine::drop_packet(outcome, DropReason::NoNatMapping, Some(device));
+                return false;
+            };
+            let connection = self.conntrack.begin(now, (tuple, flags), reply, wish.map(|wish| wish.rule));
+            self.tracked = Track::Known {
+                connection,
+                direction: Direction::Original,
+                established: false,
+            };
+        }
+        self.translate(Direction::Original, packet, outcome);
+        true
+    }
+
+    /// The first rule that matches a first packet.
+    ///
+    /// Source: Calico felix/rules/static.go, StaticNATPostroutingChains, for the order.
+    fn wish(&self, tuple: Tuple, device: DeviceId, next_hop: Option<IpAddr>) -> Option<Wish> {
+        let rules = self.tables.nat.get(Family::of(tuple.source));
+        let output = self.tables.device(device)?;
+        let toward = next_hop.unwrap_or(tuple.destination);
+        self.outgoing(rules, tuple, output, toward)
+            .or_else(|| self.tunnel_source(rules, tuple, output, toward))
+    }
+
+    /// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables.
+    fn outgoing(&self, rules: &NatRules, tuple: Tuple, output: &Device, toward: IpAddr) -> Option<Wish> {
+        let pool = *rules.masquerade.iter().find(|pool| pool.contains(&tuple.source))?;
+        let stays = rules.pools.iter().any(|pool| pool.contains(&tuple.destination));
+        let exempt = rules.exempt.as_ref().is_some_and(|hosts| hosts.contains(&tuple.destination));
+        let elsewhere = rules.interface.as_ref().is_some_and(|name| !matches_name(name, &output.name));
+        if stays || exempt || elsewhere {
+            return None;
+        }
+        Some(Wish {
+            rule: NatRule::Outgoing { pool },
+            address: rules.address.or_else(|| self.address_of(output, toward))?,
+            ports: rules.ports,
+        })
+    }
+
+    /// Source: Calico felix/rules/static.go, StaticNATPostroutingChains.
+    fn tunnel_source(&self, rules: &NatRules, tuple: Tuple, output: &Device, toward: IpAddr) -> Option<Wish> {
+        let is_tunnel = matches!(output.kind, DeviceKind::Ipip | DeviceKind::Vxlan);
+        let is_local = self.tables.device_with(tuple.source).is_some();
+        let is_its_own = output.addresses.iter().any(|net| net.addr() == tuple.source);
+        if !is_tunnel || !is_local || is_its_own {
+            return None;
+        }
+        Some(Wish {
+            rule: NatRule::TunnelSource,
+            address: self.address_of(output, toward)?,
+            ports: rules.tunnel_ports.filter(|_| tuple.protocol == protocol::UDP),
+        })
+    }
+
+    /// The address that masquerading takes for an output device and next hop: the device's own that is on one subnet with the next
+    /// hop, else its first, else the node's first.
+    ///
+    /// Source: Linux net/netfilter/nf_nat_masquerade.c, nf_nat_masquerade_ipv4; net/ipv4/devinet.c, inet_select_addr.
+    fn address_of(&self, output: &Device, toward: IpAddr) -> Option<IpAddr> {
+        let near = output.addresses.iter().find(|net| net.contains(&toward));
+        let any = std::iter::once(output).chain(&self.tables.devices);
+        let first = any
+            .flat_map(|device| &device.addresses)
+            .find(|net| net.addr().is_ipv4() == toward.is_ipv4());
+        near.or(first).map(|net| net.addr())
+    }
+
+    /// The tuple of the answers to a connection that is to be translated: with its own port if that is allowed and free, else with
+    /// the next one that is. None if there is none.
+    ///
+    /// Source: Linux net/netfilter/nf_nat_core.c, get_unique_tuple, but for the port where the search begins, which Linux draws.
+    fn free_reply(&self, now: Instant, tuple: Tuple, wish: &Wish) -> Option<Tuple> {
+        let own = tuple.ports.0;
+        let (first, last) = match tuple.protocol {
+            protocol::TCP | protocol::UDP => wish.ports.unwrap_or(like(own)),
+            protocol::ICMP => (0, u16::MAX),
+            _ => (own, own),
+        };
+        let keeps = wish.ports.is_none() || (first..=last).contains(&own);
+        let size = u32::from(last.saturating_sub(first)) + 1;
+        let start = u32::from(own.wrapping_sub(first));
+        let others = (0..size).filter_map(|step| u16::try_from(u32::from(first) + (start + step) % size).ok());
+        let ports = std::iter::once(own).filter(|_| keeps).chain(others);
+        ports
+            .map(|port| Tuple {
+                destination: wish.address,
+                ports: (tuple.ports.1, port),
+                ..tuple.inverted()
+            })
+            .find(|reply| self.conntrack.is_free(now, *reply))
+    }
+
+    /// Translates a packet that goes in this direction of a translated connection: answers get back the connection's true source
+    /// as their destination, its other packets the source that the answers are to come to. In an ICMP error the quoted packet, which
+    /// went the other way, is changed alike.
+    ///
+    /// Source: Linux net/netfilter/nf_nat_core.c, nf_nat_packet; nf_nat_proto.c, nf_nat_icmp_reply_translation.
+    fn translate(&self, way: Direction, packet: &mut Packet, outcome: &mut Outcome) {
+        let (id, direction, is_error) = match self.tracked {
+            Track::Known {
+                connection, direction, ..
+            } => (connection, direction, false),
+            Track::Related { connection, direction } => (connection, direction, true),
+            Track::Untracked | Track::New(..) => return,
+        };
+        let Some(connection) = self
+            .conntrack
+            .connection(id)
+            .filter(|c| direction == way && c.is_translated())
+        else {
+            return;
+        };
+        let Some(rule) = connection.rule else { return };
+        let (original, reply) = (connection.original, connection.reply);
+        let (end, from, to) = match way {
+            Direction::Original => (
+                End::Source,
+                (original.source, original.ports.0),
+                (reply.destination, reply.ports.1),
+            ),
+            Direction::Reply => (
+                End::Destination,
+                (reply.destination, reply.ports.1),
+                (original.source, original.ports.0),
+            ),
+        };
+        let has_ports = matches!(original.protocol, protocol::TCP | protocol::UDP | protocol::ICMP);
+        let port = has_ports.then_some(to.1);
+        if is_error {
+            set_quoted_end(packet.bytes_mut(), end.other(), to.0, port);
+        }
+        set_end(packet.bytes_mut(), end, to.0, port.filter(|_| !is_error));
+        outcome.steps.push(Step::Translated {
+            end,
+            from: SocketAddr::from(from),
+            to: SocketAddr::from(to),
+            rule,
+        });
+    }
+}
+
+/// Whether a device has this name, or one that begins like it where it ends in `+`.
+///
+/// Source: iptables(8), `--out-interface`.
+fn matches_name(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('+') {
+        Some(start) => name.starts_with(start),
+        None => pattern == name,
+    }
+}
+
+/// The ports that may stand for one whose range is not limited: as privileged as itself.
+///
+/// Source: Linux net/netfilter/nf_nat_core.c, nf_nat_l4proto_unique_tuple.
+const fn like(port: u16) -> (u16, u16) {
+    match port {
+        0..512 => (1, 511),
+        512..1024 => (600, 1023),
+        1024.. => (1024, u16::MAX),
+    }
+}
