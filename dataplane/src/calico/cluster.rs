@@ -13,15 +13,11 @@ use super::ipam::Ipam;
 use super::reading::below;
 use super::{
     BgpConfiguration, BgpFilter, BgpPeer, BgpSettings, Block, ClusterRoutes, FelixConfiguration, Installation, IpPool, Node,
-    Profile, Resource, RouteSource, Settings, tunnels,
+    Profile, Resource, tunnels,
 };
+use crate::Family;
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
-use crate::route::{EndpointToHostAction, RouteProtocol};
-use crate::{Family, PerFamily, Vni};
-
-/// The port of VXLAN unless configured.
-const VXLAN_PORT: u16 = 4789;
 
 /// The port of BGP unless configured.
 const BGP_PORT: u16 = 179;
@@ -69,6 +65,7 @@ pub struct ClusterState {
     bgp: BTreeMap<Arc<str>, BgpConfiguration>,
     peers: BTreeMap<Arc<str>, BgpPeer>,
     filters: BTreeMap<Arc<str>, BgpFilter>,
+    environment: FelixConfiguration,
 }
 
 impl ClusterState {
@@ -122,6 +119,7 @@ impl ClusterState {
             bgp: inventory.bgp,
             peers: inventory.peers,
             filters: inventory.filters,
+            environment: inventory.environment,
         })
     }
 
@@ -168,6 +166,11 @@ impl ClusterState {
     /// The filters of peerings, by name.
     pub fn bgp_filters(&self) -> &BTreeMap<Arc<str>, BgpFilter> {
         &self.filters
+    }
+
+    /// What the environment of calico-node sets of Felix, which goes before every configuration in the datastore.
+    pub fn environment(&self) -> &FelixConfiguration {
+        &self.environment
     }
 
     /// The Installation, if there is one.
@@ -224,55 +227,5 @@ impl ClusterState {
         self.pools
             .values()
             .any(|pool| pool.encapsulation() == encapsulation && Family::of_net(pool.cidr) == family)
-    }
-
-    /// The settings of Felix on a node: what an Installation fixes, else the node's configuration, else the global one, else
-    /// the default.
-    ///
-    /// Source: Calico felix/config/config_params.go; operator pkg/render/node.go.
-    pub fn settings(&self, node: &str) -> Settings {
-        let own = self.felix.get(format!("node.{node}").as_str());
-        let layers: Vec<&FelixConfiguration> = own.into_iter().chain(self.felix.get("default")).collect();
-        let first = |field: fn(&FelixConfiguration) -> Option<bool>| layers.iter().find_map(|f| field(f));
-        let fixed_mtu = self.installation.as_ref().and_then(|i| i.mtu);
-        let action = layers.iter().find_map(|f| f.endpoint_to_host).unwrap_or_default();
-        Settings {
-            ipip: first(|f| f.ipip_enabled).unwrap_or_else(|| self.pools_enable(Encap::Ipip, Family::V4)),
-            vxlan: PerFamily {
-                v4: first(|f| f.vxlan_enabled).unwrap_or_else(|| self.pools_enable(Encap::Vxlan, Family::V4)),
-                v6: self.pools_enable(Encap::Vxlan, Family::V6),
-            },
-            ipip_mtu: fixed_mtu
-                .filter(|_| self.bgp())
-                .or_else(|| layers.iter().find_map(|f| f.ipip_mtu).flatten()),
-            vxlan_mtu: PerFamily {
-                v4: fixed_mtu.or_else(|| layers.iter().find_map(|f| f.vxlan_mtu).flatten()),
-                v6: fixed_mtu.or_else(|| layers.iter().find_map(|f| f.vxlan_mtu_v6).flatten()),
-            },
-            mtu_iface_pattern: None,
-            workload_mtu: fixed_mtu,
-            vxlan_port: layers.iter().find_map(|f| f.vxlan_port).unwrap_or(VXLAN_PORT),
-            vni: layers.iter().find_map(|f| f.vxlan_vni).unwrap_or(Vni::CALICO),
-            endpoint_to_host: if self.installation.is_some() {
-                EndpointToHostAction::Accept
-            } else {
-                action
-            },
-            allow_vxlan_from_workloads: first(|f| f.allow_vxlan_from_workloads).unwrap_or(false),
-            allow_ipip_from_workloads: first(|f| f.allow_ipip_from_workloads).unwrap_or(false),
-            aws_src_dst_check: layers.iter().find_map(|f| f.aws_src_dst_check).unwrap_or_default(),
-            external_nodes: Arc::default(),
-            nat_outgoing_address: PerFamily::default(),
-            nat_ports: None,
-            nat_exempts_hosts: false,
-            nat_interface: None,
-            route_source: RouteSource::default(),
-            felix_routes: self.profile.felix_routes(),
-            route_source_address: PerFamily::default(),
-            route_protocol: RouteProtocol::BOOT,
-            normal_route_metric: self.profile.normal_route_metric(),
-            route_sync_disabled: false,
-            honour_spoofing: false,
-        }
     }
 }

@@ -1,15 +1,21 @@
 //! `FelixConfiguration`: settings of Calico's agent, global and per node, as far as they change results here.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::reading::{below, mtu_or_auto, not_modelled, open};
+use super::RouteSource;
+use super::felixvalues::{
+    aws_src_dst_check, endpoint_to_host, exclusions, feature_overrides, ipv4_networks, metric, optional, port_range, protocol,
+    route_source, spoofing, vni,
+};
+use super::reading::{below, ipv4, ipv6, mtu_or_auto, not_modelled, open};
+use super::since::{Since, stated};
 use crate::fields::{FieldRef, Fields, Refusal, Wrong, boolean, integer, text, word};
 use crate::route::{EndpointToHostAction, RouteProtocol};
-use crate::{Mtu, PerFamily, Vni};
+use crate::{Mtu, Vni};
 
 /// What Felix does to the source/destination check of an EC2 instance's interface, once, when it starts.
 ///
@@ -56,83 +62,47 @@ pub struct FelixConfiguration {
     pub allow_ipip_from_workloads: Option<bool>,
     /// What to do with the source/destination check of AWS.
     pub aws_src_dst_check: Option<AwsSrcDstCheck>,
-}
-
-/// Which classes of routes to other nodes a component programs. Those of VXLAN pools are always Felix's.
-///
-/// Source: Calico design/cluster-route-programming/DESIGN.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClusterRoutes {
-    /// Those of IPIP pools.
-    pub ipip: bool,
-    /// Those of pools without encapsulation.
-    pub no_encap: bool,
-}
-
-/// What Felix makes routes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RouteSource {
-    /// Blocks and borrowed addresses.
-    #[default]
-    CalicoIpam,
-    /// The addresses of every workload.
-    WorkloadIps,
-}
-
-/// The settings that hold on one node, after every default and override.
-///
-/// Source: Calico felix/config/config_params.go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Whether IPIP is on: `tunl0` is up and the allow-list exists.
-    pub ipip: bool,
-    /// Whether VXLAN is on, by family.
-    pub vxlan: PerFamily<bool>,
-    /// The MTU of `tunl0`; none for automatic.
-    pub ipip_mtu: Option<Mtu>,
-    /// The MTUs of `vxlan.calico` and `vxlan-v6.calico`; none for automatic.
-    pub vxlan_mtu: PerFamily<Option<Mtu>>,
-    /// Names of the cards whose MTUs count, as a regular expression; none for Calico's default.
+    /// Names of the cards whose MTUs count, as a regular expression.
     pub mtu_iface_pattern: Option<Arc<str>>,
-    /// The MTU of workloads, if it is fixed by whoever installed Calico.
-    pub workload_mtu: Option<Mtu>,
-    /// The UDP port of VXLAN.
-    pub vxlan_port: u16,
-    /// The network identifier of VXLAN.
-    pub vni: Vni,
-    /// What happens to workloads' packets for their own node.
-    pub endpoint_to_host: EndpointToHostAction,
-    /// Whether workloads may send UDP to the VXLAN port.
-    pub allow_vxlan_from_workloads: bool,
-    /// Whether workloads may send IP protocol 4.
-    pub allow_ipip_from_workloads: bool,
-    /// What Felix does to the source/destination check of AWS.
-    pub aws_src_dst_check: AwsSrcDstCheck,
     /// Ranges outside the cluster from which tunnel packets are let in.
-    pub external_nodes: Arc<[IpNet]>,
-    /// The source that outgoing packets are translated to, by family; that of the output device unless configured.
-    pub nat_outgoing_address: PerFamily<Option<IpAddr>>,
+    pub external_nodes: Option<Arc<[IpNet]>>,
+    /// The source that outgoing packets are translated to; none within stands for that of the output device.
+    pub nat_outgoing_address: Option<Option<Ipv4Addr>>,
     /// Source ports that TCP and UDP are translated to, first and last.
     pub nat_ports: Option<(u16, u16)>,
-    /// Whether packets to nodes' addresses are exempt from translation (`natOutgoingExclusions: IPPoolsAndHostIPs`).
-    pub nat_exempts_hosts: bool,
-    /// The output device that translation is limited to.
-    pub nat_interface: Option<Arc<str>>,
-    /// What Felix makes routes from.
-    pub route_source: RouteSource,
-    /// The classes of routes that Felix programs.
-    pub felix_routes: ClusterRoutes,
-    /// The preferred source of Felix's routes that state none, by family.
-    pub route_source_address: PerFamily<Option<IpAddr>>,
-    /// The protocol number of Felix's routes; boot (3) leaves each kind its own.
-    pub route_protocol: RouteProtocol,
+    /// Whether packets to nodes' addresses are exempt from translation.
+    pub nat_exempts_hosts: Option<bool>,
+    /// The output device that translation is limited to; none within stands for all.
+    pub nat_interface: Option<Option<Arc<str>>>,
+    /// What routes are made from.
+    pub route_source: Option<RouteSource>,
+    /// The value of `programClusterRoutes`, whose meaning depends on the version.
+    pub program_cluster_routes: Option<Arc<str>>,
+    /// The preferred source of IPv4 routes that state none; none within stands for the kernel's choice.
+    pub route_source_address: Option<Option<Ipv4Addr>>,
+    /// The same for IPv6.
+    pub route_source_address_v6: Option<Option<Ipv6Addr>>,
+    /// The protocol number of routes.
+    pub route_protocol: Option<RouteProtocol>,
     /// The metric of routes to local workloads.
-    pub normal_route_metric: u32,
-    /// Whether Felix programs no route at all.
-    pub route_sync_disabled: bool,
-    /// Whether workloads' wishes to use other sources are honoured (`workloadSourceSpoofing: Any`).
-    pub honour_spoofing: bool,
+    pub normal_route_metric: Option<u32>,
+    /// Whether no route is programmed at all.
+    pub route_sync_disabled: Option<bool>,
+    /// Whether workloads' wishes to use other sources are honoured.
+    pub honour_spoofing: Option<bool>,
+    pub(super) since: Vec<Since>,
 }
+
+/// Fields that came after the oldest profile.
+///
+/// Source: Calico release notes of these versions; api/pkg/apis/projectcalico/v3/felixconfig.go.
+const SINCE: [(&str, u8); 5] = [
+    ("vxlanMTUV6", 23),
+    ("natOutgoingExclusions", 31),
+    ("programClusterRoutes", 31),
+    ("ipv4ElevatedRoutePriority", 32),
+    ("ipv4NormalRoutePriority", 32),
+];
 
 /// Fields that cannot change any result here, whatever their value.
 #[rustfmt::skip]
@@ -152,40 +122,69 @@ const HARMLESS: &[&str] = &[
     "xdpRefreshInterval",
 ];
 
-/// Groups of fields that cannot either: those of eBPF and WireGuard as long as these are off, and what Felix tells others of
-/// itself.
-const HARMLESS_GROUPS: [&str; 5] = ["bpf", "flowLogs", "prometheus", "usageReporting", "wireguard"];
+/// Groups of fields that cannot either: those of eBPF and WireGuard as long as these are off, of service meshes, and what Felix tells
+/// others of itself.
+const HARMLESS_GROUPS: [&str; 6] = ["bpf", "flowLogs", "istio", "prometheus", "usageReporting", "wireguard"];
 
 impl FelixConfiguration {
     /// Reads a configuration. Fields that Calico knows and that are not modelled are refused unless they hold their default.
     pub(super) fn read(value: &Value, at: FieldRef, refusals: &mut Vec<Refusal>) -> FelixConfiguration {
         let mut object = open(value, &at, refusals);
         check_name(&object.name, &at, refusals);
-        let spec = &mut object.spec;
-        let mtu = |key, spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>| spec.parse(key, refusals, mtu_or_auto);
-        let felix = FelixConfiguration {
+        let mut felix = FelixConfiguration {
             name: object.name,
             at,
-            ipip_enabled: spec.parse("ipipEnabled", refusals, boolean),
-            vxlan_enabled: spec.parse("vxlanEnabled", refusals, boolean),
-            ipip_mtu: mtu("ipipMTU", spec, refusals),
-            vxlan_mtu: mtu("vxlanMTU", spec, refusals),
-            vxlan_mtu_v6: mtu("vxlanMTUV6", spec, refusals),
-            vxlan_port: spec
-                .parse("vxlanPort", refusals, |v| integer(v, 1, 65535))
-                .and_then(|port| u16::try_from(port).ok()),
-            vxlan_vni: spec.parse("vxlanVNI", refusals, vni),
-            endpoint_to_host: spec.parse("defaultEndpointToHostAction", refusals, endpoint_to_host),
-            allow_vxlan_from_workloads: spec.parse("allowVXLANPacketsFromWorkloads", refusals, boolean),
-            allow_ipip_from_workloads: spec.parse("allowIPIPPacketsFromWorkloads", refusals, boolean),
-            aws_src_dst_check: spec.parse("awsSrcDstCheck", refusals, aws_src_dst_check),
+            since: stated(&mut object.spec, &SINCE),
+            ..FelixConfiguration::default()
         };
-        tolerate(spec, refusals);
+        felix.take(&mut object.spec, refusals);
+        object.spec.ignore(HARMLESS);
         let mut unknown = Vec::new();
         object.spec.finish(&mut unknown);
         refusals.extend(unknown.into_iter().filter(|refusal| !in_harmless_group(&refusal.field)));
         object.root.finish(refusals);
         felix
+    }
+
+    /// Takes over every modelled field that is stated, and checks the others that matter.
+    pub(super) fn take(&mut self, spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
+        let mut from = From { spec, refusals };
+        from.set(&mut self.ipip_enabled, "ipipEnabled", boolean);
+        from.set(&mut self.vxlan_enabled, "vxlanEnabled", boolean);
+        from.set(&mut self.ipip_mtu, "ipipMTU", mtu_or_auto);
+        from.set(&mut self.vxlan_mtu, "vxlanMTU", mtu_or_auto);
+        from.set(&mut self.vxlan_mtu_v6, "vxlanMTUV6", mtu_or_auto);
+        from.set(&mut self.vxlan_port, "vxlanPort", vxlan_port);
+        from.set(&mut self.vxlan_vni, "vxlanVNI", vni);
+        from.set(&mut self.endpoint_to_host, "defaultEndpointToHostAction", endpoint_to_host);
+        from.set(
+            &mut self.allow_vxlan_from_workloads,
+            "allowVXLANPacketsFromWorkloads",
+            boolean,
+        );
+        from.set(&mut self.allow_ipip_from_workloads, "allowIPIPPacketsFromWorkloads", boolean);
+        from.set(&mut self.aws_src_dst_check, "awsSrcDstCheck", aws_src_dst_check);
+        from.set(&mut self.mtu_iface_pattern, "mtuIfacePattern", name);
+        from.set(&mut self.external_nodes, "externalNodesList", ipv4_networks);
+        from.set(&mut self.nat_outgoing_address, "natOutgoingAddress", |v| optional(v, ipv4));
+        from.set(&mut self.nat_ports, "natPortRange", port_range);
+        from.set(&mut self.nat_exempts_hosts, "natOutgoingExclusions", exclusions);
+        from.set(&mut self.nat_interface, "iptablesNATOutgoingInterfaceFilter", |v| {
+            optional(v, name)
+        });
+        from.set(&mut self.route_source, "routeSource", route_source);
+        from.set(&mut self.program_cluster_routes, "programClusterRoutes", name);
+        from.set(&mut self.route_source_address, "deviceRouteSourceAddress", |v| {
+            optional(v, ipv4)
+        });
+        from.set(&mut self.route_source_address_v6, "deviceRouteSourceAddressIPv6", |v| {
+            optional(v, ipv6)
+        });
+        from.set(&mut self.route_protocol, "deviceRouteProtocol", protocol);
+        from.set(&mut self.normal_route_metric, "ipv4NormalRoutePriority", metric);
+        from.set(&mut self.route_sync_disabled, "routeSyncDisabled", boolean);
+        from.set(&mut self.honour_spoofing, "workloadSourceSpoofing", spoofing);
+        from.check();
     }
 
     /// The field at a path of the object, as `spec.vxlanMTU`.
@@ -199,46 +198,49 @@ impl FelixConfiguration {
     }
 }
 
+/// A spec that fields are taken over from.
+struct From<'f, 'v> {
+    spec: &'f mut Fields<'v>,
+    refusals: &'f mut Vec<Refusal>,
+}
+
+impl From<'_, '_> {
+    fn set<T>(&mut self, slot: &mut Option<T>, key: &'static str, read: fn(&Value) -> Result<T, Wrong>) {
+        if let Some(value) = self.spec.parse(key, self.refusals, read) {
+            *slot = Some(value);
+        }
+    }
+
+    /// Fields whose values change nothing here as long as they are values at all (there are no foreign routes, no services, no
+    /// live migrations and no offloads), and those of which one value is modelled.
+    fn check(&mut self) {
+        self.spec.parse("removeExternalRoutes", self.refusals, boolean);
+        self.spec.parse("ipv4ElevatedRoutePriority", self.refusals, metric);
+        self.spec.parse("featureDetectOverride", self.refusals, feature_overrides);
+        let loops = [("Drop", ()), ("Reject", ()), ("Disabled", ())];
+        self.spec.parse("serviceLoopPrevention", self.refusals, |v| word(v, &loops));
+        for (key, default) in modelled_at() {
+            if self.spec.value(key).is_some_and(|value| *value != default) {
+                let refusal = not_modelled(self.spec.field(key), format_args!("`{key}` other than its default"));
+                self.refusals.push(refusal.help(format!("remove `{key}`")));
+            }
+        }
+    }
+}
+
 /// Fields that are modelled at these values only, which are their defaults.
 fn modelled_at() -> Vec<(&'static str, Value)> {
     vec![
         ("bpfEnabled", json!(false)),
-        ("deviceRouteProtocol", json!(3)),
-        ("deviceRouteSourceAddress", json!("")),
-        ("externalNodesList", json!([])),
-        ("featureDetectOverride", json!("")),
         ("interfaceExclude", json!("kube-ipvs0")),
         ("interfacePrefix", json!("cali")),
         ("ipForwarding", json!("Enabled")),
         ("iptablesFilterAllowAction", json!("Accept")),
         ("iptablesMangleAllowAction", json!("Accept")),
-        ("iptablesNATOutgoingInterfaceFilter", json!("")),
-        ("ipv4ElevatedRoutePriority", json!(512)),
-        ("ipv4NormalRoutePriority", json!(1024)),
-        ("mtuIfacePattern", json!("^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)")),
-        ("natOutgoingAddress", json!("")),
-        ("natOutgoingExclusions", json!("IPPoolsOnly")),
-        ("natPortRange", Value::Null),
-        ("programClusterRoutes", json!("Disabled")),
-        ("removeExternalRoutes", json!(true)),
-        ("routeSource", json!("CalicoIPAM")),
-        ("routeSyncDisabled", json!(false)),
-        ("serviceLoopPrevention", json!("Drop")),
         ("wireguardEnabled", json!(false)),
         ("wireguardEnabledV6", json!(false)),
         ("wireguardHostEncryptionEnabled", json!(false)),
-        ("workloadSourceSpoofing", json!("Disabled")),
     ]
-}
-
-fn tolerate(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
-    spec.ignore(HARMLESS);
-    for (key, default) in modelled_at() {
-        if spec.value(key).is_some_and(|value| *value != default) {
-            let refusal = not_modelled(spec.field(key), format_args!("`{key}` other than its default"));
-            refusals.push(refusal.help(format!("remove `{key}`")));
-        }
-    }
 }
 
 fn in_harmless_group(field: &FieldRef) -> bool {
@@ -260,30 +262,11 @@ fn check_name(name: &str, at: &FieldRef, refusals: &mut Vec<Refusal>) {
     }
 }
 
-fn vni(value: &Value) -> Result<Vni, Wrong> {
-    let wrong = || Wrong::expected("a whole number from 0 to 16777215");
-    let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
-    number.and_then(Vni::new).ok_or_else(wrong)
+fn vxlan_port(value: &Value) -> Result<u16, Wrong> {
+    let wrong = || Wrong::expected("a port from 1 to 65535");
+    integer(value, 1, 65535).and_then(|port| u16::try_from(port).map_err(|_| wrong()))
 }
 
-fn endpoint_to_host(value: &Value) -> Result<EndpointToHostAction, Wrong> {
-    match text(value)?.to_lowercase().as_str() {
-        "drop" => Ok(EndpointToHostAction::Drop),
-        "accept" => Ok(EndpointToHostAction::Accept),
-        "return" => Err(Wrong::rule("K-NOT-MODELLED", "`Return` is not modelled yet")
-            .why("what then happens is the host's own firewall's affair")
-            .help("write `Accept` or `Drop`")),
-        _ => Err(Wrong::expected("`Drop` or `Accept`")),
-    }
-}
-
-fn aws_src_dst_check(value: &Value) -> Result<AwsSrcDstCheck, Wrong> {
-    word(
-        value,
-        &[
-            ("DoNothing", AwsSrcDstCheck::DoNothing),
-            ("Enable", AwsSrcDstCheck::Enable),
-            ("Disable", AwsSrcDstCheck::Disable),
-        ],
-    )
+fn name(value: &Value) -> Result<Arc<str>, Wrong> {
+    text(value).map(Arc::from)
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::poolrules::overlap;
 use super::reading::{DUPLICATE, below};
-use super::{BgpConfiguration, BgpFilter, BgpPeer, FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource};
+use super::{
+    BgpConfiguration, BgpFilter, BgpPeer, FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource, since,
+};
 use crate::Family;
 use crate::fields::{FieldRef, Refusal, suggestion};
 use crate::route::Mode;
@@ -21,6 +23,8 @@ pub(super) struct Inventory {
     pub(super) bgp: BTreeMap<Arc<str>, BgpConfiguration>,
     pub(super) peers: BTreeMap<Arc<str>, BgpPeer>,
     pub(super) filters: BTreeMap<Arc<str>, BgpFilter>,
+    /// What the environment of calico-node sets of Felix.
+    pub(super) environment: FelixConfiguration,
 }
 
 impl Inventory {
@@ -85,6 +89,10 @@ impl Inventory {
     pub(super) fn check(&self, profile: Profile, refusals: &mut Vec<Refusal>) {
         for pool in self.pools.values() {
             check_family(pool, profile, refusals);
+            since::check(&pool.since, profile, refusals);
+        }
+        for felix in self.felix.values() {
+            since::check(&felix.since, profile, refusals);
         }
         self.check_overlaps(refusals);
         self.check_blocks(refusals);

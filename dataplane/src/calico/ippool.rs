@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
 use super::reading::{below, open};
+use super::since::{Since, stated};
 use super::{Selector, SelectorError};
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Fields, Refusal, Wrong, boolean, integer, suggestion, text, word};
@@ -44,6 +45,7 @@ pub struct IpPool {
     /// Whether it is used without being named.
     pub assignment: Assignment,
     pub(super) declared: Declared,
+    pub(super) since: Vec<Since>,
 }
 
 /// The kind of object that a pool is declared in; it decides where its fields are.
@@ -84,6 +86,11 @@ pub enum Assignment {
     Manual,
 }
 
+/// Fields that came after the oldest profile.
+///
+/// Source: Calico release notes of these versions; api/pkg/apis/projectcalico/v3/ippool.go.
+const SINCE: [(&str, u8); 2] = [("assignmentMode", 30), ("namespaceSelector", 31)];
+
 impl IpPool {
     /// A pool with every default.
     pub(super) fn with_defaults(name: Arc<str>, at: FieldRef, cidr: IpNet, declared: Declared) -> IpPool {
@@ -102,6 +109,7 @@ impl IpPool {
             allowed_uses: AllowedUses::default(),
             assignment: Assignment::Automatic,
             declared,
+            since: Vec::new(),
         }
     }
 
@@ -116,6 +124,7 @@ impl IpPool {
         pool.vxlan = spec.parse("vxlanMode", refusals, mode).unwrap_or_default();
         pool.nat_outgoing = spec.parse("natOutgoing", refusals, boolean).unwrap_or(false);
         pool.disabled = spec.parse("disabled", refusals, boolean).unwrap_or(false);
+        pool.since = stated(spec, &SINCE);
         pool.read_common(spec, refusals);
         object.spec.finish(refusals);
         object.root.finish(refusals);

@@ -31,6 +31,15 @@ impl Profile {
         }
     }
 
+    /// The minor version of Calico v3 whose fields exist.
+    pub const fn minor(self) -> u8 {
+        match self {
+            Profile::V3_22 => 22,
+            Profile::V3_32 => 32,
+            Profile::V3_33 => 33,
+        }
+    }
+
     /// Whether IPv6 pools may use VXLAN (from v3.23).
     ///
     /// Source: Calico libcalico-go/lib/validator/v3/validator.go, validateIPPoolSpec.

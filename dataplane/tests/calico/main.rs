@@ -3,6 +3,7 @@
 mod addresses;
 mod bgp;
 mod datastore;
+mod felix;
 mod properties;
 mod rules;
 mod tables;

@@ -1,13 +1,13 @@
 //! What Calico refuses, and that each refusal names its rule, its field and what would be right.
 
-use crate::datastore::{cluster, felix, installation, node, node_spec, pool, read};
+use crate::datastore::{cluster, installation, node, node_spec, pool, read};
 use overlab_dataplane::Family;
 use overlab_dataplane::calico::{ClusterState, Profile, Reading, Resource};
 use overlab_dataplane::fields::{Origin, Refusal};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-fn only(refused: Result<impl Sized, Vec<Refusal>>) -> Refusal {
+pub(crate) fn only(refused: Result<impl Sized, Vec<Refusal>>) -> Refusal {
     let mut refusals = refused.err().expect("nothing was refused");
     assert_eq!(refusals.len(), 1, "{refusals:#?}");
     refusals.remove(0)
@@ -121,30 +121,6 @@ fn a_node_that_calico_rejects_is_refused(#[case] spec: Value, #[case] code: &str
 }
 
 #[rstest]
-#[case::unknown(json!({"vxlanMtu": 1400}), "K-UNKNOWN", "spec.vxlanMtu")]
-#[case::tiny_mtu(json!({"ipipMTU": 67}), "K-VALUE", "spec.ipipMTU")]
-#[case::vni(json!({"vxlanVNI": 16777216}), "K-VALUE", "spec.vxlanVNI")]
-#[case::known_to_calico(json!({"routeSource": "WorkloadIPs"}), "K-NOT-MODELLED", "spec.routeSource")]
-#[case::wireguard(json!({"wireguardEnabled": true}), "K-NOT-MODELLED", "spec.wireguardEnabled")]
-#[case::bpf(json!({"bpfEnabled": true}), "K-NOT-MODELLED", "spec.bpfEnabled")]
-#[case::host_firewall(json!({"defaultEndpointToHostAction": "Return"}), "K-NOT-MODELLED", "spec.defaultEndpointToHostAction")]
-fn a_felix_configuration_that_would_be_guessed_at_is_refused(#[case] spec: Value, #[case] code: &str, #[case] field: &str) {
-    let refusal = only(read(&[felix("default", spec)]));
-    assert_eq!(
-        (refusal.code, refusal.field.path.to_string().as_str()),
-        (code, field),
-        "{refusal:#?}"
-    );
-}
-
-#[test]
-fn harmless_felix_settings_are_tolerated() {
-    let spec = json!({"logSeverityScreen": "Info", "reportingInterval": "0s", "bpfEnabled": false, "bpfLogLevel": "",
-                      "prometheusMetricsEnabled": true, "usageReportingEnabled": false, "healthPort": 9099, "floatingIPs": "Disabled"});
-    assert_eq!(read(&[felix("default", spec)]).map(|read| read.len()), Ok(1));
-}
-
-#[rstest]
 #[case::ipip_without_bgp(json!({"bgp": "Disabled", "ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "IPIP"}]}), "A3", "spec.calicoNetwork.ipPools[0].encapsulation")]
 #[case::plain_without_bgp(json!({"bgp": "Disabled", "ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "None"}]}), "A3", "spec.calicoNetwork.ipPools[0].encapsulation")]
 #[case::spelling(json!({"ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "VxlanCrossSubnet"}]}), "A1", "spec.calicoNetwork.ipPools[0].encapsulation")]
@@ -214,7 +190,6 @@ fn an_installation_without_pools_brings_the_default_one_only_where_there_is_none
 #[rstest]
 #[case::known_kind_wrong_version("v1", "IPPool", "K-VERSION")]
 #[case::misspelt_kind("projectcalico.org/v3", "IPool", "K-UNKNOWN")]
-#[case::not_yet("projectcalico.org/v3", "BGPPeer", "K-NOT-MODELLED")]
 #[case::not_yet_either("v1", "Pod", "K-NOT-MODELLED")]
 fn a_kind_that_cannot_be_read_is_refused(#[case] api: &str, #[case] kind: &str, #[case] code: &str) {
     let manifest = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "x"}});
