@@ -7,6 +7,14 @@ use std::fmt;
 pub enum DropReason {
     /// The outermost source (leaving) or destination (entering) is not the port's.
     SrcDstCheck,
+    /// No rule of the port's security group admits it.
+    SgDeny,
+    /// The subnet's access list refuses it.
+    NaclDeny,
+    /// A protocol or port that this fabric never carries.
+    FabricBlocked,
+    /// The fabric does not carry this piece of a packet.
+    FragmentRefused,
     /// The underlay router has no route.
     FabricNoRoute,
     /// Nobody on the segment has the next hop.
@@ -25,6 +33,10 @@ impl DropReason {
     /// Every reason.
     pub const ALL: &[DropReason] = &[
         DropReason::SrcDstCheck,
+        DropReason::SgDeny,
+        DropReason::NaclDeny,
+        DropReason::FabricBlocked,
+        DropReason::FragmentRefused,
         DropReason::FabricNoRoute,
         DropReason::NeighbourFailed,
         DropReason::TooBig,
@@ -48,6 +60,22 @@ impl DropReason {
             DropReason::SrcDstCheck => (
                 "src_dst_check",
                 "The outermost address is not this interface's. Source: AWS VPC user guide, elastic network interfaces.",
+            ),
+            DropReason::SgDeny => (
+                "sg_deny",
+                "No rule of the port's security group admits it. Source: AWS VPC user guide, security groups.",
+            ),
+            DropReason::NaclDeny => (
+                "nacl_deny",
+                "The subnet's stateless access list refuses it. Source: AWS VPC user guide, network ACLs.",
+            ),
+            DropReason::FabricBlocked => (
+                "fabric_blocked",
+                "A protocol or port that this fabric never carries. Source: Azure virtual networks FAQ; Google Cloud firewalls.",
+            ),
+            DropReason::FragmentRefused => (
+                "fragment_refused",
+                "The fabric does not carry this piece of a packet. Source: Azure TCP/IP performance tuning.",
             ),
             DropReason::FabricNoRoute => (
                 "fabric_no_route",

@@ -5,23 +5,26 @@
 //! has come.
 
 mod drop;
+mod port;
 mod preset;
 mod router;
+mod security;
 mod segment;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use overlab_dataplane::wire::Ipv4View;
-use overlab_dataplane::{Instant, Packet, Tag};
+use overlab_dataplane::{Instant, Mtu, Packet, Tag};
 
 pub use drop::DropReason;
-pub use preset::{Knobs, L2, NoRoute, Preset};
+use port::{Port, is_to_be_split};
+pub use preset::*;
 use router::Router;
+pub use security::*;
 use segment::{Segment, Station};
 
 use crate::observe::{Place, PlaceKind};
-use crate::scenario::{Machine, Model};
+use crate::scenario::Model;
 use crate::topology::Topology;
 
 /// A network card: the model's nodes first, then its hosts.
@@ -34,6 +37,8 @@ pub struct Transit {
     /// When it arrives.
     pub at: Instant,
     to: Station,
+    /// The card that sent it; none for a packet of a router's own.
+    sender: Option<NicId>,
     packet: Packet,
 }
 
@@ -78,16 +83,6 @@ impl Output {
     }
 }
 
-/// The fabric's port of a machine's network card.
-#[derive(Debug)]
-struct Port {
-    eni: Place,
-    device: Place,
-    address: IpAddr,
-    segment: usize,
-    checked: bool,
-}
-
 /// All underlays of a model.
 #[derive(Debug)]
 pub struct Fabric {
@@ -100,12 +95,9 @@ impl Fabric {
     /// The fabric of a model.
     pub fn new(model: &Model, topology: &Topology) -> Fabric {
         let mut segments = segment::build(model);
-        let mut ports = Vec::new();
-        for machine in model.nodes.iter().chain(&model.hosts) {
-            let segment = segment::index(model, machine.underlay, machine.subnet);
-            let nic = NicId(ports.len() as u32);
-            segments[segment].stations.insert(machine.address.addr(), Station::Nic(nic));
-            ports.push(port(machine, segment));
+        let ports = port::build(model, |machine| segment::index(model, machine.underlay, machine.subnet));
+        for (port, nic) in ports.iter().zip(0..) {
+            segments[port.segment].stations.insert(port.address, Station::Nic(NicId(nic)));
         }
         let routers = router::build(model, topology);
         Fabric {
@@ -117,50 +109,54 @@ impl Fabric {
 
     /// Sends a packet from a card to a next hop on its segment.
     pub fn transmit(&mut self, now: Instant, nic: NicId, next_hop: IpAddr, packet: Packet, out: &mut Output) {
-        let port = &self.ports[nic.0 as usize];
         let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
             return;
         };
-        if port.checked && IpAddr::V4(header.source()) != port.address {
-            let source = header.source();
-            out.record(&packet, &port.eni, Some(DropReason::SrcDstCheck), || {
-                format!(
-                    "source/destination check: the source {source} is not this interface's {}",
-                    port.address
-                )
-            });
-            return;
+        let refused = self.refused_leaving(now, nic, &header);
+        let port = &self.ports[nic.0 as usize];
+        if let Some((reason, text)) = refused {
+            return out.record(&packet, &port.eni, Some(reason), || text);
         }
-        self.onto_segment(now, port.segment, next_hop, packet, &port.device, out);
+        let segment = &self.segments[port.segment];
+        let next_hop = match segment.l2 {
+            L2::BroadcastDomain | L2::MacSwitchedUnicast => next_hop,
+            L2::None => segment.next_device(IpAddr::V4(header.destination())),
+        };
+        let limit = segment.splits_at.filter(|limit| is_to_be_split(&packet, &header, *limit));
+        for piece in router::pieces(packet, limit.unwrap_or(Mtu::MAX)) {
+            let port = &self.ports[nic.0 as usize];
+            self.onto_segment(now, port.segment, next_hop, (Some(nic), piece), &port.device, out);
+        }
     }
 
     /// A packet comes out of a wire: at a router, which passes it on, or at a card, which takes it in.
     pub fn arrive(&mut self, transit: Transit, out: &mut Output) {
-        let Transit { at, to, packet } = transit;
+        let Transit { at, to, sender, packet } = transit;
         match to {
-            Station::Router { router, segment } => self.route(at, router, segment, packet, out),
+            Station::Router { router, segment } => self.route(at, router, segment, (sender, packet), out),
             Station::Nic(nic) => {
-                let port = &self.ports[nic.0 as usize];
                 let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
                     return;
                 };
-                if port.checked && IpAddr::V4(header.destination()) != port.address {
-                    let destination = header.destination();
-                    out.record(&packet, &port.eni, Some(DropReason::SrcDstCheck), || {
-                        format!(
-                            "source/destination check: the destination {destination} is not this interface's {}",
-                            port.address
-                        )
-                    });
-                    return;
+                match self.refused_entering(at, nic, sender, &header) {
+                    Some((reason, text)) => out.record(&packet, &self.ports[nic.0 as usize].eni, Some(reason), || text),
+                    None => out.arrived.push((nic, packet)),
                 }
-                out.arrived.push((nic, packet));
             }
         }
     }
 
-    /// Puts a packet on a segment; whoever has the next hop gets it. `sender` is the place of a failed ARP.
-    fn onto_segment(&self, now: Instant, segment: usize, next_hop: IpAddr, packet: Packet, sender: &Place, out: &mut Output) {
+    /// Puts a packet on a segment; whoever has the next hop gets it. `card` is the card that has sent it into the underlay, `sender`
+    /// the place of a failed ARP.
+    fn onto_segment(
+        &self,
+        now: Instant,
+        segment: usize,
+        next_hop: IpAddr,
+        (card, packet): (Option<NicId>, Packet),
+        sender: &Place,
+        out: &mut Output,
+    ) {
         let wires = &self.segments[segment];
         if !wires.mtu.fits(packet.longest_wire_packet()) {
             out.record(&packet, &wires.place, Some(DropReason::TooBig), || {
@@ -190,21 +186,8 @@ impl Fabric {
         out.transits.push(Transit {
             at: now.saturating_add(delay),
             to: *station,
+            sender: card,
             packet,
         });
-    }
-}
-
-fn port(machine: &Machine, segment: usize) -> Port {
-    let place = |kind, what: &str| Place {
-        kind,
-        name: Arc::from(format!("{}/{what}", machine.name)),
-    };
-    Port {
-        eni: place(PlaceKind::Eni, "eni"),
-        device: place(PlaceKind::Device, "eth0"),
-        address: machine.address.addr(),
-        segment,
-        checked: machine.source_destination_check,
     }
 }

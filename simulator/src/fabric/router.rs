@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use overlab_dataplane::wire::fragment::split;
 use overlab_dataplane::wire::icmp::error_packet;
-use overlab_dataplane::wire::{IcmpError, Ipv4Mut, Ipv4View};
+use overlab_dataplane::wire::{FlowKey, IcmpError, Ipv4Mut, Ipv4View};
 use overlab_dataplane::{Fib, Instant, Mtu, Packet};
 
 use super::segment::index;
-use super::{DropReason, Fabric, NoRoute, Output};
+use super::{DropReason, Fabric, NicId, NoRoute, Output};
 use crate::observe::{Place, PlaceKind};
-use crate::scenario::Model;
+use crate::scenario::{Model, Via};
 use crate::topology::{Topology, Vertex};
 
 #[derive(Debug)]
@@ -20,7 +20,20 @@ pub(super) struct Router {
     decrements_ttl: bool,
     /// The router's own address on each segment that it is on.
     addresses: Vec<(usize, IpAddr)>,
-    fib: Fib<usize>,
+    splits: bool,
+    tells_size: bool,
+    fib: Fib<Target>,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// To whoever on a segment has the destination.
+    Segment(usize),
+    /// To a card, whatever the destination.
+    Card(NicId),
+    /// Nowhere.
+    Nowhere,
 }
 
 /// The router of every underlay, with a route to each subnet that the topology connects to it.
@@ -35,6 +48,8 @@ pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
             no_route: wires.knobs.no_route,
             decrements_ttl: wires.knobs.router_decrements_ttl,
             addresses: Vec::new(),
+            splits: wires.knobs.router_splits,
+            tells_size: wires.knobs.router_tells_size,
             fib: Fib::default(),
         };
         for neighbour in topology.neighbours(Vertex::Router { underlay }) {
@@ -42,8 +57,15 @@ pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
                 let segment = index(model, underlay, subnet);
                 let subnet = &model.underlays[underlay].subnets[subnet];
                 router.addresses.push((segment, subnet.gateway));
-                router.fib.insert(subnet.cidr.trunc(), segment);
+                router.fib.insert(subnet.cidr.trunc(), Target::Segment(segment));
             }
+        }
+        for route in &wires.routes {
+            let target = match route.via {
+                Via::Machine(machine) => Target::Card(NicId(machine as u32)),
+                Via::Nowhere => Target::Nowhere,
+            };
+            router.fib.insert(route.destination, target);
         }
         routers.push(router);
     }
@@ -64,24 +86,31 @@ impl Router {
 
 /// What a router makes of a packet.
 enum Fate {
-    /// It goes on to a segment.
-    Forward(usize),
+    /// It goes on to a neighbour on a segment.
+    Forward(usize, IpAddr),
     /// It is lost; whether the router tells the sender depends on the router.
     Drop(DropReason, Option<IcmpError>, String),
 }
 
 impl Fabric {
     /// A router got a packet from a segment.
-    pub(super) fn route(&mut self, now: Instant, router: usize, from: usize, mut packet: Packet, out: &mut Output) {
+    pub(super) fn route(
+        &mut self,
+        now: Instant,
+        router: usize,
+        from: usize,
+        (card, mut packet): (Option<NicId>, Packet),
+        out: &mut Output,
+    ) {
         let hop = &self.routers[router];
-        match hop.judge(&packet, |segment| self.segments[segment].mtu) {
+        match self.judge(router, from, &packet) {
             Fate::Drop(reason, error, text) => {
                 out.record(&packet, &hop.place, Some(reason), || text);
                 if let Some((error, source)) = error.zip(hop.address_on(from)) {
                     self.tell_sender(now, router, error, source, &packet, out);
                 }
             }
-            Fate::Forward(segment) => {
+            Fate::Forward(segment, neighbour) => {
                 if hop.decrements_ttl
                     && let Some(mut header) = Ipv4Mut::new(packet.bytes_mut())
                 {
@@ -90,12 +119,8 @@ impl Fabric {
                 let wires = &self.segments[segment];
                 let pieces = pieces(packet, wires.mtu);
                 for piece in pieces {
-                    let Ok(header) = Ipv4View::unverified(piece.bytes()) else {
-                        continue;
-                    };
-                    let destination = IpAddr::V4(header.destination());
                     out.record(&piece, &hop.place, None, || format!("routed to {}", wires.place));
-                    self.onto_segment(now, segment, destination, piece, &hop.place, out);
+                    self.onto_segment(now, segment, neighbour, (card, piece), &hop.place, out);
                 }
             }
         }
@@ -110,33 +135,60 @@ impl Fabric {
             return;
         };
         let destination = IpAddr::V4(header.destination());
-        if let Some(segment) = self.routers[router].fib.best(destination) {
-            self.onto_segment(now, *segment, destination, answer, &self.routers[router].place, out);
+        let hop = &self.routers[router];
+        if let Some((segment, neighbour)) = hop
+            .fib
+            .best(destination)
+            .and_then(|target| self.neighbour(*target, destination))
+        {
+            self.onto_segment(now, segment, neighbour, (None, answer), &hop.place, out);
         }
     }
-}
 
-impl Router {
-    /// Checks in the order of RFC 1812 section 5.2.1: header, own address, TTL, route, size.
-    fn judge(&self, packet: &Packet, mtu_of: impl Fn(usize) -> Mtu) -> Fate {
+    /// The segment and the neighbour on it that a route leads to.
+    fn neighbour(&self, target: Target, destination: IpAddr) -> Option<(usize, IpAddr)> {
+        match target {
+            Target::Segment(segment) => Some((segment, destination)),
+            Target::Card(nic) => {
+                let port = &self.ports[nic.0 as usize];
+                Some((port.segment, port.address))
+            }
+            Target::Nowhere => None,
+        }
+    }
+
+    /// Checks in the order of RFC 1812 section 5.2.1: header, own address, TTL, route, size; before the route, whether the packet
+    /// may leave its subnet, and after it, whether it may enter the next.
+    fn judge(&self, router: usize, from: usize, packet: &Packet) -> Fate {
+        let hop = &self.routers[router];
         let header = match Ipv4View::parse(packet.bytes()) {
             Ok(header) => header,
             Err(malformed) => return Fate::Drop(DropReason::Malformed, None, malformed.to_string()),
         };
         let destination = IpAddr::V4(header.destination());
-        if self.addresses.iter().any(|(_, address)| *address == destination) {
+        if hop.addresses.iter().any(|(_, address)| *address == destination) {
             return Fate::Drop(
                 DropReason::NoListener,
                 None,
                 "underlay routers answer nothing themselves".to_owned(),
             );
         }
-        if self.decrements_ttl && header.ttl() <= 1 {
+        if hop.decrements_ttl && header.ttl() <= 1 {
             let error = IcmpError::TimeExceeded { code: 0 };
             return Fate::Drop(DropReason::TtlExpired, Some(error), "the TTL ran out".to_owned());
         }
-        let Some(segment) = self.fib.best(destination) else {
-            let error = match self.no_route {
+        let flow = FlowKey::of(&header);
+        let acl = |segment: usize| self.segments[segment].acl.as_ref();
+        if acl(from).is_some_and(|acl| !acl.lets_out(&flow)) {
+            let text = format!("the access list of {} lets it not out", self.segments[from].place);
+            return Fate::Drop(DropReason::NaclDeny, None, text);
+        }
+        let target = hop
+            .fib
+            .best(destination)
+            .and_then(|target| self.neighbour(*target, destination));
+        let Some((segment, neighbour)) = target else {
+            let error = match hop.no_route {
                 NoRoute::Silent => None,
                 NoRoute::NetUnreachable => Some(IcmpError::DestinationUnreachable { code: 0 }),
             };
@@ -146,20 +198,27 @@ impl Router {
                 format!("the underlay has no route to {destination}"),
             );
         };
-        let mtu = mtu_of(*segment);
-        if header.dont_fragment() && !mtu.fits(packet.longest_wire_packet()) {
+        if acl(segment).is_some_and(|acl| segment != from && !acl.lets_in(&flow)) {
+            let text = format!("the access list of {} lets it not in", self.segments[segment].place);
+            return Fate::Drop(DropReason::NaclDeny, None, text);
+        }
+        let mtu = self.segments[segment].mtu;
+        let whole = header.dont_fragment() || !hop.splits;
+        if whole && !mtu.fits(packet.longest_wire_packet()) {
             let error = IcmpError::FragmentationNeeded { mtu: mtu.bytes() };
+            let df = if header.dont_fragment() { " with DF set" } else { "" };
             let text = format!(
-                "{} B with DF set is more than the next segment's {mtu} B",
+                "{} B{df} is more than the next segment's {mtu} B",
                 packet.longest_wire_packet()
             );
-            return Fate::Drop(DropReason::TooBig, Some(error), text);
+            return Fate::Drop(DropReason::TooBig, Some(error).filter(|_| hop.tells_size), text);
         }
-        Fate::Forward(*segment)
+        Fate::Forward(segment, neighbour)
     }
 }
 
-fn pieces(packet: Packet, mtu: Mtu) -> Vec<Packet> {
+/// A packet in pieces of at most this size; whole if it fits.
+pub(super) fn pieces(packet: Packet, mtu: Mtu) -> Vec<Packet> {
     if mtu.fits(packet.longest_wire_packet()) {
         return vec![packet];
     }

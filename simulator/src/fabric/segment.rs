@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use overlab_dataplane::Mtu;
 
-use super::NicId;
+use super::{Acl, L2, NicId};
 use crate::observe::{Place, PlaceKind};
 use crate::scenario::Model;
 
@@ -22,11 +22,26 @@ pub(super) enum Station {
 pub(super) struct Segment {
     pub(super) place: Place,
     pub(super) mtu: Mtu,
+    pub(super) l2: L2,
+    /// The size at which the fabric splits packets without DF that its cards send.
+    pub(super) splits_at: Option<Mtu>,
+    pub(super) acl: Option<Acl>,
+    gateway: IpAddr,
     /// Who answers for an address: ARP on a real segment, the fabric's own mapping in a cloud.
     pub(super) stations: BTreeMap<IpAddr, Station>,
     pub(super) delay_between_cards: Duration,
     /// Half the way between two cards of different subnets.
     pub(super) delay_to_router: Duration,
+}
+
+impl Segment {
+    /// Where a packet goes whose frame's address means nothing: to the card that has its destination, else to the router.
+    pub(super) fn next_device(&self, destination: IpAddr) -> IpAddr {
+        match self.stations.contains_key(&destination) {
+            true => destination,
+            false => self.gateway,
+        }
+    }
 }
 
 /// The place of a subnet among the segments: underlay by underlay.
@@ -50,6 +65,10 @@ pub(super) fn build(model: &Model) -> Vec<Segment> {
                     name: Arc::from(format!("{}/{}", underlay.name, subnet.name)),
                 },
                 mtu: subnet.mtu,
+                l2: underlay.knobs.l2,
+                splits_at: underlay.knobs.splits_at,
+                acl: subnet.acl.clone(),
+                gateway: subnet.gateway,
                 stations: BTreeMap::from([(subnet.gateway, station)]),
                 delay_between_cards: underlay.knobs.delay_same_subnet,
                 delay_to_router: underlay.knobs.delay_cross_subnet / 2,

@@ -1,7 +1,7 @@
 //! The scenario as meant: every default filled, every name resolved, every unit typed. Truth (the wires) and belief (what the
 //! datastore holds) stay apart: the wires are here, the belief is [`Model::cluster`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::{Instant, Mtu};
 
 use crate::expectations::Claim;
-use crate::fabric::{Knobs, Preset};
+use crate::fabric::{Acl, Knobs, Preset, SecurityGroup};
 
 /// A backend, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,8 +67,32 @@ pub struct Underlay {
     pub preset: Preset,
     /// How it treats packets.
     pub knobs: Knobs,
+    /// Its addresses.
+    pub cidr: IpNet,
+    /// Its security groups, by name.
+    pub security_groups: BTreeMap<Arc<str>, SecurityGroup>,
+    /// Routes of its router besides those to its subnets.
+    pub routes: Vec<UnderlayRoute>,
     /// Its subnets, in file order.
     pub subnets: Vec<Subnet>,
+}
+
+/// A route of an underlay's router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderlayRoute {
+    /// The prefix.
+    pub destination: IpNet,
+    /// Where it leads.
+    pub via: Via,
+}
+
+/// Where a route of an underlay's router leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// To a machine's card: a node's place in [`Model::nodes`], or behind all of them a host's in [`Model::hosts`].
+    Machine(usize),
+    /// Nowhere.
+    Nowhere,
 }
 
 /// A subnet of an underlay: one L2 segment, or what a cloud makes of it.
@@ -82,6 +106,8 @@ pub struct Subnet {
     pub gateway: IpAddr,
     /// The MTU of the segment.
     pub mtu: Mtu,
+    /// What may enter and leave it; none for everything.
+    pub acl: Option<Acl>,
 }
 
 /// A machine on the wires: a Calico node, or a host outside the cluster.
@@ -99,6 +125,10 @@ pub struct Machine {
     pub mtu: Mtu,
     /// Whether the fabric checks that packets of this card carry its own address.
     pub source_destination_check: bool,
+    /// Addresses besides its own that pass that check.
+    pub allowed_addresses: Vec<IpNet>,
+    /// The security groups that its card is in.
+    pub groups: Vec<Arc<str>>,
     /// Where it is declared.
     pub field: FieldRef,
 }

@@ -70,7 +70,7 @@ error[E-ADDR]: 10.20.1.1 is the router's address in 10.20.1.0/24
 fn an_address_that_aws_keeps_is_refused() {
     let text = broken("ip: 10.20.1.12", "ip: 10.20.1.3");
     insta::assert_snapshot!(rendered(text), @r#"
-error[E-ADDR]: 10.20.1.3 is an address that AWS keeps for itself in 10.20.1.0/24
+error[E-ADDR]: 10.20.1.3 is an address that the provider keeps for itself in 10.20.1.0/24
   --> x.yaml:14:28
    |
 14 |     a2: {subnet: az-a, ip: 10.20.1.3}
@@ -195,16 +195,16 @@ error[K-VALUE]: expected an MTU from 68 to 9001, found the number 9002
 }
 
 #[test]
-fn a_preset_that_is_not_modelled_yet_is_refused() {
-    let text = broken("preset: aws", "preset: azure");
+fn a_preset_that_does_not_exist_is_refused_with_the_nearest_one() {
+    let text = broken("preset: aws", "preset: azur");
     insta::assert_snapshot!(rendered(text), @r#"
-error[K-NOT-MODELLED]: preset `azure` is not modelled yet
+error[K-VALUE]: expected one of `aws`, `azure`, `gcp`, `openstack`, `onprem`, found the text "azur"
  --> x.yaml:7:15
   |
-7 |       preset: azure
-  |               ^^^^^
+7 |       preset: azur
+  |               ^^^^
   |
-  = help: the presets are `aws` and `onprem`
+  = help: did you mean `azure`? (the spelling is exact)
 "#);
 }
 
@@ -212,13 +212,13 @@ error[K-NOT-MODELLED]: preset `azure` is not modelled yet
 fn a_source_destination_check_on_premises_is_refused() {
     let text = broken("preset: aws", "preset: onprem").replace("ip: 10.20.1.12}", "ip: 10.20.1.12, sourceDestCheck: false}");
     insta::assert_snapshot!(rendered(text), @r#"
-error[E-CHECK]: `onprem` has no source/destination check
+error[E-CHECK]: `onprem` has no `sourceDestCheck`
   --> x.yaml:14:57
    |
 14 |     a2: {subnet: az-a, ip: 10.20.1.12, sourceDestCheck: false}
    |                                                         ^^^^^
    |
-   = note: it is a property of interfaces in AWS; a switch in a data centre has no such thing
-   = help: remove `sourceDestCheck`, or use `preset: aws`
+   = note: it is a property of interfaces in clouds; a switch in a data centre has no such thing
+   = help: remove `sourceDestCheck`, or use the preset of a cloud
 "#);
 }

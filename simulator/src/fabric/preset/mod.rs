@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use overlab_dataplane::Mtu;
 
+use super::security::IdleTimes;
+
 mod aws;
+mod azure;
+mod gcp;
 mod onprem;
+mod openstack;
 
 /// How a packet on a subnet finds its next device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +19,59 @@ pub enum L2 {
     BroadcastDomain,
     /// Unicast only, to the MAC of a known interface of the same subnet; nothing is flooded.
     MacSwitchedUnicast,
+    /// The MAC means nothing: every packet is routed by its IP address, within a subnet too.
+    None,
+}
+
+/// Which addresses of a packet a card's port holds against its own, unless the check is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressCheck {
+    /// The source of what leaves.
+    pub source: bool,
+    /// The destination of what enters.
+    pub destination: bool,
+}
+
+/// What becomes of pieces of packets on the way to a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FragmentPolicy {
+    /// They are carried as everything else.
+    Pass,
+    /// A piece that does not follow its predecessor is dropped.
+    InOrder,
+}
+
+/// Who is in a security group's rule that names a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupMatch {
+    /// Packets that a member's card sent, whatever their source address.
+    SenderCard,
+    /// Packets whose source is a member's address.
+    SourceAddress,
+}
+
+/// What a card admits that is in no group which the scenario names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DefaultGroup {
+    /// Everything: there are no groups.
+    Open,
+    /// Everything from other cards of that kind, and everything out.
+    Members,
+    /// These protocols from the underlay's own addresses (none means every protocol), and everything out.
+    Underlay(Vec<u8>),
+}
+
+/// How security groups work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// What holds where the scenario names no group.
+    pub default: DefaultGroup,
+    /// Who is meant by a group in a rule.
+    pub group_match: GroupMatch,
+    /// How long a silent connection lives.
+    pub idle: IdleTimes,
+    /// Whether an ICMP error about a connection that was let through needs no rule.
+    pub tracks_icmp_errors: bool,
 }
 
 /// What an underlay router does with a destination that it has no route for.
@@ -34,8 +92,32 @@ pub struct Knobs {
     pub no_route: NoRoute,
     /// Whether the router takes one from the TTL, and can be seen in a traceroute.
     pub router_decrements_ttl: bool,
-    /// Whether a network card's port checks addresses, unless the scenario says otherwise.
+    /// What a network card's port holds against its own addresses while the check is on.
+    pub address_check: AddressCheck,
+    /// Whether that check is on, unless the scenario says otherwise.
     pub source_destination_check: bool,
+    /// The protocols that the fabric carries, by number; none for all.
+    pub protocols: &'static [u8],
+    /// UDP source ports that it keeps for itself: packets from them are lost.
+    pub reserved_source_ports: &'static [u16],
+    /// The size at which the fabric itself splits packets without DF that a card has sent; none if it does not.
+    pub splits_at: Option<Mtu>,
+    /// Whether the router splits packets without DF that are too big for the next subnet; else it drops them.
+    pub router_splits: bool,
+    /// Whether the router says so when it drops a packet for its size.
+    pub router_tells_size: bool,
+    /// What becomes of pieces.
+    pub fragments: FragmentPolicy,
+    /// How security groups work.
+    pub security: Security,
+    /// So many routes to machines a route table holds; none for no limit.
+    pub route_quota: Option<usize>,
+    /// The largest MTU that can be asked for.
+    pub largest_mtu: u16,
+    /// Addresses of each subnet, from its first on, that no machine may have: the network's, the router's, and so on.
+    pub reserved_addresses: u32,
+    /// The shortest and the longest prefix that a subnet may have.
+    pub prefix_lengths: (u8, u8),
     /// The MTU of cards and segments, unless the scenario says otherwise.
     pub mtu: Mtu,
     /// The host number of the first node in a subnet that only counts its nodes.
@@ -51,27 +133,40 @@ pub struct Knobs {
 pub enum Preset {
     /// An AWS VPC.
     Aws,
+    /// An Azure virtual network.
+    Azure,
+    /// A Google Cloud VPC.
+    Gcp,
+    /// Virtual machines on Neutron networks.
+    Openstack,
     /// L2 segments joined by a router that knows no workload addresses.
     Onprem,
 }
 
 impl Preset {
     /// Every preset with its name.
-    pub const ALL: &[(&str, Preset)] = &[("aws", Preset::Aws), ("onprem", Preset::Onprem)];
+    pub const ALL: &[(&str, Preset)] = &[
+        ("aws", Preset::Aws),
+        ("azure", Preset::Azure),
+        ("gcp", Preset::Gcp),
+        ("openstack", Preset::Openstack),
+        ("onprem", Preset::Onprem),
+    ];
 
     /// How it treats packets.
     pub fn knobs(self) -> Knobs {
         match self {
             Preset::Aws => aws::knobs(),
+            Preset::Azure => azure::knobs(),
+            Preset::Gcp => gcp::knobs(),
+            Preset::Openstack => openstack::knobs(),
             Preset::Onprem => onprem::knobs(),
         }
     }
 
     /// Its name.
     pub fn name(self) -> &'static str {
-        match self {
-            Preset::Aws => "aws",
-            Preset::Onprem => "onprem",
-        }
+        let named = Preset::ALL.iter().find(|(_, preset)| *preset == self);
+        named.map_or("", |(name, _)| name)
     }
 }

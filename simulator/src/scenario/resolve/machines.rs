@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use overlab_dataplane::Mtu;
-use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text};
 
 use super::names::Names;
 use super::refuse_unmodelled;
 use super::underlay::Wires;
 use crate::fabric::Preset;
 use crate::scenario::model::{Machine, Subnet, Underlay};
-use crate::scenario::quantity::{ipv4, mtu};
+use crate::scenario::quantity::{cidr, ipv4, mtu};
 
 /// Every machine.
 pub(super) struct Machines {
@@ -32,6 +32,8 @@ struct Draft {
     ip: Option<Ipv4Addr>,
     mtu: Option<Mtu>,
     check: Option<bool>,
+    allowed: Vec<IpNet>,
+    groups: Vec<Arc<str>>,
     field: FieldRef,
 }
 
@@ -42,11 +44,7 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
     for (name, field, value) in spec.entries("nodes", refusals) {
         let mut fields = Fields::new(value, field, refusals);
         let draft = draft(name, &mut fields, wires, refusals);
-        refuse_unmodelled(
-            &mut fields,
-            &["groups", "quirks", "interfaces", "nics", "dataplane"],
-            refusals,
-        );
+        refuse_unmodelled(&mut fields, &["quirks", "interfaces", "nics", "dataplane"], refusals);
         fields.finish(refusals);
         nodes.push(draft);
     }
@@ -95,6 +93,8 @@ fn counted(wires: &Wires) -> Vec<Draft> {
             ip: None,
             mtu: None,
             check: None,
+            allowed: Vec::new(),
+            groups: Vec::new(),
             field: counted.field.clone(),
         }));
     }
@@ -122,21 +122,84 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
             )),
         );
     }
-    let preset = place.map(|(u, _)| wires.underlays[u].preset);
-    let check = fields.parse("sourceDestCheck", refusals, |v| match preset {
-        Some(Preset::Onprem) => Err(Wrong::rule("E-CHECK", "`onprem` has no source/destination check")
-            .why("it is a property of interfaces in AWS; a switch in a data centre has no such thing")
-            .help("remove `sourceDestCheck`, or use `preset: aws`")),
-        Some(Preset::Aws) | None => boolean(v),
+    let underlay = place.map(|(u, _)| &wires.underlays[u]);
+    let check = check(fields, underlay, refusals);
+    let groups = groups(fields, underlay, refusals);
+    let allowed = fields.items("allowedAddresses", refusals);
+    let allowed = allowed.into_iter().filter_map(|(field, value)| match cidr(value) {
+        Ok(net) => Some(IpNet::V4(net)),
+        Err(wrong) => {
+            refusals.push(wrong.at(field, value));
+            None
+        }
     });
+    let allowed = allowed.collect();
     Draft {
         name: name.to_owned(),
         place,
         ip,
         mtu,
         check,
+        allowed,
+        groups,
         field: fields.at().clone(),
     }
+}
+
+/// The address check by its name in each cloud, and whether that name says that the check is off.
+const CHECKS: [(&str, Preset, bool); 4] = [
+    ("sourceDestCheck", Preset::Aws, false),
+    ("ipForwarding", Preset::Azure, true),
+    ("canIpForward", Preset::Gcp, true),
+    ("portSecurity", Preset::Openstack, false),
+];
+
+fn check(fields: &mut Fields<'_>, underlay: Option<&Underlay>, refusals: &mut Vec<Refusal>) -> Option<bool> {
+    let mut check = None;
+    for (key, preset, inverted) in CHECKS {
+        let read = fields.parse(key, refusals, |value| match underlay {
+            Some(underlay) if underlay.preset != preset => Err(not_here(key, underlay.preset)),
+            Some(_) | None => boolean(value),
+        });
+        check = read.map(|on| on != inverted).or(check);
+    }
+    check
+}
+
+fn not_here(key: &str, preset: Preset) -> Wrong {
+    let wrong = Wrong::rule("E-CHECK", format!("`{}` has no `{key}`", preset.name()));
+    match CHECKS.iter().find(|(_, of, _)| *of == preset) {
+        Some((own, ..)) => wrong.help(format!("there the check of addresses is called `{own}`")),
+        None => wrong
+            .why("it is a property of interfaces in clouds; a switch in a data centre has no such thing")
+            .help(format!("remove `{key}`, or use the preset of a cloud")),
+    }
+}
+
+fn groups(fields: &mut Fields<'_>, underlay: Option<&Underlay>, refusals: &mut Vec<Refusal>) -> Vec<Arc<str>> {
+    let mut groups = Vec::new();
+    for (field, value) in fields.items("groups", refusals) {
+        let known = || {
+            underlay
+                .into_iter()
+                .flat_map(|u| u.security_groups.keys().map(|name| &**name))
+        };
+        let group = text(value).and_then(|name| {
+            if name == "default" || known().any(|group| group == name) || underlay.is_none() {
+                return Ok(name);
+            }
+            let wrong = Wrong::rule("E-GROUP", format!("unknown security group {name:?}"));
+            Err(match suggestion(name, known()) {
+                Some(near) => wrong.help(format!("did you mean `{near}`?")),
+                None => wrong.help("add it to `securityGroups` of the underlay"),
+            })
+        });
+        match group {
+            Ok(name) => groups.push(name.into()),
+            Err(wrong) => refusals.push(wrong.at(field, value)),
+        }
+    }
+    groups
 }
 
 fn ip_field(field: &FieldRef) -> FieldRef {
@@ -186,7 +249,7 @@ fn check_address(draft: &Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, 
 
 /// Whose an address is that no machine may have.
 ///
-/// Source: AWS VPC user guide, "Subnet sizing": the first four addresses and the last one.
+/// Source: the providers' pages on subnets: the first addresses and the last one.
 fn reserved(ip: Ipv4Addr, underlay: &Underlay, subnet: &Subnet) -> Option<&'static str> {
     let network = match subnet.cidr.network() {
         IpAddr::V4(network) => u32::from(network),
@@ -195,11 +258,11 @@ fn reserved(ip: Ipv4Addr, underlay: &Underlay, subnet: &Subnet) -> Option<&'stat
     if IpAddr::V4(ip) == subnet.cidr.broadcast() {
         return Some("the broadcast address");
     }
-    match (u32::from(ip).wrapping_sub(network), underlay.preset) {
-        (0, _) => Some("the network address"),
-        (1, _) => Some("the router's address"),
-        (2, Preset::Aws) => Some("the DNS server's address"),
-        (3, Preset::Aws) => Some("an address that AWS keeps for itself"),
+    match u32::from(ip).wrapping_sub(network) {
+        0 => Some("the network address"),
+        1 => Some("the router's address"),
+        2 if underlay.preset == Preset::Aws => Some("the DNS server's address"),
+        host if host < underlay.knobs.reserved_addresses => Some("an address that the provider keeps for itself"),
         _ => None,
     }
 }
@@ -240,6 +303,8 @@ fn machine(draft: Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, FieldRe
         source_destination_check: draft
             .check
             .unwrap_or(known.is_some_and(|(u, _)| u.knobs.source_destination_check)),
+        allowed_addresses: draft.allowed,
+        groups: draft.groups,
         field: draft.field,
     }
 }

@@ -11,6 +11,7 @@ mod header;
 mod machines;
 mod matrix;
 mod names;
+mod security;
 mod time;
 mod underlay;
 mod workloads;
@@ -60,8 +61,9 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     variant::check(&mut spec, refusals);
 
     let mut names = Names::default();
-    let wires = underlay::read(&mut spec, &mut names, refusals);
+    let mut wires = underlay::read(&mut spec, &mut names, refusals);
     let mut machines = machines::read(&mut spec, &wires, &mut names, refusals);
+    underlay::resolve_routes(&mut wires, &machines, refusals);
     let requests = workloads::read(&mut spec, &wires, &machines, &mut names, refusals);
     let mut notes = wires.notes.clone();
     let sound = refusals.is_empty();

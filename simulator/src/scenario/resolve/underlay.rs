@@ -6,17 +6,15 @@ use ipnet::{IpNet, Ipv4Net};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, suggestion, text, word};
 use serde_json::Value;
 
+use super::machines::Machines;
 use super::names::{self, Names};
-use super::{NOT_MODELLED, not_modelled, refuse_unmodelled};
+use super::{not_modelled, refuse_unmodelled, security};
 use crate::fabric::{Knobs, Preset};
-use crate::scenario::model::{Subnet, Underlay};
+use crate::scenario::model::{Subnet, Underlay, UnderlayRoute, Via};
 use crate::scenario::quantity::{cidr, duration, mtu};
 
 /// The addresses of an underlay, unless it says otherwise.
 const DEFAULT_CIDR: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 16);
-
-/// Presets that scenarios have and that are not modelled yet.
-const LATER: [&str; 3] = ["azure", "gcp", "openstack"];
 
 /// What the underlays are, and how many nodes their subnets count.
 pub(super) struct Wires {
@@ -24,6 +22,15 @@ pub(super) struct Wires {
     /// Subnets that say how many nodes they have.
     pub(super) counted: Vec<Counted>,
     pub(super) notes: Vec<String>,
+    /// By underlay: its router's routes to machines.
+    pub(super) routes: Vec<Vec<WrittenRoute>>,
+}
+
+/// A route of an underlay's router, before its machine is known.
+pub(super) struct WrittenRoute {
+    pub(super) to: IpNet,
+    pub(super) via: String,
+    pub(super) at: FieldRef,
 }
 
 /// A subnet's `nodes: N`.
@@ -65,6 +72,7 @@ pub(super) fn read(spec: &mut Fields<'_>, names: &mut Names, refusals: &mut Vec<
         underlays: Vec::new(),
         counted: Vec::new(),
         notes: Vec::new(),
+        routes: Vec::new(),
     };
     let at = spec.field("underlay");
     let entries = spec.entries("underlay", refusals);
@@ -90,7 +98,9 @@ pub(super) fn read(spec: &mut Fields<'_>, names: &mut Names, refusals: &mut Vec<
 }
 
 fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mut Vec<Refusal>) {
-    let preset = fields.require("preset", refusals, preset).unwrap_or(Preset::Onprem);
+    let preset = fields
+        .require("preset", refusals, |v| word(v, Preset::ALL))
+        .unwrap_or(Preset::Onprem);
     let mut knobs = preset.knobs();
     let net = fields.parse("cidr", refusals, |v| cidr(v).and_then(|net| allowed(preset, net)));
     if fields.value("cidr").is_none() {
@@ -105,11 +115,9 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
     delay.finish(refusals);
     knobs.delay_same_subnet = same.unwrap_or(knobs.delay_same_subnet);
     knobs.delay_cross_subnet = cross.unwrap_or(knobs.delay_cross_subnet);
-    refuse_unmodelled(
-        &mut fields,
-        &["securityGroups", "routers", "router", "links", "acl"],
-        refusals,
-    );
+    refuse_unmodelled(&mut fields, &["routers", "router", "links", "acl"], refusals);
+    let security_groups = security::groups(&mut fields, refusals);
+    let routes = written_routes(&mut fields, &knobs, refusals);
 
     let whole = (net.unwrap_or(DEFAULT_CIDR), fields.field("cidr"));
     let subnets = subnets(&mut fields, preset, &knobs, &whole, wires, refusals);
@@ -118,37 +126,49 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
         name: name.into(),
         preset,
         knobs,
+        cidr: IpNet::V4(whole.0),
+        security_groups,
+        routes: Vec::new(),
         subnets,
     });
+    wires.routes.push(routes);
 }
 
-fn preset(value: &Value) -> Result<Preset, Wrong> {
-    match value.as_str() {
-        Some(name) if LATER.contains(&name) => {
-            Err(Wrong::rule(NOT_MODELLED, format!("preset `{name}` is not modelled yet"))
-                .help("the presets are `aws` and `onprem`"))
+/// Reads `routes`: which prefix leads to which machine. Who is meant is known only once the machines are.
+fn written_routes(fields: &mut Fields<'_>, knobs: &Knobs, refusals: &mut Vec<Refusal>) -> Vec<WrittenRoute> {
+    let mut routes = Vec::new();
+    for (field, value) in fields.items("routes", refusals) {
+        let mut route = Fields::new(value, field.clone(), refusals);
+        let to = route.require("to", refusals, cidr);
+        let via = route.require("via", refusals, |v| text(v).map(str::to_owned));
+        let via_at = route.field("via");
+        route.finish(refusals);
+        if knobs.route_quota.is_some_and(|quota| routes.len() >= quota) {
+            let quota = knobs.route_quota.unwrap_or_default();
+            refusals.push(
+                Refusal::new("E-QUOTA", field, format!("more than {quota} routes in one route table"))
+                    .why("the provider's quota for routes that are not propagated")
+                    .help("use larger blocks, encapsulate across subnets, or have the quota raised and write `routeQuota`"),
+            );
+            break;
         }
-        Some(_) | None => word(value, Preset::ALL),
+        routes.extend(to.zip(via).map(|(to, via)| WrittenRoute {
+            to: IpNet::V4(to),
+            via,
+            at: via_at,
+        }));
     }
+    routes
 }
 
 /// The largest MTU that can be asked for.
-///
-/// Source: AWS VPC user guide, "Network maximum transmission unit".
 fn largest(preset: Preset) -> u16 {
-    match preset {
-        Preset::Aws => 9001,
-        Preset::Onprem => u16::MAX,
-    }
+    preset.knobs().largest_mtu
 }
 
-/// Source: AWS VPC user guide, "VPC CIDR blocks" and "Subnet sizing": /16 to /28. Elsewhere a subnet needs room for a router and
-/// machines.
+/// Whether a network's prefix length is one that the preset has.
 fn allowed(preset: Preset, net: Ipv4Net) -> Result<Ipv4Net, Wrong> {
-    let (shortest, longest) = match preset {
-        Preset::Aws => (16, 28),
-        Preset::Onprem => (8, 29),
-    };
+    let (shortest, longest) = preset.knobs().prefix_lengths;
     if (shortest..=longest).contains(&net.prefix_len()) {
         return Ok(net);
     }
@@ -197,9 +217,13 @@ fn subnets(
                 field: fields.field("nodes"),
             });
         }
-        refuse_unmodelled(&mut fields, &["acl", "routes"], refusals);
+        let acl = security::acl(&mut fields, refusals);
+        refuse_unmodelled(&mut fields, &["routes"], refusals);
         fields.finish(refusals);
-        subnets.push(subnet(name.into(), net, mtu));
+        subnets.push(Subnet {
+            acl,
+            ..subnet(name.into(), net, mtu)
+        });
     }
     subnets
 }
@@ -212,6 +236,7 @@ fn subnet(name: Arc<str>, net: Option<Ipv4Net>, mtu: overlab_dataplane::Mtu) -> 
         cidr: IpNet::V4(net),
         gateway: net.hosts().next().unwrap_or(net.addr()).into(),
         mtu,
+        acl: None,
     }
 }
 
@@ -260,4 +285,43 @@ fn fits(
         );
     }
     refusals.len() == before
+}
+
+/// Finds the machines that routes lead to: nodes first, then hosts, as cards are numbered.
+pub(super) fn resolve_routes(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<Refusal>) {
+    let names: Vec<&str> = machines
+        .nodes
+        .iter()
+        .chain(&machines.hosts)
+        .map(|machine| &*machine.name)
+        .collect();
+    let routes = std::mem::take(&mut wires.routes);
+    for (underlay, routes) in wires.underlays.iter_mut().zip(routes) {
+        for WrittenRoute { to, via, at } in routes {
+            let place = names.iter().position(|name| *name == via);
+            let via = match (place, &*via) {
+                (Some(place), _) => Via::Machine(place),
+                (None, "none") => Via::Nowhere,
+                (None, name) => {
+                    let refusal = Refusal::new("E-ROUTE", at, format!("unknown node or host {name:?}"))
+                        .why("a route of an underlay leads to a machine's card, or to `none`");
+                    refusals.push(match suggestion(name, names.iter().copied()) {
+                        Some(near) => refusal.help(format!("did you mean `{near}`?")),
+                        None => refusal.help("name a node or host of the scenario"),
+                    });
+                    continue;
+                }
+            };
+            let local = |subnet: &Subnet| subnet.cidr.contains(&to) && subnet.cidr != to;
+            if let Some(subnet) = underlay.subnets.iter().find(|subnet| local(subnet)) {
+                refusals.push(
+                    Refusal::new("E-ROUTE", at, format!("{to} lies inside subnet {}", subnet.name))
+                        .why("an underlay delivers a subnet's addresses to the subnet; only a whole one can be led elsewhere")
+                        .help("route addresses of pods that are no addresses of the underlay"),
+                );
+                continue;
+            }
+            underlay.routes.push(UnderlayRoute { destination: to, via });
+        }
+    }
 }

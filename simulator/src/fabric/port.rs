@@ -1,0 +1,283 @@
+//! The fabric's port of a network card: what it lets out and in. Where packets go from there is not decided here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use overlab_dataplane::wire::ipv4::protocol;
+use overlab_dataplane::wire::{FlowKey, IcmpMessage, Ipv4View, UdpView};
+use overlab_dataplane::{Instant, Mtu, Packet};
+
+use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, Security};
+use super::security::{Connections, GroupRule, Peers, SecurityGroup, Traffic, admits};
+use super::{DropReason, Fabric, NicId};
+use crate::observe::{Place, PlaceKind};
+use crate::scenario::{Machine, Model, Underlay};
+
+/// The group of every card that the scenario puts into none.
+const DEFAULT_GROUP: &str = "default";
+
+/// Pieces of packets that are followed at the same time.
+const PIECES_MAX: usize = 1024;
+
+/// A refusal: why, and in what words.
+pub(super) type Refused = (DropReason, String);
+
+/// The fabric's port of a machine's network card.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) eni: Place,
+    pub(super) device: Place,
+    pub(super) address: IpAddr,
+    pub(super) segment: usize,
+    /// Addresses besides its own that pass the check.
+    allowed: Vec<IpNet>,
+    /// Whether the address check is on.
+    pub(super) checked: bool,
+    check: AddressCheck,
+    protocols: &'static [u8],
+    reserved_source_ports: &'static [u16],
+    fragments: FragmentPolicy,
+    security: Security,
+    /// Whether security groups are asked at all.
+    guarded: bool,
+    groups: Vec<Arc<str>>,
+    rules: SecurityGroup,
+    connections: Connections,
+    /// Where the next piece of a packet begins, by source and identification.
+    pieces: BTreeMap<(IpAddr, u16), usize>,
+}
+
+/// The ports of a model's cards, nodes first. `segment` gives the place of a machine's subnet among the segments.
+pub(super) fn build(model: &Model, segment: impl Fn(&Machine) -> usize) -> Vec<Port> {
+    let machines = model.nodes.iter().chain(&model.hosts);
+    machines
+        .map(|machine| port(machine, &model.underlays[machine.underlay], segment(machine)))
+        .collect()
+}
+
+fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
+    let place = |kind, what: &str| Place {
+        kind,
+        name: Arc::from(format!("{}/{what}", machine.name)),
+    };
+    let knobs = &underlay.knobs;
+    let groups = match machine.groups.is_empty() {
+        true => vec![Arc::from(DEFAULT_GROUP)],
+        false => machine.groups.clone(),
+    };
+    let mut rules = SecurityGroup {
+        ingress: Vec::new(),
+        egress: Vec::new(),
+    };
+    for group in &groups {
+        let group = match underlay.security_groups.get(group) {
+            Some(group) => group.clone(),
+            None => default_group(&knobs.security.default, underlay.cidr),
+        };
+        rules.ingress.extend(group.ingress);
+        rules.egress.extend(group.egress);
+    }
+    Port {
+        eni: place(PlaceKind::Eni, "eni"),
+        device: place(PlaceKind::Device, "eth0"),
+        address: machine.address.addr(),
+        segment,
+        allowed: machine.allowed_addresses.clone(),
+        checked: machine.source_destination_check,
+        check: knobs.address_check,
+        protocols: knobs.protocols,
+        reserved_source_ports: knobs.reserved_source_ports,
+        fragments: knobs.fragments,
+        security: knobs.security.clone(),
+        guarded: knobs.security.default != DefaultGroup::Open || !machine.groups.is_empty(),
+        groups,
+        rules,
+        connections: Connections::default(),
+        pieces: BTreeMap::new(),
+    }
+}
+
+/// What holds for a card that is in no group.
+fn default_group(default: &DefaultGroup, underlay: IpNet) -> SecurityGroup {
+    let rule = |peers, protocols: &[u8]| GroupRule {
+        peers,
+        traffic: Traffic {
+            protocols: protocols.to_vec(),
+            ports: None,
+        },
+    };
+    let ingress = match default {
+        DefaultGroup::Open => rule(Peers::Anyone, &[]),
+        DefaultGroup::Members => rule(Peers::Group(DEFAULT_GROUP.into()), &[]),
+        DefaultGroup::Underlay(protocols) => rule(Peers::Range(underlay), protocols),
+    };
+    SecurityGroup {
+        ingress: vec![ingress],
+        egress: vec![rule(Peers::Anyone, &[])],
+    }
+}
+
+impl Port {
+    fn is_own(&self, address: IpAddr) -> bool {
+        address == self.address || self.allowed.iter().any(|net| net.contains(&address))
+    }
+
+    fn wrong_address(&self, what: &str, address: IpAddr) -> Option<Refused> {
+        (self.checked && !self.is_own(address)).then(|| {
+            let text = format!(
+                "source/destination check: the {what} {address} is not this interface's {}",
+                self.address
+            );
+            (DropReason::SrcDstCheck, text)
+        })
+    }
+
+    fn is_carried(&self, header: &Ipv4View<'_>) -> Option<Refused> {
+        let number = header.protocol();
+        if !self.protocols.is_empty() && !self.protocols.contains(&number) {
+            let text = format!("this fabric does not carry protocol {number}");
+            return Some((DropReason::FabricBlocked, text));
+        }
+        let udp = (number == protocol::UDP && header.fragment_offset() == 0)
+            .then(|| UdpView::unverified(header.payload()).ok())
+            .flatten();
+        let port = udp
+            .map(|udp| udp.source_port())
+            .filter(|port| self.reserved_source_ports.contains(port))?;
+        Some((
+            DropReason::FabricBlocked,
+            format!("this fabric keeps UDP source port {port} for itself"),
+        ))
+    }
+
+    /// Whether a piece of a packet follows its predecessor, where that matters.
+    fn out_of_order(&mut self, header: &Ipv4View<'_>) -> Option<Refused> {
+        if self.fragments == FragmentPolicy::Pass || !header.is_fragment() {
+            return None;
+        }
+        let key = (IpAddr::V4(header.source()), header.identification());
+        let end = header.fragment_offset() + header.payload().len();
+        let due = self.pieces.remove(&key);
+        if header.fragment_offset() > 0 && due != Some(header.fragment_offset()) {
+            let text = format!("a piece at {} came out of order", header.fragment_offset());
+            return Some((DropReason::FragmentRefused, text));
+        }
+        if header.more_fragments() {
+            if self.pieces.len() >= PIECES_MAX {
+                self.pieces.pop_first();
+            }
+            self.pieces.insert(key, end);
+        }
+        None
+    }
+}
+
+impl Fabric {
+    /// Why a packet does not leave a card's port, if it does not.
+    pub(super) fn refused_leaving(&mut self, now: Instant, nic: NicId, header: &Ipv4View<'_>) -> Option<Refused> {
+        let (flow, destination) = (FlowKey::of(header), IpAddr::V4(header.destination()));
+        let port = &self.ports[nic.0 as usize];
+        if port.check.source
+            && let Some(refused) = port.wrong_address("source", IpAddr::V4(header.source()))
+        {
+            return Some(refused);
+        }
+        let member = |group: &str| self.ports.iter().any(|other| other.is_own(destination) && other.is_in(group));
+        let rules: Vec<_> = port.rules.egress.iter().collect();
+        let admitted = admits(&rules, &flow, destination, member);
+        let carried = port.is_carried(header);
+        let port = &mut self.ports[nic.0 as usize];
+        if !port.lets_through(now, &flow, admitted, None) {
+            let text = format!("security group: nothing lets {} out", describe(&flow));
+            return Some((DropReason::SgDeny, text));
+        }
+        carried
+    }
+
+    /// Why a packet does not enter a card's port, if it does not. `sender` is the card that sent it, if one did.
+    pub(super) fn refused_entering(
+        &mut self,
+        now: Instant,
+        nic: NicId,
+        sender: Option<NicId>,
+        header: &Ipv4View<'_>,
+    ) -> Option<Refused> {
+        let (flow, source) = (FlowKey::of(header), IpAddr::V4(header.source()));
+        let port = &self.ports[nic.0 as usize];
+        let member = |group: &str| match port.security.group_match {
+            GroupMatch::SenderCard => sender.is_some_and(|sender| self.ports[sender.0 as usize].is_in(group)),
+            GroupMatch::SourceAddress => self.ports.iter().any(|other| other.is_own(source) && other.is_in(group)),
+        };
+        let rules: Vec<_> = port.rules.ingress.iter().collect();
+        let admitted = admits(&rules, &flow, source, member);
+        let about = quoted(header);
+        let port = &mut self.ports[nic.0 as usize];
+        if let Some(refused) = port.out_of_order(header) {
+            return Some(refused);
+        }
+        if !port.lets_through(now, &flow, admitted, about) {
+            let text = format!(
+                "security group: no rule of {} lets {} in",
+                port.groups.join(", "),
+                describe(&flow)
+            );
+            return Some((DropReason::SgDeny, text));
+        }
+        match port.check.destination {
+            true => port.wrong_address("destination", IpAddr::V4(header.destination())),
+            false => None,
+        }
+    }
+}
+
+impl Port {
+    pub(super) fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| **own == *group)
+    }
+
+    /// Whether security groups let a packet through: by a rule, as part of a connection, or as an error about one.
+    fn lets_through(&mut self, now: Instant, flow: &FlowKey, admitted: bool, about: Option<FlowKey>) -> bool {
+        let idle = self.security.idle;
+        if !self.guarded {
+            return true;
+        }
+        if self.connections.holds(now, flow, &idle) {
+            return true;
+        }
+        if admitted {
+            self.connections.remember(now, flow, &idle);
+            return true;
+        }
+        self.security.tracks_icmp_errors && about.is_some_and(|about| self.connections.holds(now, &about, &idle))
+    }
+}
+
+/// The flow that an ICMP error is about.
+fn quoted(header: &Ipv4View<'_>) -> Option<FlowKey> {
+    if header.protocol() != protocol::ICMP {
+        return None;
+    }
+    match IcmpMessage::unverified(header.payload()) {
+        Ok(IcmpMessage::Error { quote, .. }) => Some(FlowKey::of(&quote)),
+        Ok(IcmpMessage::Echo { .. } | IcmpMessage::Other { .. }) | Err(_) => None,
+    }
+}
+
+/// A flow in a few words: `protocol 4 from 10.0.0.1`, `UDP to port 4789 from 10.0.0.1`.
+fn describe(flow: &FlowKey) -> String {
+    let name = match flow.protocol {
+        protocol::TCP => "TCP".to_owned(),
+        protocol::UDP => "UDP".to_owned(),
+        protocol::ICMP => "ICMP".to_owned(),
+        number => format!("protocol {number}"),
+    };
+    let port = flow.ports.map_or_else(String::new, |(_, port)| format!(" to port {port}"));
+    format!("{name}{port} from {} to {}", flow.source, flow.destination)
+}
+
+/// Whether a packet without DF is longer than the fabric carries in one piece.
+pub(super) fn is_to_be_split(packet: &Packet, header: &Ipv4View<'_>, limit: Mtu) -> bool {
+    !header.dont_fragment() && !limit.fits(packet.longest_wire_packet())
+}

@@ -1,0 +1,271 @@
+//! What cloud firewalls admit: security groups at a card's port, which are stateful and only allow, and access lists at a
+//! subnet's edge, which are stateless and ordered. Both judge the outermost header, as fabrics do; which card or subnet a packet
+//! passes is not asked here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use overlab_dataplane::Instant;
+use overlab_dataplane::wire::FlowKey;
+use overlab_dataplane::wire::ipv4::protocol;
+
+/// The protocol number of ICMPv6.
+const ICMPV6: u8 = 58;
+
+/// Whom a rule speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Everybody.
+    Anyone,
+    /// Addresses of a range.
+    Range(IpNet),
+    /// The cards that are in a group.
+    Group(Arc<str>),
+}
+
+/// What a rule speaks of: packets of some protocols, and of TCP and UDP those to some ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Protocol numbers; empty for every protocol.
+    pub protocols: Vec<u8>,
+    /// Destination ports, first and last; none for every port.
+    pub ports: Option<RangeInclusive<u16>>,
+}
+
+impl Traffic {
+    /// Every packet.
+    pub const ALL: Traffic = Traffic {
+        protocols: Vec::new(),
+        ports: None,
+    };
+
+    /// A piece of a packet shows no ports, and is held to be of those that are asked for.
+    fn holds(&self, flow: &FlowKey) -> bool {
+        let protocol = self.protocols.is_empty() || self.protocols.contains(&flow.protocol);
+        let port = flow
+            .ports
+            .is_none_or(|(_, port)| self.ports.as_ref().is_none_or(|ports| ports.contains(&port)));
+        protocol && port
+    }
+}
+
+/// A rule of a security group: it lets packets pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRule {
+    /// From whom, or to whom.
+    pub peers: Peers,
+    /// What.
+    pub traffic: Traffic,
+}
+
+/// A security group: what its members' cards may receive and send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroup {
+    /// What comes in.
+    pub ingress: Vec<GroupRule>,
+    /// What goes out.
+    pub egress: Vec<GroupRule>,
+}
+
+/// A rule of an access list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AclRule {
+    /// Whether it lets packets pass, or drops them.
+    pub allow: bool,
+    /// Sources on the way in, destinations on the way out.
+    pub range: IpNet,
+    /// What.
+    pub traffic: Traffic,
+}
+
+/// The access list of a subnet. What no rule names is dropped.
+///
+/// Source: AWS VPC user guide, "Network ACLs".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acl {
+    /// For packets that enter the subnet.
+    pub ingress: Vec<AclRule>,
+    /// For packets that leave it.
+    pub egress: Vec<AclRule>,
+}
+
+impl Acl {
+    /// Whether a packet may enter the subnet.
+    pub(super) fn lets_in(&self, flow: &FlowKey) -> bool {
+        first_match(&self.ingress, flow, flow.source)
+    }
+
+    /// Whether a packet may leave the subnet.
+    pub(super) fn lets_out(&self, flow: &FlowKey) -> bool {
+        first_match(&self.egress, flow, flow.destination)
+    }
+}
+
+fn first_match(rules: &[AclRule], flow: &FlowKey, peer: IpAddr) -> bool {
+    let rule = rules
+        .iter()
+        .find(|rule| rule.range.contains(&peer) && rule.traffic.holds(flow));
+    rule.is_some_and(|rule| rule.allow)
+}
+
+/// Whether some rule admits a packet. `is_member` tells whether the other side is in a group, `peer` is its address.
+pub(super) fn admits(rules: &[&GroupRule], flow: &FlowKey, peer: IpAddr, is_member: impl Fn(&str) -> bool) -> bool {
+    rules.iter().any(|rule| {
+        let named = match &rule.peers {
+            Peers::Anyone => true,
+            Peers::Range(range) => range.contains(&peer),
+            Peers::Group(group) => is_member(group),
+        };
+        named && rule.traffic.holds(flow)
+    })
+}
+
+/// For how long a silent connection still counts as one.
+///
+/// Source: AWS EC2 user guide, "Security group connection tracking".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleTimes {
+    /// TCP.
+    pub tcp: Duration,
+    /// UDP and ICMP.
+    pub datagrams: Duration,
+    /// Every other protocol, which is known by its addresses alone.
+    pub others: Duration,
+}
+
+/// The connections that a port has let through, in either direction: known by their five-tuple, or by addresses and protocol
+/// where there are no ports.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    seen: BTreeMap<FlowKey, Instant>,
+}
+
+/// Connections that are remembered at the same time.
+const CONNECTIONS_MAX: usize = 65_536;
+
+impl Connections {
+    /// Whether a packet belongs to a connection that was let through and is not forgotten; its life begins anew then.
+    pub(super) fn holds(&mut self, now: Instant, flow: &FlowKey, idle: &IdleTimes) -> bool {
+        for key in [*flow, flow.reversed()] {
+            if let Some(last) = self.seen.get_mut(&key)
+                && now.since(*last) <= idle.of(flow.protocol)
+            {
+                *last = now;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Remembers the connection of a packet that a rule has let through.
+    pub(super) fn remember(&mut self, now: Instant, flow: &FlowKey, idle: &IdleTimes) {
+        if self.seen.len() >= CONNECTIONS_MAX {
+            self.seen.retain(|flow, last| now.since(*last) <= idle.of(flow.protocol));
+        }
+        self.seen.insert(*flow, now);
+    }
+}
+
+impl IdleTimes {
+    fn of(&self, number: u8) -> Duration {
+        match number {
+            protocol::TCP => self.tcp,
+            protocol::UDP | protocol::ICMP | ICMPV6 => self.datagrams,
+            _ => self.others,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: IdleTimes = IdleTimes {
+        tcp: Duration::from_secs(350),
+        datagrams: Duration::from_secs(180),
+        others: Duration::from_secs(600),
+    };
+
+    fn flow(source: &str, destination: &str, protocol: u8, ports: Option<(u16, u16)>) -> FlowKey {
+        FlowKey {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol,
+            ports,
+        }
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn another_protocol_is_known_by_its_addresses_for_ten_minutes() {
+        let (there, back) = (flow("10.0.0.1", "10.0.0.2", 4, None), flow("10.0.0.2", "10.0.0.1", 4, None));
+        let mut port = Connections::default();
+        assert!(!port.holds(at(0), &back, &IDLE));
+        port.remember(at(0), &there, &IDLE);
+        assert!(port.holds(at(600), &back, &IDLE));
+        assert!(port.holds(at(1200), &back, &IDLE), "each packet begins its life anew");
+        assert!(!port.holds(at(1801), &back, &IDLE));
+    }
+
+    #[test]
+    fn the_way_back_of_vxlan_is_a_connection_of_its_own() {
+        let there = flow("10.0.0.1", "10.0.0.2", protocol::UDP, Some((40000, 4789)));
+        let back = flow("10.0.0.2", "10.0.0.1", protocol::UDP, Some((40000, 4789)));
+        let mut port = Connections::default();
+        port.remember(at(0), &there, &IDLE);
+        assert!(port.holds(at(1), &there.reversed(), &IDLE));
+        assert!(!port.holds(at(1), &back, &IDLE));
+    }
+
+    #[test]
+    fn a_rule_admits_its_peers_protocols_and_ports_only() {
+        let rule = |peers, protocols: &[u8], ports: Option<RangeInclusive<u16>>| GroupRule {
+            peers,
+            traffic: Traffic {
+                protocols: protocols.to_vec(),
+                ports,
+            },
+        };
+        let udp = flow("10.0.0.1", "10.0.0.2", protocol::UDP, Some((40000, 4789)));
+        let admitted = |rule: GroupRule| admits(&[&rule], &udp, udp.source, |group| group == "nodes");
+        assert!(admitted(rule(Peers::Anyone, &[], None)));
+        assert!(admitted(rule(
+            Peers::Range("10.0.0.0/24".parse().unwrap()),
+            &[17],
+            Some(4789..=4789)
+        )));
+        assert!(admitted(rule(Peers::Group("nodes".into()), &[4, 17], None)));
+        assert!(!admitted(rule(Peers::Group("others".into()), &[17], None)));
+        assert!(!admitted(rule(Peers::Anyone, &[4], None)), "94, 4 and 17 are three protocols");
+        assert!(!admitted(rule(Peers::Anyone, &[17], Some(8472..=8472))));
+        assert!(!admitted(rule(Peers::Range("10.0.1.0/24".parse().unwrap()), &[], None)));
+    }
+
+    #[test]
+    fn the_first_rule_of_an_access_list_decides_and_none_means_no() {
+        let rule = |allow, range: &str, protocols: &[u8]| AclRule {
+            allow,
+            range: range.parse().unwrap(),
+            traffic: Traffic {
+                protocols: protocols.to_vec(),
+                ports: None,
+            },
+        };
+        let acl = Acl {
+            ingress: vec![rule(false, "10.0.1.0/24", &[]), rule(true, "10.0.0.0/8", &[6, 17])],
+            egress: vec![rule(true, "0.0.0.0/0", &[])],
+        };
+        let from = |source: &str, protocol| flow(source, "10.0.0.2", protocol, None);
+        assert!(acl.lets_in(&from("10.0.2.1", 17)));
+        assert!(!acl.lets_in(&from("10.0.1.1", 17)));
+        assert!(!acl.lets_in(&from("10.0.2.1", 4)));
+        assert!(acl.lets_out(&from("10.0.2.1", 4)));
+    }
+}
