@@ -153,7 +153,7 @@ mod linux {
             let running = Running::start(scenario)?;
             let model = load(&running.file).map_err(|_| "the scenario is wrong")?.model;
             for (node, tables) in model.nodes.iter().zip(world::tables(&model)) {
-                let namespace = running.namespace_of(&node.address.addr().to_string())?;
+                let namespace = running.namespace_of(&node.addresses.v4.expect("it has IPv4").addr().to_string())?;
                 let mut shown: Vec<_> = namespace
                     .run(&["ip", "route"])?
                     .lines()
@@ -173,7 +173,7 @@ mod linux {
                 }
             }
             for workload in &model.workloads {
-                let namespace = running.namespace_of(&workload.address.to_string())?;
+                let namespace = running.namespace_of(&workload.addresses.v4.expect("it has IPv4").to_string())?;
                 equal(
                     &"default via 169.254.1.1 dev eth0 onlink".to_owned(),
                     &namespace.run(&["ip", "route"])?.trim().to_owned(),

@@ -44,7 +44,7 @@ fn the_smallest_file_has_everything_derived() {
     let machines: Vec<_> = model
         .nodes
         .iter()
-        .map(|n| format!("{} {} {}", n.name, n.address, n.mtu))
+        .map(|n| format!("{} {} {}", n.name, n.addresses.v4.unwrap(), n.mtu))
         .collect();
     assert_eq!(
         machines,
@@ -238,7 +238,7 @@ fn machines_take_what_their_subnet_has_and_the_lowest_free_address() {
         .nodes
         .iter()
         .chain(&model.hosts)
-        .map(|n| format!("{} {} {}", n.name, n.address, n.mtu))
+        .map(|n| format!("{} {} {}", n.name, n.addresses.v4.unwrap(), n.mtu))
         .collect();
     assert_eq!(
         machines,

@@ -1,14 +1,13 @@
 //! `icmp`: the ICMP errors about packets that reached somebody, by default their sender.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use overlab_dataplane::fields::{Wrong, integer, suggestion, text, word};
 use serde_json::Value;
 
 use super::quantity::NEEDS_RANGE;
-use super::{Expectation, Names, Quantity, Selection, Verdict, address};
+use super::{Address, Expectation, Names, Quantity, Selection, Verdict, address};
 use crate::observe::{IcmpSeen, PacketKey, Trace};
 
 /// Type and code of an error.
@@ -48,7 +47,7 @@ enum Icmp {
 struct Wanted {
     error: Option<&'static str>,
     mtu: Option<u16>,
-    from: Option<IpAddr>,
+    from: Option<Address>,
     /// Who got it; the packet's sender where none.
     to: Option<String>,
     count: Option<Quantity>,
@@ -103,7 +102,7 @@ impl Wanted {
         let sender = || trace.hops.first().map(|hop| &*hop.place.name);
         self.error.is_none_or(|wanted| name(error) == Some(wanted))
             && self.mtu.is_none_or(|mtu| error.mtu == Some(mtu))
-            && self.from.is_none_or(|from| error.from == from)
+            && self.from.as_ref().is_none_or(|from| from.is(error.from))
             && self.to.as_deref().or_else(sender) == Some(&*error.to.name)
     }
 }
@@ -114,7 +113,7 @@ impl fmt::Display for Wanted {
         if let Some(mtu) = self.mtu {
             write!(f, " mtu {mtu}")?;
         }
-        if let Some(from) = self.from {
+        if let Some(from) = &self.from {
             write!(f, " from {from}")?;
         }
         write!(f, " to {}", self.to.as_deref().unwrap_or("the sender"))

@@ -86,9 +86,9 @@ impl Verdict {
 
 /// Names that claims may use for addresses and places.
 pub trait Names {
-    /// The address of a node, workload or host.
-    fn address(&self, name: &str) -> Option<IpAddr>;
-    /// Every name that [`Names::address`] knows, for suggestions.
+    /// The addresses of a node, workload or host, one of each family at most.
+    fn addresses(&self, name: &str) -> Vec<IpAddr>;
+    /// Every name that [`Names::addresses`] knows, for suggestions.
     fn names(&self) -> Vec<&str>;
     /// Every place that a path or a drop may name: workloads, nodes, hosts, `node/device`, `node/eni`, underlays,
     /// `underlay/subnet`.
@@ -122,9 +122,38 @@ pub fn read_claims(fields: &mut Fields<'_>, names: &dyn Names, refusals: &mut Ve
         .collect()
 }
 
+/// The address that a claim asks for: a name stands for its addresses of every family, and a packet can only have the one of its
+/// own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address(Vec<IpAddr>);
+
+impl Address {
+    fn is(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+
+    /// What is asked for of packets that have addresses of the same family as this one.
+    fn like(&self, address: IpAddr) -> Address {
+        let same = self.0.iter().copied().filter(|own| own.is_ipv4() == address.is_ipv4());
+        let same: Vec<_> = same.collect();
+        if same.is_empty() { self.clone() } else { Address(same) }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join(" or "))
+    }
+}
+
 /// The address that a name stands for, or that is written out.
-fn address(text: &str, names: &dyn Names) -> Result<IpAddr, Wrong> {
-    names.address(text).or_else(|| text.parse().ok()).ok_or_else(|| {
+fn address(text: &str, names: &dyn Names) -> Result<Address, Wrong> {
+    let named = names.addresses(text);
+    if !named.is_empty() {
+        return Ok(Address(named));
+    }
+    text.parse().map(|address| Address(vec![address])).map_err(|_| {
         let wrong = Wrong::expected("an address, or the name of a node, workload or host");
         match overlab_dataplane::fields::suggestion(text, names.names()) {
             Some(near) => wrong.help(format!("did you mean `{near}`?")),

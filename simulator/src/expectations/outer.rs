@@ -1,20 +1,19 @@
 //! `outer`: the outermost header of every encapsulated packet, as it left its sender's node.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::fields::{Fields, Wrong, boolean, integer, text};
 use serde_json::Value;
 
-use super::{Expectation, Names, Scope, Selection, Verdict, address};
+use super::{Address, Expectation, Names, Scope, Selection, Verdict, address};
 use crate::observe::{Direction, WirePacket};
 
 /// The fields that are claimed; those left out may be anything.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Outer {
-    source: Option<IpAddr>,
-    destination: Option<IpAddr>,
+    source: Option<Address>,
+    destination: Option<Address>,
     protocol: Option<u8>,
     destination_port: Option<u16>,
     vni: Option<u32>,
@@ -22,6 +21,7 @@ struct Outer {
     dont_fragment: Option<bool>,
     dscp: Option<u8>,
     ecn: Option<u8>,
+    flow_label: Option<u32>,
 }
 
 pub(super) fn read(value: &Value, names: &dyn Names) -> Result<Arc<dyn Expectation>, Wrong> {
@@ -37,11 +37,12 @@ pub(super) fn read(value: &Value, names: &dyn Names) -> Result<Arc<dyn Expectati
         dont_fragment: fields.parse("df", &mut refusals, boolean),
         dscp: fields.parse("dscp", &mut refusals, |v| small(v, 63)),
         ecn: fields.parse("ecn", &mut refusals, |v| small(v, 3)),
+        flow_label: fields.parse("flowLabel", &mut refusals, |v| small(v, 0xf_ffff)),
     };
     fields.finish(&mut refusals);
     match refusals.into_iter().next() {
         None if outer.show().is_empty() => Err(Wrong::expected(
-            "at least one of src, dst, proto, dport, vni, ttl, df, dscp, ecn",
+            "at least one of src, dst, proto, dport, vni, ttl, df, dscp, ecn, flowLabel",
         )),
         None => Ok(Arc::new(outer)),
         Some(refusal) => {
@@ -70,10 +71,10 @@ fn protocol(value: &Value) -> Result<u8, Wrong> {
 }
 
 impl Outer {
-    fn parts(&self) -> [(&'static str, Option<String>); 9] {
+    fn parts(&self) -> [(&'static str, Option<String>); 10] {
         [
-            ("src", self.source.map(|v| v.to_string())),
-            ("dst", self.destination.map(|v| v.to_string())),
+            ("src", self.source.as_ref().map(Address::to_string)),
+            ("dst", self.destination.as_ref().map(Address::to_string)),
             ("proto", self.protocol.map(|v| v.to_string())),
             ("dport", self.destination_port.map(|v| v.to_string())),
             ("vni", self.vni.map(|v| v.to_string())),
@@ -81,7 +82,17 @@ impl Outer {
             ("df", self.dont_fragment.map(|v| v.to_string())),
             ("dscp", self.dscp.map(|v| v.to_string())),
             ("ecn", self.ecn.map(|v| v.to_string())),
+            ("flowLabel", self.flow_label.map(|v| v.to_string())),
         ]
+    }
+
+    /// The claim about packets of the same family as this address.
+    fn like(&self, address: std::net::IpAddr) -> Outer {
+        Outer {
+            source: self.source.as_ref().map(|source| source.like(address)),
+            destination: self.destination.as_ref().map(|destination| destination.like(address)),
+            ..self.clone()
+        }
     }
 
     fn show(&self) -> String {
@@ -102,17 +113,18 @@ impl Outer {
             (header.source, header.destination)
         };
         let found = Outer {
-            source: Some(source),
-            destination: Some(destination),
+            source: Some(Address(vec![source])),
+            destination: Some(Address(vec![destination])),
             protocol: Some(header.protocol),
             destination_port: packet.ports.map(|(_, port)| port),
             vni: packet.vni,
             ttl: Some(header.ttl),
-            dont_fragment: Some(header.dont_fragment),
+            dont_fragment: header.dont_fragment,
             dscp: Some(header.dscp),
             ecn: Some(header.ecn),
+            flow_label: header.flow_label,
         };
-        let wanted = self.parts().into_iter();
+        let wanted = self.like(source).parts().into_iter();
         wanted
             .zip(found.parts())
             .filter(|((_, wanted), (_, found))| wanted.is_some() && wanted != found)
@@ -125,6 +137,7 @@ impl Expectation for Outer {
     fn judge(&self, packets: &Selection<'_>) -> Verdict {
         let mut total = 0;
         let mut wrong = Vec::new();
+        let mut shown = self.clone();
         for trace in packets.packets() {
             let mirrored = packets.scope() == Scope::Both && trace.key.direction == Direction::Reverse;
             for packet in trace
@@ -132,6 +145,9 @@ impl Expectation for Outer {
                 .iter()
                 .filter(|p| p.encap != Encap::None && !p.outer.later_fragment)
             {
+                if total == 0 {
+                    shown = self.like(packet.outer.source);
+                }
                 total += 1;
                 let differences = self.differences(packet, mirrored);
                 if !differences.is_empty() {
@@ -144,11 +160,11 @@ impl Expectation for Outer {
         }
         match wrong.first() {
             None => Verdict::Pass {
-                actual: format!("{total} of {total} have {}", self.show()),
+                actual: format!("{total} of {total} have {}", shown.show()),
             },
             Some((trace, differences)) => Verdict::Fail {
                 code: "E-OUT-01",
-                expected: self.show(),
+                expected: shown.show(),
                 actual: format!(
                     "{} of {total} differ, first {} packet at {}: {}",
                     wrong.len(),

@@ -1,18 +1,17 @@
 //! `sourceSeen`: the source address that the destination socket saw.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use overlab_dataplane::fields::{Wrong, text};
 use serde_json::Value;
 
 use super::selection::is_delivered;
-use super::{Expectation, Names, Scope, Selection, Verdict, address};
+use super::{Address, Expectation, Names, Scope, Selection, Verdict, address};
 use crate::observe::Direction;
 
 #[derive(Debug)]
 struct SourceSeen {
-    address: IpAddr,
+    address: Address,
 }
 
 pub(super) fn read(value: &Value, names: &dyn Names) -> Result<Arc<dyn Expectation>, Wrong> {
@@ -29,12 +28,15 @@ impl Expectation for SourceSeen {
             .filter(|trace| is_delivered(trace) && speaks_of(trace.key.direction))
             .filter_map(|trace| Some((trace, trace.source_seen?)))
             .collect();
-        let expected = self.address.to_string();
+        let wanted = seen
+            .first()
+            .map_or_else(|| self.address.clone(), |(_, source)| self.address.like(*source));
+        let expected = wanted.to_string();
         let total = seen.len();
         if total == 0 {
             return Verdict::never_evaluated(expected, "no packet was delivered");
         }
-        match seen.iter().find(|(_, source)| *source != self.address) {
+        match seen.iter().find(|(_, source)| !self.address.is(*source)) {
             None => Verdict::Pass {
                 actual: format!("{total} of {total} came from {expected}"),
             },

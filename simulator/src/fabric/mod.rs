@@ -97,7 +97,10 @@ impl Fabric {
         let mut segments = segment::build(model);
         let ports = port::build(model, |machine| segment::index(model, machine.underlay, machine.subnet));
         for (port, nic) in ports.iter().zip(0..) {
-            segments[port.segment].stations.insert(port.address, Station::Nic(NicId(nic)));
+            let addresses = port.addresses.iter().flatten();
+            segments[port.segment]
+                .stations
+                .extend(addresses.map(|address| (*address, Station::Nic(NicId(nic)))));
         }
         let routers = router::build(model, topology);
         Fabric {

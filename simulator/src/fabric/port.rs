@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use overlab_dataplane::wire::ipv4::protocol;
 use overlab_dataplane::wire::{FlowKey, IcmpMessage, Ipv4View, UdpView};
-use overlab_dataplane::{Instant, Mtu, Packet};
+use overlab_dataplane::{Family, Instant, Mtu, Packet, PerFamily};
 
 use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, Security};
 use super::security::{Connections, GroupRule, Peers, SecurityGroup, Traffic, admits};
@@ -29,7 +29,7 @@ pub(super) type Refused = (DropReason, String);
 pub(super) struct Port {
     pub(super) eni: Place,
     pub(super) device: Place,
-    pub(super) address: IpAddr,
+    pub(super) addresses: PerFamily<Option<IpAddr>>,
     pub(super) segment: usize,
     /// Addresses besides its own that pass the check.
     allowed: Vec<IpNet>,
@@ -74,7 +74,7 @@ fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
     for group in &groups {
         let group = match underlay.security_groups.get(group) {
             Some(group) => group.clone(),
-            None => default_group(&knobs.security.default, underlay.cidr),
+            None => default_group(&knobs.security.default, &underlay.cidr),
         };
         rules.ingress.extend(group.ingress);
         rules.egress.extend(group.egress);
@@ -82,7 +82,7 @@ fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
     Port {
         eni: place(PlaceKind::Eni, "eni"),
         device: place(PlaceKind::Device, "eth0"),
-        address: machine.address.addr(),
+        addresses: PerFamily::from_fn(|family| machine.addresses.get(family).map(|net| net.addr())),
         segment,
         allowed: machine.allowed_addresses.clone(),
         checked: machine.source_destination_check,
@@ -100,7 +100,7 @@ fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
 }
 
 /// What holds for a card that is in no group.
-fn default_group(default: &DefaultGroup, underlay: IpNet) -> SecurityGroup {
+fn default_group(default: &DefaultGroup, underlay: &PerFamily<Option<IpNet>>) -> SecurityGroup {
     let rule = |peers, protocols: &[u8]| GroupRule {
         peers,
         traffic: Traffic {
@@ -109,27 +109,29 @@ fn default_group(default: &DefaultGroup, underlay: IpNet) -> SecurityGroup {
         },
     };
     let ingress = match default {
-        DefaultGroup::Open => rule(Peers::Anyone, &[]),
-        DefaultGroup::Members => rule(Peers::Group(DEFAULT_GROUP.into()), &[]),
-        DefaultGroup::Underlay(protocols) => rule(Peers::Range(underlay), protocols),
+        DefaultGroup::Open => vec![rule(Peers::Anyone, &[])],
+        DefaultGroup::Members => vec![rule(Peers::Group(DEFAULT_GROUP.into()), &[])],
+        DefaultGroup::Underlay(protocols) => {
+            let ranges = underlay.iter().flatten();
+            ranges.map(|range| rule(Peers::Range(*range), protocols)).collect()
+        }
     };
     SecurityGroup {
-        ingress: vec![ingress],
+        ingress,
         egress: vec![rule(Peers::Anyone, &[])],
     }
 }
 
 impl Port {
     fn is_own(&self, address: IpAddr) -> bool {
-        address == self.address || self.allowed.iter().any(|net| net.contains(&address))
+        *self.addresses.get(Family::of(address)) == Some(address) || self.allowed.iter().any(|net| net.contains(&address))
     }
 
     fn wrong_address(&self, what: &str, address: IpAddr) -> Option<Refused> {
         (self.checked && !self.is_own(address)).then(|| {
-            let text = format!(
-                "source/destination check: the {what} {address} is not this interface's {}",
-                self.address
-            );
+            let own = self.addresses.get(Family::of(address));
+            let own = own.map_or_else(|| "own address".to_owned(), |own| own.to_string());
+            let text = format!("source/destination check: the {what} {address} is not this interface's {own}");
             (DropReason::SrcDstCheck, text)
         })
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use overlab_dataplane::wire::fragment::split;
 use overlab_dataplane::wire::icmp::error_packet;
 use overlab_dataplane::wire::{FlowKey, IcmpError, Ipv4Mut, Ipv4View};
-use overlab_dataplane::{Fib, Instant, Mtu, Packet};
+use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
 use super::segment::index;
 use super::{DropReason, Fabric, NicId, NoRoute, Output};
@@ -56,8 +56,12 @@ pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
             if let Vertex::Subnet { underlay, subnet } = neighbour {
                 let segment = index(model, underlay, subnet);
                 let subnet = &model.underlays[underlay].subnets[subnet];
-                router.addresses.push((segment, subnet.gateway));
-                router.fib.insert(subnet.cidr.trunc(), Target::Segment(segment));
+                router
+                    .addresses
+                    .extend(subnet.gateway.iter().flatten().map(|gateway| (segment, *gateway)));
+                for cidr in subnet.cidr.iter().flatten() {
+                    router.fib.insert(cidr.trunc(), Target::Segment(segment));
+                }
             }
         }
         for route in &wires.routes {
@@ -151,7 +155,7 @@ impl Fabric {
             Target::Segment(segment) => Some((segment, destination)),
             Target::Card(nic) => {
                 let port = &self.ports[nic.0 as usize];
-                Some((port.segment, port.address))
+                Some((port.segment, (*port.addresses.get(Family::of(destination)))?))
             }
             Target::Nowhere => None,
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlab_dataplane::Mtu;
+use overlab_dataplane::{Family, Mtu, PerFamily};
 
 use super::{Acl, L2, NicId};
 use crate::observe::{Place, PlaceKind};
@@ -26,7 +26,7 @@ pub(super) struct Segment {
     /// The size at which the fabric splits packets without DF that its cards send.
     pub(super) splits_at: Option<Mtu>,
     pub(super) acl: Option<Acl>,
-    gateway: IpAddr,
+    gateway: PerFamily<Option<IpAddr>>,
     /// Who answers for an address: ARP on a real segment, the fabric's own mapping in a cloud.
     pub(super) stations: BTreeMap<IpAddr, Station>,
     pub(super) delay_between_cards: Duration,
@@ -39,7 +39,7 @@ impl Segment {
     pub(super) fn next_device(&self, destination: IpAddr) -> IpAddr {
         match self.stations.contains_key(&destination) {
             true => destination,
-            false => self.gateway,
+            false => self.gateway.get(Family::of(destination)).unwrap_or(destination),
         }
     }
 }
@@ -69,7 +69,7 @@ pub(super) fn build(model: &Model) -> Vec<Segment> {
                 splits_at: underlay.knobs.splits_at,
                 acl: subnet.acl.clone(),
                 gateway: subnet.gateway,
-                stations: BTreeMap::from([(subnet.gateway, station)]),
+                stations: subnet.gateway.iter().flatten().map(|gateway| (*gateway, station)).collect(),
                 delay_between_cards: underlay.knobs.delay_same_subnet,
                 delay_to_router: underlay.knobs.delay_cross_subnet / 2,
             });

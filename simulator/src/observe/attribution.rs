@@ -2,23 +2,23 @@
 //! by its port or ICMP identifier, a packet of it by the sequence number that it carries.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use pnet::packet::Packet as _;
 use pnet::packet::icmp::{IcmpPacket, IcmpTypes};
+use pnet::packet::icmpv6::Icmpv6Types;
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
-use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::udp::UdpPacket;
 
 use super::headers::wire_packet;
+use super::reader::Ip;
 use super::{Direction, PacketKey};
 use crate::scenario::{Flow, FlowId, Transport};
 
 /// Fragment trains that are remembered at the same time; beyond that, one gives way.
 const TRAINS_MAX: usize = 4096;
 
-/// What all fragments of a packet share (RFC 791 section 3.2).
-type Train = (Ipv4Addr, Ipv4Addr, u8, u16);
+/// What all fragments of a packet share (RFC 791 section 3.2; RFC 8200 section 4.5).
+type Train = (IpAddr, IpAddr, u8, u32);
 
 /// Tells which packet of which flow some bytes are.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct ErrorReport {
     pub(super) kind: u8,
     /// ICMP code.
     pub(super) code: u8,
-    /// The next-hop MTU of a 3/4.
+    /// The next-hop MTU of a 3/4, or of ICMPv6's 2/0.
     pub(super) mtu: Option<u16>,
     /// Who sent the error.
     pub(super) from: IpAddr,
@@ -63,20 +63,16 @@ impl Attribution {
         attribution
     }
 
-    /// The packet that a bare IPv4 packet, as a stack sent it, is or belongs to.
+    /// The packet that a bare IP packet, as a stack sent it, is or belongs to.
     pub(super) fn packet(&mut self, bytes: &[u8]) -> Option<PacketKey> {
-        let ip = Ipv4Packet::new(bytes).filter(|ip| ip.get_version() == 4)?;
-        let train = (
-            ip.get_source(),
-            ip.get_destination(),
-            ip.get_next_level_protocol().0,
-            ip.get_identification(),
-        );
-        if ip.get_fragment_offset() > 0 {
+        let ip = Ip::read(bytes)?;
+        let header = &ip.header;
+        let train = (header.source, header.destination, header.protocol, ip.identification);
+        if header.later_fragment {
             return self.trains.get(&train).copied();
         }
-        let key = self.transport(ip.get_next_level_protocol(), ip.payload())?;
-        if ip.get_flags() & pnet::packet::ipv4::Ipv4Flags::MoreFragments != 0 {
+        let key = self.transport(ip.protocol(), ip.payload)?;
+        if ip.more_fragments {
             if self.trains.len() >= TRAINS_MAX {
                 self.trains.pop_first();
             }
@@ -87,62 +83,55 @@ impl Attribution {
 
     /// What an ICMP error says, and about which packet, looked for inside the tunnel headers that it quotes.
     pub(super) fn error(&self, bytes: &[u8]) -> Option<ErrorReport> {
-        let ip = Ipv4Packet::new(bytes).filter(|ip| ip.get_next_level_protocol() == IpNextHeaderProtocols::Icmp)?;
-        let icmp = IcmpPacket::new(ip.payload())?;
-        if !matches!(
-            icmp.get_icmp_type(),
-            IcmpTypes::DestinationUnreachable | IcmpTypes::TimeExceeded
-        ) {
-            return None;
-        }
-        let quote = ip.payload().get(8..)?;
-        let about = self.quoted(quote)?;
-        let (kind, code) = (icmp.get_icmp_type().0, icmp.get_icmp_code().0);
-        let mtu = ip
-            .payload()
-            .get(6..8)
-            .map(|b| u16::from_be_bytes([b[0], b[1]]))
-            .filter(|_| (kind, code) == (3, 4));
+        let ip = Ip::read(bytes)?;
+        let &[kind, code, _, _, word @ ..] = ip.payload.first_chunk::<8>()?;
+        let too_big = match ip.protocol() {
+            // Destination unreachable, of which fragmentation needed is one, and time exceeded (RFC 792).
+            IpNextHeaderProtocols::Icmp if matches!(kind, 3 | 11) => (kind, code) == (3, 4),
+            // Those two, and packet too big (RFC 4443 section 3).
+            IpNextHeaderProtocols::Icmpv6 if matches!(kind, 1..=4) => kind == 2,
+            _ => return None,
+        };
+        let mtu = match ip.header.source {
+            IpAddr::V4(_) => u32::from(u16::from_be_bytes([word[2], word[3]])),
+            IpAddr::V6(_) => u32::from_be_bytes(word),
+        };
         Some(ErrorReport {
-            about,
+            about: self.quoted(ip.payload.get(8..)?)?,
             kind,
             code,
-            mtu,
-            from: IpAddr::V4(ip.get_source()),
+            mtu: too_big.then(|| u16::try_from(mtu).unwrap_or(u16::MAX)),
+            from: ip.header.source,
         })
     }
 
     fn quoted(&self, quote: &[u8]) -> Option<PacketKey> {
-        let outer = Ipv4Packet::new(quote)?;
-        let header = usize::from(outer.get_header_length()) * 4;
-        let rest = quote.get(header..)?;
+        let outer = Ip::read(quote)?;
         let encap = wire_packet(quote, self.vxlan_port).map(|packet| packet.encap);
         let inner = match encap {
-            Some(overlab_dataplane::encap::Encap::Ipip) => rest,
-            Some(overlab_dataplane::encap::Encap::Vxlan) => rest.get(8 + 8 + 14..)?,
+            Some(overlab_dataplane::encap::Encap::Ipip) => outer.payload,
+            Some(overlab_dataplane::encap::Encap::Vxlan) => outer.payload.get(8 + 8 + 14..)?,
             Some(overlab_dataplane::encap::Encap::None) | None => {
-                return self.transport(outer.get_next_level_protocol(), rest);
+                return self.transport(outer.protocol(), outer.payload);
             }
         };
-        let ip = Ipv4Packet::new(inner)?;
-        self.transport(
-            ip.get_next_level_protocol(),
-            inner.get(usize::from(ip.get_header_length()) * 4..)?,
-        )
+        let inner = Ip::read(inner)?;
+        self.transport(inner.protocol(), inner.payload)
     }
 
     fn transport(&self, protocol: IpNextHeaderProtocol, bytes: &[u8]) -> Option<PacketKey> {
         match protocol {
-            IpNextHeaderProtocols::Icmp => self.echo(bytes),
+            IpNextHeaderProtocols::Icmp => self.echo([IcmpTypes::EchoRequest.0, IcmpTypes::EchoReply.0], bytes),
+            IpNextHeaderProtocols::Icmpv6 => self.echo([Icmpv6Types::EchoRequest.0, Icmpv6Types::EchoReply.0], bytes),
             IpNextHeaderProtocols::Udp => self.datagram(bytes),
             _ => None,
         }
     }
 
-    fn echo(&self, bytes: &[u8]) -> Option<PacketKey> {
-        let direction = match IcmpPacket::new(bytes)?.get_icmp_type() {
-            IcmpTypes::EchoRequest => Direction::Forward,
-            IcmpTypes::EchoReply => Direction::Reverse,
+    fn echo(&self, [request, reply]: [u8; 2], bytes: &[u8]) -> Option<PacketKey> {
+        let direction = match IcmpPacket::new(bytes)?.get_icmp_type().0 {
+            kind if kind == request => Direction::Forward,
+            kind if kind == reply => Direction::Reverse,
             _ => return None,
         };
         let &[_, _, _, _, id_high, id_low, sequence_high, sequence_low] = bytes.first_chunk::<8>()?;

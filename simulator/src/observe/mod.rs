@@ -5,6 +5,7 @@ mod capture;
 mod drop;
 mod headers;
 mod observer;
+mod reader;
 mod tell;
 mod trace;
 

@@ -9,14 +9,18 @@ use super::attribution::Attribution;
 use super::{Direction, Disposition, DropReason, Hop, HostDropReason, IcmpSeen, PacketKey, Place, Step, Trace, WirePacket};
 use crate::scenario::{Flow, Transport};
 
-/// Bytes of IPv4 header, and of ICMP or UDP header, in front of a flow's payload.
-const HEADERS: usize = 20 + 8;
+/// Bytes of IP header, and of ICMP or UDP header, in front of a flow's payload.
+fn headers(flow: &Flow) -> usize {
+    let ip = if flow.destination.is_ipv4() { 20 } else { 40 };
+    ip + 8
+}
 
 /// The traces of a run, as they grow.
 #[derive(Debug)]
 pub struct Observer {
     attribution: Attribution,
-    payloads: Vec<(Transport, usize)>,
+    /// Each flow's transport, and the length of its packets.
+    packets: Vec<(Transport, usize)>,
     index: BTreeMap<PacketKey, usize>,
     traces: Vec<Trace>,
     unsettled: usize,
@@ -27,7 +31,10 @@ impl Observer {
     pub fn new(flows: &[Flow], vxlan_port: u16) -> Observer {
         Observer {
             attribution: Attribution::new(flows, vxlan_port),
-            payloads: flows.iter().map(|flow| (flow.transport, flow.payload)).collect(),
+            packets: flows
+                .iter()
+                .map(|flow| (flow.transport, flow.payload + headers(flow)))
+                .collect(),
             index: BTreeMap::new(),
             traces: Vec::new(),
             unsettled: 0,
@@ -44,14 +51,14 @@ impl Observer {
             ..key
         };
         let window_at = self.trace(request).map_or(at, |request| request.sent_at);
-        let payload = self.payloads.get(key.flow.0 as usize).map_or(0, |(_, payload)| *payload);
+        let size = self.packets.get(key.flow.0 as usize).map_or(0, |(_, size)| *size);
         self.index.insert(key, self.traces.len());
         self.unsettled += 1;
         self.traces.push(Trace {
             key,
             sent_at: at,
             window_at,
-            size: payload + HEADERS,
+            size,
             hops: Vec::new(),
             first_hop: Vec::new(),
             icmp_errors: Vec::new(),
@@ -77,8 +84,12 @@ impl Observer {
                 packet.set_tag(Tag(*index as u64 + 1));
             }
         } else if let Some(report) = self.attribution.error(packet.bytes()) {
-            let unreachable = report.kind == 3 && matches!(report.code, 2 | 3);
-            if unreachable && let Some(index) = self.index.get(&report.about) {
+            // Protocol and port unreachable (RFC 792; RFC 4443 section 3.1 and 3.4).
+            let nobody = match report.from {
+                IpAddr::V4(_) => matches!((report.kind, report.code), (3, 2 | 3)),
+                IpAddr::V6(_) => matches!((report.kind, report.code), (1, 4) | (4, 1)),
+            };
+            if nobody && let Some(index) = self.index.get(&report.about) {
                 self.dropped(
                     Tag(*index as u64 + 1),
                     DropReason::Host(HostDropReason::NoListener),
@@ -183,7 +194,7 @@ impl Observer {
     }
 
     fn transport(&self, key: PacketKey) -> Option<Transport> {
-        self.payloads.get(key.flow.0 as usize).map(|(transport, _)| *transport)
+        self.packets.get(key.flow.0 as usize).map(|(transport, _)| *transport)
     }
 
     fn trace(&self, key: PacketKey) -> Option<&Trace> {

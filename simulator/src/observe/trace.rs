@@ -179,12 +179,14 @@ pub struct IpHeader {
     pub protocol: u8,
     /// The TTL or hop limit.
     pub ttl: u8,
-    /// The don't-fragment bit.
-    pub dont_fragment: bool,
+    /// The don't-fragment bit, which IPv6 has not.
+    pub dont_fragment: Option<bool>,
     /// The six DSCP bits.
     pub dscp: u8,
     /// The two ECN bits.
     pub ecn: u8,
+    /// The flow label of IPv6.
+    pub flow_label: Option<u32>,
     /// Whether it is a fragment, and not the first one.
     pub later_fragment: bool,
     /// Whether it is a fragment at all.

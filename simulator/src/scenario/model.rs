@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use overlab_dataplane::calico::ClusterState;
 use overlab_dataplane::fields::FieldRef;
-use overlab_dataplane::{Instant, Mtu};
+use overlab_dataplane::{Instant, Mtu, PerFamily};
 
 use crate::expectations::Claim;
 use crate::fabric::{Acl, Knobs, Preset, SecurityGroup};
@@ -67,8 +67,8 @@ pub struct Underlay {
     pub preset: Preset,
     /// How it treats packets.
     pub knobs: Knobs,
-    /// Its addresses.
-    pub cidr: IpNet,
+    /// Its addresses, of each family that it has and bounds.
+    pub cidr: PerFamily<Option<IpNet>>,
     /// Its security groups, by name.
     pub security_groups: BTreeMap<Arc<str>, SecurityGroup>,
     /// Routes of its router besides those to its subnets.
@@ -100,14 +100,27 @@ pub enum Via {
 pub struct Subnet {
     /// Its name within the underlay.
     pub name: Arc<str>,
-    /// Its addresses.
-    pub cidr: IpNet,
-    /// The router's address in it.
-    pub gateway: IpAddr,
+    /// Its addresses, of each family that it has.
+    pub cidr: PerFamily<Option<IpNet>>,
+    /// The router's addresses in it.
+    pub gateway: PerFamily<Option<IpAddr>>,
     /// The MTU of the segment.
     pub mtu: Mtu,
     /// What may enter and leave it; none for everything.
     pub acl: Option<Acl>,
+}
+
+impl Subnet {
+    /// Whether an address is one of its own.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.cidr.iter().flatten().any(|net| net.contains(&address))
+    }
+
+    /// Its prefixes as text, IPv4 first.
+    pub fn cidrs(&self) -> String {
+        let cidrs: Vec<_> = self.cidr.iter().flatten().map(IpNet::to_string).collect();
+        cidrs.join(" and ")
+    }
 }
 
 /// A machine on the wires: a Calico node, or a host outside the cluster.
@@ -119,8 +132,8 @@ pub struct Machine {
     pub underlay: usize,
     /// Place of its subnet in [`Underlay::subnets`].
     pub subnet: usize,
-    /// Its address with the subnet's prefix length.
-    pub address: IpNet,
+    /// Its addresses, each with the subnet's prefix length.
+    pub addresses: PerFamily<Option<IpNet>>,
     /// The MTU of its network card.
     pub mtu: Mtu,
     /// Whether the fabric checks that packets of this card carry its own address.
@@ -133,6 +146,13 @@ pub struct Machine {
     pub field: FieldRef,
 }
 
+impl Machine {
+    /// Whether an address is the machine's.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.iter().flatten().any(|own| own.addr() == address)
+    }
+}
+
 /// A workload (a pod).
 #[derive(Clone, Debug)]
 pub struct Workload {
@@ -140,8 +160,8 @@ pub struct Workload {
     pub name: Arc<str>,
     /// Place of its node in [`Model::nodes`].
     pub node: usize,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses.
+    pub addresses: PerFamily<Option<IpAddr>>,
     /// Where it is declared.
     pub field: FieldRef,
 }

@@ -1,11 +1,11 @@
 //! Quantities with units, read exactly: what would have to be rounded is refused.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
-use overlab_dataplane::Mtu;
-use overlab_dataplane::fields::{Wrong, text};
+use ipnet::IpNet;
+use overlab_dataplane::fields::{Wrong, text, word};
+use overlab_dataplane::{Family, Mtu};
 use serde_json::Value;
 
 /// Units of time, in nanoseconds.
@@ -163,33 +163,26 @@ pub(super) fn rate(value: &Value) -> Result<Duration, Wrong> {
         .map_err(|_| expected())
 }
 
-/// Reads an IPv4 address.
+/// Reads an address of either family.
 ///
 /// # Errors
-/// If it is none; IPv6 is refused as not modelled.
-pub(super) fn ipv4(value: &Value) -> Result<Ipv4Addr, Wrong> {
-    let expected = || Wrong::expected("an IPv4 address such as 10.0.1.11");
-    match text(value).map_err(|_| expected())?.parse() {
-        Ok(IpAddr::V4(address)) => Ok(address),
-        Ok(IpAddr::V6(_)) => Err(Wrong::rule("K-NOT-MODELLED", "IPv6 is not modelled yet").help("use an IPv4 address")),
-        Err(_) => Err(match value.as_str().and_then(|text| text.split_once('/')) {
-            Some((address, _)) => expected().help(format!("write `{address}`; the prefix length is the subnet's")),
-            None => expected(),
-        }),
-    }
+/// If it is none.
+pub(super) fn address(value: &Value) -> Result<IpAddr, Wrong> {
+    let expected = || Wrong::expected("an address such as 10.0.1.11 or fd00:1::11");
+    let text = text(value).map_err(|_| expected())?;
+    text.parse().map_err(|_| match text.split_once('/') {
+        Some((address, _)) => expected().help(format!("write `{address}`; the prefix length is the subnet's")),
+        None => expected(),
+    })
 }
 
-/// Reads an IPv4 prefix, all of whose host bits are zero.
+/// Reads a prefix of either family, all of whose host bits are zero.
 ///
 /// # Errors
-/// If it is none; IPv6 is refused as not modelled.
-pub(super) fn cidr(value: &Value) -> Result<Ipv4Net, Wrong> {
-    let expected = || Wrong::expected("an IPv4 prefix such as 10.0.1.0/24");
-    let net = match text(value).map_err(|_| expected())?.parse() {
-        Ok(IpNet::V4(net)) => net,
-        Ok(IpNet::V6(_)) => return Err(Wrong::rule("K-NOT-MODELLED", "IPv6 is not modelled yet").help("use an IPv4 prefix")),
-        Err(_) => return Err(expected()),
-    };
+/// If it is none.
+pub(super) fn cidr(value: &Value) -> Result<IpNet, Wrong> {
+    let expected = || Wrong::expected("a prefix such as 10.0.1.0/24 or fd00:1::/64");
+    let net: IpNet = text(value).map_err(|_| expected())?.parse().map_err(|_| expected())?;
     if net.trunc() == net {
         return Ok(net);
     }
@@ -197,9 +190,17 @@ pub(super) fn cidr(value: &Value) -> Result<Ipv4Net, Wrong> {
         .why(format!(
             "/{} leaves {} bits for hosts, and in a prefix they are zero",
             net.prefix_len(),
-            32 - net.prefix_len()
+            net.max_prefix_len() - net.prefix_len()
         ))
         .help(format!("did you mean `{}`?", net.trunc())))
+}
+
+/// Reads the name of an address family.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn family(value: &Value) -> Result<Family, Wrong> {
+    word(value, &[("ipv4", Family::V4), ("ipv6", Family::V6)])
 }
 
 #[cfg(test)]

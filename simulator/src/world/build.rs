@@ -1,9 +1,9 @@
 //! From the model to a world that has not begun: tables of every machine, ports, stacks, flows.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use overlab_dataplane::engine::{Engine, Ingress, Outcome};
 use overlab_dataplane::route::{
     Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, RouteKind, RouteProtocol, RpFilter, host_tables,
@@ -19,10 +19,13 @@ use crate::observe::{Capture, Observer, Place, PlaceKind, TapId};
 use crate::scenario::{self, Endpoint, FlowId, Model};
 use crate::topology::Topology;
 
-/// The gateway that Calico gives to workloads.
+/// The gateways that Calico gives to workloads.
 ///
 /// Source: Calico cni-plugin/pkg/dataplane/linux/dataplane_linux.go.
-const WORKLOAD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+const WORKLOAD_GATEWAY: PerFamily<IpAddr> = PerFamily {
+    v4: IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)),
+    v6: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee)),
+};
 
 /// What a machine's kernel knows before Calico touches it.
 fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
@@ -31,20 +34,12 @@ fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
         name: machine.name.clone(),
         nics: vec![Nic {
             name: Arc::from("eth0"),
-            addresses: vec![machine.address],
+            addresses: machine.addresses.iter().flatten().copied().collect(),
             mtu: machine.mtu,
         }],
-        gateways: gateways([subnet.gateway]),
+        gateways: subnet.gateway,
         rp_filter: RpFilter::Off,
     }
-}
-
-fn gateways(of_subnet: impl IntoIterator<Item = IpAddr>) -> PerFamily<Option<IpAddr>> {
-    let mut gateways = PerFamily::default();
-    for gateway in of_subnet {
-        *gateways.get_mut(Family::of(gateway)) = Some(gateway);
-    }
-    gateways
 }
 
 /// The tables of every machine: nodes first, then hosts.
@@ -172,19 +167,14 @@ impl World {
         };
         let tap = self.capture.interface(&format!("{name}/eth0"), "the workload's interface");
         let port = self.add_port(machine, Ingress::Device(device_id), &place, Some(tap));
-        let route = StackRoute {
-            destination: IpNet::V4(Ipv4Net::default()),
-            gateway: Some(IpAddr::V4(WORKLOAD_GATEWAY)),
-            onlink: true,
-            protocol: RouteProtocol::BOOT,
-            metric: 0,
-            mtu: None,
-        };
-        let addresses = workload.addresses.iter().map(|address| IpNet::from(*address)).collect();
+        let addresses: Vec<IpNet> = workload.addresses.iter().map(|address| IpNet::from(*address)).collect();
         let config = PortConfig {
+            routes: addresses
+                .iter()
+                .map(|address| default_route(Family::of_net(*address)))
+                .collect(),
             addresses,
             mtu: workload.mtu,
-            routes: vec![route],
         };
         let devices = vec![StackDevice {
             port,
@@ -224,6 +214,22 @@ impl World {
                 });
             }
         }
+    }
+}
+
+/// A workload's default route.
+fn default_route(family: Family) -> StackRoute {
+    let destination = match family {
+        Family::V4 => IpNet::V4(Ipv4Net::default()),
+        Family::V6 => IpNet::V6(Ipv6Net::default()),
+    };
+    StackRoute {
+        destination,
+        gateway: Some(*WORKLOAD_GATEWAY.get(family)),
+        onlink: true,
+        protocol: RouteProtocol::BOOT,
+        metric: 0,
+        mtu: None,
     }
 }
 

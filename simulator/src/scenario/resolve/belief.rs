@@ -1,5 +1,6 @@
 //! The datastore: manifests as they are, and the records that Calico would make of nodes that no manifest describes.
 
+use ipnet::IpNet;
 use overlab_dataplane::calico::{AwsSrcDstCheck, ClusterState, Node, Profile, Reading, Resource};
 use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
 
@@ -62,12 +63,10 @@ pub(super) fn cluster(
         .iter()
         .filter(|machine| recorded.iter().all(|node| node.name != machine.name))
     {
-        notes.push(format!("node {}: recorded by Calico as {}", machine.name, machine.address));
-        resources.push(Resource::Node(Node::derived(
-            machine.name.clone(),
-            machine.address,
-            machine.field.clone(),
-        )));
+        let Some(record) = record(machine) else { continue };
+        let nets: Vec<_> = machine.addresses.iter().flatten().map(ToString::to_string).collect();
+        notes.push(format!("node {}: recorded by Calico as {}", machine.name, nets.join(" and ")));
+        resources.push(Resource::Node(record));
     }
     let requests = requests.iter().map(|request| request.request.clone()).collect();
     match ClusterState::build(profile, resources, requests) {
@@ -86,11 +85,21 @@ fn complete(written: &Written, machines: &[Machine], resources: &mut [Resource])
             && written.completed.contains(&node.at.origin)
             && let Some(machine) = machines.iter().find(|machine| machine.name == node.name)
         {
-            let derived = Node::derived(machine.name.clone(), machine.address, machine.field.clone());
-            node.ipv4 = node.ipv4.or(derived.ipv4);
-            node.ipv6 = node.ipv6.or(derived.ipv6);
+            let derived = record(machine);
+            node.ipv4 = node.ipv4.or_else(|| derived.as_ref()?.ipv4);
+            node.ipv6 = node.ipv6.or_else(|| derived.as_ref()?.ipv6);
         }
     }
+}
+
+/// The record that Calico would make of a machine: each of its addresses, with the mask of its interface.
+fn record(machine: &Machine) -> Option<Node> {
+    let mut nets = machine.addresses.iter().flatten();
+    let mut node = Node::derived(machine.name.clone(), *nets.next()?, machine.field.clone());
+    if let Some(IpNet::V6(net)) = machine.addresses.v6 {
+        node.ipv6 = Some(net);
+    }
+    Some(node)
 }
 
 fn refuse_unwired(node: &Node, machines: &[Machine], refusals: &mut Vec<Refusal>) {
@@ -141,11 +150,11 @@ pub(super) fn source_destination_checks(
 
 /// Says which addresses workloads were given.
 pub(super) fn note_addresses(cluster: &ClusterState, requests: &[Request], notes: &mut Vec<String>) {
-    for Request { request, .. } in requests.iter().filter(|request| request.request.addresses.is_empty()) {
-        let address = cluster
-            .endpoints()
-            .get(&request.name)
-            .and_then(|endpoint| endpoint.addresses.first());
-        notes.extend(address.map(|address| format!("workload {}: {address} on {}", request.name, request.node)));
+    for Request { request, .. } in requests {
+        let endpoint = cluster.endpoints().get(&request.name);
+        let given = endpoint.into_iter().flat_map(|endpoint| &endpoint.addresses);
+        for address in given.filter(|address| !request.addresses.contains(address)) {
+            notes.push(format!("workload {}: {address} on {}", request.name, request.node));
+        }
     }
 }

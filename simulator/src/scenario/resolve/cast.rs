@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use overlab_dataplane::calico::ClusterState;
 use overlab_dataplane::fields::{Wrong, suggestion};
+use overlab_dataplane::{Family, PerFamily};
 
 use super::machines::Machines;
 use super::workloads::Request;
@@ -11,7 +12,7 @@ use crate::expectations::Names;
 use crate::scenario::model::{Class, Endpoint, Machine, Underlay, Workload};
 
 /// Devices that a node has, as far as expectations may name them.
-const DEVICES: [&str; 4] = ["eth0", "tunl0", "vxlan.calico", "eni"];
+const DEVICES: [&str; 5] = ["eth0", "tunl0", "vxlan.calico", "vxlan-v6.calico", "eni"];
 
 /// Everybody who takes part.
 pub(super) struct Cast {
@@ -35,14 +36,16 @@ impl Cast {
         let sound = cluster.is_some();
         let workloads = requests
             .into_iter()
-            .map(|Request { node, request }| Workload {
-                address: cluster
-                    .and_then(|cluster| cluster.endpoints().get(&request.name)?.addresses.first().copied())
-                    .or(request.addresses.first().copied())
-                    .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-                name: request.name,
-                node,
-                field: request.origin,
+            .map(|Request { node, request }| {
+                let given = cluster.and_then(|cluster| cluster.endpoints().get(&request.name));
+                let addresses = given.map_or(&request.addresses, |endpoint| &endpoint.addresses);
+                let of = |family| addresses.iter().copied().find(|address| Family::of(*address) == family);
+                Workload {
+                    addresses: PerFamily::from_fn(of),
+                    name: request.name.clone(),
+                    node,
+                    field: request.origin.clone(),
+                }
             })
             .collect();
         let mut cast = Cast {
@@ -90,11 +93,44 @@ impl Cast {
         }
     }
 
-    pub(super) fn address_of(&self, endpoint: Endpoint) -> IpAddr {
+    fn addresses_of(&self, endpoint: Endpoint) -> PerFamily<Option<IpAddr>> {
+        let machine = |machine: &Machine| PerFamily::from_fn(|family| machine.addresses.get(family).map(|net| net.addr()));
         match endpoint {
-            Endpoint::Workload(w) => self.workloads[w].address,
-            Endpoint::Node(n) => self.nodes[n].address.addr(),
-            Endpoint::Host(h) => self.hosts[h].address.addr(),
+            Endpoint::Workload(w) => self.workloads[w].addresses,
+            Endpoint::Node(n) => machine(&self.nodes[n]),
+            Endpoint::Host(h) => machine(&self.hosts[h]),
+        }
+    }
+
+    pub(super) fn address_of(&self, endpoint: Endpoint, family: Family) -> Option<IpAddr> {
+        *self.addresses_of(endpoint).get(family)
+    }
+
+    /// The family that two have in common, IPv4 first.
+    fn common_family(&self, a: Endpoint, b: Endpoint) -> Option<Family> {
+        let has = |family| self.address_of(a, family).is_some() && self.address_of(b, family).is_some();
+        [Family::V4, Family::V6].into_iter().find(|family| has(*family))
+    }
+
+    /// The address that one sends to the other, of the family that is asked for or of the first that both have.
+    pub(super) fn meeting(&self, from: Endpoint, to: Endpoint, family: Option<Family>) -> Result<IpAddr, Wrong> {
+        let common = match family {
+            Some(family) => self.address_of(from, family).and(Some(family)),
+            None => self.common_family(from, to),
+        };
+        match common.and_then(|family| self.address_of(to, family)) {
+            Some(address) => Ok(address),
+            // What is missing was refused for another reason.
+            None if !self.sound => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            None => {
+                let family = family.map_or_else(|| "address family".to_owned(), |family| format!("{family} addresses"));
+                let (from, to) = (self.name(from), self.name(to));
+                Err(
+                    Wrong::rule("E-FAMILY", format!("`{from}` and `{to}` have no {family} in common"))
+                        .why("a packet has addresses of one family")
+                        .help("give both an IPv4 pool and subnet, or both an IPv6 one"),
+                )
+            }
         }
     }
 
@@ -121,7 +157,8 @@ impl Cast {
 
     /// Who has an address.
     pub(super) fn owner(&self, address: IpAddr) -> Option<Endpoint> {
-        self.endpoints().find(|endpoint| self.address_of(*endpoint) == address)
+        self.endpoints()
+            .find(|endpoint| self.address_of(*endpoint, Family::of(address)) == Some(address))
     }
 
     /// How two lie to each other, by the wires.
@@ -138,9 +175,10 @@ impl Cast {
 }
 
 impl Names for Cast {
-    fn address(&self, name: &str) -> Option<IpAddr> {
-        let endpoint = self.endpoints().find(|endpoint| self.name(*endpoint) == name)?;
-        Some(self.address_of(endpoint))
+    fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        let endpoint = self.endpoints().find(|endpoint| self.name(*endpoint) == name);
+        let addresses = endpoint.map(|endpoint| self.addresses_of(endpoint)).unwrap_or_default();
+        addresses.iter().flatten().copied().collect()
     }
 
     fn names(&self) -> Vec<&str> {

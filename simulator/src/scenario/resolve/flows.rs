@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlab_dataplane::Instant;
 use overlab_dataplane::calico::{ClusterState, IpPool};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, text, word};
+use overlab_dataplane::{Family, Instant};
 use serde_json::Value;
 
 use super::cast::Cast;
@@ -20,6 +20,8 @@ use crate::scenario::quantity;
 pub(super) const SMALLEST_PAYLOAD: usize = 8;
 /// What one IPv4 packet holds after its own header and UDP's or ICMP's (RFC 791 section 3.1).
 pub(super) const LARGEST_PAYLOAD: usize = 65_507;
+/// The same for IPv6, whose packets are held to the same length in all.
+const LARGEST_PAYLOAD_V6: usize = LARGEST_PAYLOAD - 20;
 pub(super) const DEFAULT_PAYLOAD: usize = 64;
 /// Ten packets a second.
 pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
@@ -60,6 +62,7 @@ pub(super) fn read(spec: &mut Fields<'_>, cast: &Cast, clock: &Clock, refusals: 
 fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, refusals: &mut Vec<Refusal>) -> Option<Flow> {
     let from = fields.require("from", refusals, |v| cast.find(text(v)?));
     let to = fields.require("to", refusals, |v| destination(v, cast));
+    let family = fields.parse("family", refusals, quantity::family);
     let transport = fields.parse("proto", refusals, transport).unwrap_or(Transport::Icmp);
     let payload = fields.parse("payload", refusals, |v| quantity::size(v, SMALLEST_PAYLOAD, LARGEST_PAYLOAD));
     let ports = ports(fields, transport, refusals);
@@ -73,7 +76,15 @@ fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, ref
             .unwrap_or(default)
     };
     let (ttl, dscp, ecn) = (bits("ttl", 1, 255, DEFAULT_TTL), bits("dscp", 0, 63, 0), bits("ecn", 0, 3, 0));
-    let (from, (to, destination)) = (from?, to?);
+    let (from, to) = (from?, to?);
+    let (to, destination) = fields.parse("to", refusals, |_| receiver(from, to, family, cast))?;
+    fields.parse("payload", refusals, |_| match payload {
+        Some(payload) if destination.is_ipv6() && payload > LARGEST_PAYLOAD_V6 => {
+            Err(Wrong::expected(format!("at most {LARGEST_PAYLOAD_V6}B over IPv6"))
+                .why("no IP packet here is longer than 65535 B"))
+        }
+        Some(_) | None => Ok(()),
+    });
     if Some(from) == to {
         refusals.push(
             Refusal::new("E-FLOW", fields.field("to"), format!("flow `{name}` goes to its own sender"))
@@ -108,17 +119,41 @@ fn low_byte(number: u64) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
-fn destination(value: &Value, cast: &Cast) -> Result<(Option<Endpoint>, IpAddr), Wrong> {
+/// Whom a flow goes to, before its family is known.
+#[derive(Clone, Copy)]
+enum To {
+    Somebody(Endpoint),
+    Address(IpAddr),
+}
+
+fn destination(value: &Value, cast: &Cast) -> Result<To, Wrong> {
     let name = text(value)?;
-    if name.parse::<IpAddr>().is_err() {
-        let endpoint = cast.find(name)?;
-        return Ok((Some(endpoint), cast.address_of(endpoint)));
-    }
-    let address = quantity::ipv4(value)?;
-    if address.is_multicast() || address.is_broadcast() || address.is_loopback() || address.is_unspecified() {
+    let Ok(address) = name.parse::<IpAddr>() else {
+        return cast.find(name).map(To::Somebody);
+    };
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    let link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    if address.is_multicast() || broadcast || link || address.is_loopback() || address.is_unspecified() {
         return Err(Wrong::expected("the unicast address of some machine").why("a flow has one receiver"));
     }
-    Ok((cast.owner(address.into()), address.into()))
+    Ok(To::Address(address))
+}
+
+/// The receiver and its address, of a family that the sender has too.
+fn receiver(from: Endpoint, to: To, family: Option<Family>, cast: &Cast) -> Result<(Option<Endpoint>, IpAddr), Wrong> {
+    let address = match to {
+        To::Somebody(to) => return Ok((Some(to), cast.meeting(from, to, family)?)),
+        To::Address(address) => address,
+    };
+    let of_address = Family::of(address);
+    if family.is_some_and(|family| family != of_address) {
+        return Err(Wrong::rule("E-FAMILY", format!("{address} is an {of_address} address")).help("remove `family`"));
+    }
+    if cast.sound && cast.address_of(from, of_address).is_none() {
+        let message = format!("`{}` has no {of_address} address", cast.name(from));
+        return Err(Wrong::rule("E-FAMILY", message).why("a packet has addresses of one family"));
+    }
+    Ok((cast.owner(address), address))
 }
 
 pub(super) fn transport(value: &Value) -> Result<Transport, Wrong> {
@@ -327,9 +362,8 @@ fn refuse_masqueraded(flows: &[Flow], cast: &Cast, cluster: &ClusterState, refus
 /// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables.
 fn masquerading_pool<'c>(flow: &Flow, cast: &Cast, cluster: &'c ClusterState) -> Option<&'c IpPool> {
     let Endpoint::Workload(sender) = flow.from else { return None };
-    let source = cast.workloads[sender].address;
-    let own_node = cast.machine(flow.from).address.addr();
-    if own_node == flow.destination || cluster.pool_of(flow.destination).is_some() {
+    let source = (*cast.workloads[sender].addresses.get(Family::of(flow.destination)))?;
+    if cast.machine(flow.from).has(flow.destination) || cluster.pool_of(flow.destination).is_some() {
         return None;
     }
     cluster

@@ -1,19 +1,20 @@
 //! Machines on the wires: nodes, counted or named, and hosts outside the cluster.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use overlab_dataplane::Mtu;
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text};
+use overlab_dataplane::{Family, Mtu, PerFamily};
 
+use super::addresses::{self, Pair};
 use super::names::Names;
 use super::refuse_unmodelled;
 use super::underlay::Wires;
 use crate::fabric::Preset;
 use crate::scenario::model::{Machine, Subnet, Underlay};
-use crate::scenario::quantity::{cidr, ipv4, mtu};
+use crate::scenario::quantity::{cidr, mtu};
 
 /// Every machine.
 pub(super) struct Machines {
@@ -29,7 +30,7 @@ pub(super) struct Machines {
 struct Draft {
     name: String,
     place: Option<(usize, usize)>,
-    ip: Option<Ipv4Addr>,
+    ip: Option<Pair<IpAddr>>,
     mtu: Option<Mtu>,
     check: Option<bool>,
     allowed: Vec<IpNet>,
@@ -69,7 +70,7 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
 
     let mut addresses = BTreeMap::new();
     for draft in nodes.iter().chain(&hosts) {
-        check_address(draft, wires, &mut addresses, refusals);
+        check_addresses(draft, wires, &mut addresses, refusals);
     }
     let mut place = |draft: Draft| machine(draft, wires, &mut addresses, refusals);
     Machines {
@@ -103,7 +104,7 @@ fn counted(wires: &Wires) -> Vec<Draft> {
 
 fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<Refusal>) -> Draft {
     let place = fields.require("subnet", refusals, |v| wires.subnet(v));
-    let ip = fields.parse("ip", refusals, ipv4);
+    let ip = addresses::ips(fields, refusals);
     let mtu = fields.parse("mtu", refusals, |v| mtu(v, u16::MAX));
     let limit = place.map(|(u, s)| &wires.underlays[u].subnets[s]);
     if let (Some(mtu), Some(subnet)) = (mtu, limit)
@@ -127,7 +128,7 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
     let groups = groups(fields, underlay, refusals);
     let allowed = fields.items("allowedAddresses", refusals);
     let allowed = allowed.into_iter().filter_map(|(field, value)| match cidr(value) {
-        Ok(net) => Some(IpNet::V4(net)),
+        Ok(net) => Some(net),
         Err(wrong) => {
             refusals.push(wrong.at(field, value));
             None
@@ -137,7 +138,7 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
     Draft {
         name: name.to_owned(),
         place,
-        ip,
+        ip: Some(ip),
         mtu,
         check,
         allowed,
@@ -202,44 +203,60 @@ fn groups(fields: &mut Fields<'_>, underlay: Option<&Underlay>, refusals: &mut V
     groups
 }
 
-fn ip_field(field: &FieldRef) -> FieldRef {
-    FieldRef {
-        origin: field.origin,
-        path: field.path.key("ip"),
+impl Draft {
+    fn ip(&self, family: Family) -> Option<IpAddr> {
+        *self.ip.as_ref()?.values.get(family)
     }
 }
 
-/// Refuses a written address that its subnet does not hold, that somebody else has, or that nobody may have.
-fn check_address(draft: &Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) {
-    let (Some(ip), Some((u, s))) = (draft.ip, draft.place) else {
+/// Refuses written addresses that the subnet does not hold, that somebody else has, or that nobody may have.
+fn check_addresses(draft: &Draft, wires: &Wires, taken: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) {
+    let (Some(pair), Some((u, s))) = (&draft.ip, draft.place) else {
         return;
     };
     let (underlay, subnet) = (&wires.underlays[u], &wires.underlays[u].subnets[s]);
-    let at = ip_field(&draft.field);
-    if !subnet.cidr.contains(&IpAddr::V4(ip)) {
-        let others = underlay.subnets.iter().find(|other| other.cidr.contains(&IpAddr::V4(ip)));
-        let help = match others {
-            Some(other) => format!("use an address of {}, or `subnet: {}`", subnet.cidr, other.name),
-            None => format!("use an address of {}", subnet.cidr),
-        };
-        refusals.push(
-            Refusal::new(
-                "E-ADDR",
-                at.clone(),
-                format!("{ip} is not in {}, the addresses of subnet {}", subnet.cidr, subnet.name),
-            )
-            .why("the wires of a subnet carry its own addresses only")
-            .help(help),
-        );
-    } else if let Some(whose) = reserved(ip, underlay, subnet) {
-        refusals.push(
-            Refusal::new("E-ADDR", at.clone(), format!("{ip} is {whose} in {}", subnet.cidr))
-                .help(format!("use an address from {} on", first(underlay, subnet))),
-        );
+    for (ip, at) in pair.values.iter().zip(pair.fields.iter()) {
+        if let Some(ip) = *ip {
+            check_address(ip, at, underlay, subnet, taken, refusals);
+        }
     }
-    if let Some(other) = addresses.insert(IpAddr::V4(ip), at.clone()) {
+}
+
+fn check_address(
+    ip: IpAddr,
+    at: &FieldRef,
+    underlay: &Underlay,
+    subnet: &Subnet,
+    taken: &mut BTreeMap<IpAddr, FieldRef>,
+    refusals: &mut Vec<Refusal>,
+) {
+    match subnet.cidr.get(Family::of(ip)).filter(|net| net.contains(&ip)) {
+        None => {
+            let all = subnet.cidrs();
+            let help = match underlay.subnets.iter().find(|other| other.holds(ip)) {
+                Some(other) => format!("use an address of {all}, or `subnet: {}`", other.name),
+                None => format!("use an address of {all}"),
+            };
+            refusals.push(
+                Refusal::new(
+                    "E-ADDR",
+                    at.clone(),
+                    format!("{ip} is not in {all}, the addresses of subnet {}", subnet.name),
+                )
+                .why("the wires of a subnet carry its own addresses only")
+                .help(help),
+            );
+        }
+        Some(net) => {
+            if let Some(whose) = reserved(ip, underlay, net) {
+                let help = format!("use an address from {} on", show_first(underlay, net));
+                refusals.push(Refusal::new("E-ADDR", at.clone(), format!("{ip} is {whose} in {net}")).help(help));
+            }
+        }
+    }
+    if let Some(other) = taken.insert(ip, at.clone()) {
         refusals.push(
-            Refusal::new("E-ADDR", at, format!("{ip} is there twice"))
+            Refusal::new("E-ADDR", at.clone(), format!("{ip} is there twice"))
                 .why("an address belongs to one machine only")
                 .help("give each machine an address of its own")
                 .related(other, "first here"),
@@ -249,56 +266,53 @@ fn check_address(draft: &Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, 
 
 /// Whose an address is that no machine may have.
 ///
-/// Source: the providers' pages on subnets: the first addresses and the last one.
-fn reserved(ip: Ipv4Addr, underlay: &Underlay, subnet: &Subnet) -> Option<&'static str> {
-    let network = match subnet.cidr.network() {
-        IpAddr::V4(network) => u32::from(network),
-        IpAddr::V6(_) => return None,
-    };
-    if IpAddr::V4(ip) == subnet.cidr.broadcast() {
+/// Sources: the providers' pages on subnets: the first addresses and the last one; RFC 4291 section 2.6.1.
+fn reserved(ip: IpAddr, underlay: &Underlay, net: IpNet) -> Option<&'static str> {
+    if ip.is_ipv4() && ip == net.broadcast() {
         return Some("the broadcast address");
     }
-    match u32::from(ip).wrapping_sub(network) {
+    match addresses::number(ip, net) {
+        0 if ip.is_ipv6() => Some("the subnet's anycast address"),
         0 => Some("the network address"),
         1 => Some("the router's address"),
         2 if underlay.preset == Preset::Aws => Some("the DNS server's address"),
-        host if host < underlay.knobs.reserved_addresses => Some("an address that the provider keeps for itself"),
+        host if host < u128::from(underlay.knobs.reserved_addresses) => Some("an address that the provider keeps for itself"),
         _ => None,
     }
 }
 
-/// The first address that is handed out.
-fn first(underlay: &Underlay, subnet: &Subnet) -> Ipv4Addr {
-    match subnet.cidr.network() {
-        IpAddr::V4(network) => {
-            let size = 1u64 << (32 - subnet.cidr.prefix_len());
-            // A subnet too small for the preset's habit begins right after what is reserved.
-            let host = if u64::from(underlay.knobs.first_node) + 1 < size {
-                underlay.knobs.first_node
-            } else {
-                4
-            };
-            Ipv4Addr::from(u32::from(network).saturating_add(host))
-        }
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    }
+/// The place of the first IPv6 address that is handed out, written `::11`.
+const FIRST_NODE_V6: u128 = 0x11;
+
+/// The place of the first address that is handed out.
+fn first(underlay: &Underlay, net: IpNet) -> u128 {
+    let habit = match net {
+        IpNet::V4(_) => u128::from(underlay.knobs.first_node),
+        IpNet::V6(_) => FIRST_NODE_V6,
+    };
+    // A subnet too small for the habit begins right after what is reserved.
+    if addresses::at(habit + 1, net).is_some() { habit } else { 4 }
+}
+
+fn show_first(underlay: &Underlay, net: IpNet) -> String {
+    addresses::at(first(underlay, net), net).map_or_else(String::new, |address| address.to_string())
 }
 
 /// A machine whose subnet or address was refused is placed anyhow, so that others can name it.
-fn machine(draft: Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) -> Machine {
+fn machine(draft: Draft, wires: &Wires, taken: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) -> Machine {
     let (underlay, subnet) = draft.place.unwrap_or_default();
     let known = wires.underlays.get(underlay).and_then(|u| Some((u, u.subnets.get(subnet)?)));
-    let ip = match (draft.ip, known) {
-        (Some(ip), _) => ip,
-        (None, Some((u, s))) if draft.place.is_some() => free(&draft, u, s, addresses, refusals),
-        (None, _) => Ipv4Addr::UNSPECIFIED,
-    };
-    let prefix = known.map_or(32, |(_, subnet)| subnet.cidr.prefix_len());
+    let addresses = PerFamily::from_fn(|family| {
+        let (underlay, subnet) = known.filter(|_| draft.place.is_some())?;
+        let net = (*subnet.cidr.get(family))?;
+        let ip = draft.ip(family).or_else(|| free(&draft, underlay, net, taken, refusals))?;
+        IpNet::new(ip, net.prefix_len()).ok()
+    });
     Machine {
         name: Arc::from(draft.name),
         underlay,
         subnet,
-        address: IpNet::new(ip.into(), prefix).unwrap_or(IpNet::from(IpAddr::V4(ip))),
+        addresses,
         mtu: draft.mtu.or(known.map(|(_, subnet)| subnet.mtu)).unwrap_or(Mtu::MIN),
         source_destination_check: draft
             .check
@@ -309,34 +323,30 @@ fn machine(draft: Draft, wires: &Wires, addresses: &mut BTreeMap<IpAddr, FieldRe
     }
 }
 
-/// The lowest address from the preset's first on that nobody has.
+/// The lowest address from the first that is handed out on that nobody has.
 fn free(
     draft: &Draft,
     underlay: &Underlay,
-    subnet: &Subnet,
-    addresses: &mut BTreeMap<IpAddr, FieldRef>,
+    net: IpNet,
+    taken: &mut BTreeMap<IpAddr, FieldRef>,
     refusals: &mut Vec<Refusal>,
-) -> Ipv4Addr {
-    let candidates = u32::from(first(underlay, subnet))..=u32::MAX;
-    let found = candidates
-        .map(Ipv4Addr::from)
-        .take_while(|ip| subnet.cidr.contains(&IpAddr::V4(*ip)) && IpAddr::V4(*ip) != subnet.cidr.broadcast())
-        .find(|ip| !addresses.contains_key(&IpAddr::V4(*ip)));
+) -> Option<IpAddr> {
+    let found = (first(underlay, net)..)
+        .map_while(|number| addresses::at(number, net))
+        .take_while(|ip| ip.is_ipv6() || *ip != net.broadcast())
+        .find(|ip| !taken.contains_key(ip));
     match found {
         Some(ip) => {
-            addresses.insert(ip.into(), draft.field.clone());
-            ip
+            taken.insert(ip, draft.field.clone());
         }
-        None => {
-            refusals.push(
-                Refusal::new(
-                    "E-ADDR",
-                    draft.field.clone(),
-                    format!("{} has no address left for `{}`", subnet.cidr, draft.name),
-                )
-                .help("give the subnet a wider `cidr`"),
-            );
-            Ipv4Addr::UNSPECIFIED
-        }
+        None => refusals.push(
+            Refusal::new(
+                "E-ADDR",
+                draft.field.clone(),
+                format!("{net} has no address left for `{}`", draft.name),
+            )
+            .help("give the subnet a wider `cidr`"),
+        ),
     }
+    found
 }

@@ -1,7 +1,9 @@
 //! The probes of a matrix: small flows between all pairs of a class.
 
-use overlab_dataplane::Instant;
+use std::net::IpAddr;
+
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, suggestion, text};
+use overlab_dataplane::{Family, Instant};
 use serde_json::Value;
 
 use super::cast::Cast;
@@ -32,6 +34,8 @@ pub(super) struct Matrix {
     transport: Transport,
     payload: usize,
     count: u32,
+    /// The family that is sent over; where none is said, the first that a pair has in common.
+    family: Option<Family>,
     at: Instant,
     field: FieldRef,
 }
@@ -49,14 +53,16 @@ impl Matrix {
             transport: Transport::Icmp,
             payload: DEFAULT_PAYLOAD,
             count: DEFAULT_COUNT,
+            family: None,
             at,
             field: field.clone(),
         };
         let value = entry.value("matrix")?;
         match value.as_str() {
             Some("all") => {}
-            Some(_) => refusals
-                .push(Wrong::expected("`all`, or a mapping with `from`, `to`, `proto`, `payload`, `count`").at(field, value)),
+            Some(_) => refusals.push(
+                Wrong::expected("`all`, or a mapping with `from`, `to`, `proto`, `payload`, `count`, `family`").at(field, value),
+            ),
             None => matrix.read_mapping(Fields::new(value, field, refusals), cast, refusals),
         }
         matrix.check_end(clock, refusals);
@@ -76,6 +82,7 @@ impl Matrix {
         if let Some(payload) = fields.parse("payload", refusals, |v| quantity::size(v, SMALLEST_PAYLOAD, LARGEST_PAYLOAD)) {
             self.payload = payload;
         }
+        self.family = fields.parse("family", refusals, quantity::family);
         if let Some(count) = fields.parse("count", refusals, |v| integer(v, 1, 1000)) {
             self.count = u32::try_from(count).unwrap_or(DEFAULT_COUNT);
         }
@@ -102,21 +109,24 @@ impl Matrix {
         Window::between(self.at, self.at.saturating_add(DEFAULT_INTERVAL * self.count))
     }
 
-    /// The flows between all ordered pairs of a class. Two matrices that ask for the same flow share it.
+    /// The flows between all ordered pairs of a class that have a family in common. Two matrices that ask for the same flow share
+    /// it.
     pub(super) fn probes(&self, class: Class, cast: &Cast, flows: &mut Flows) -> Vec<FlowId> {
         let pairs = self.from.iter().flat_map(|from| self.to.iter().map(move |to| (*from, *to)));
         pairs
             .filter(|(from, to)| from != to && cast.class(*from, *to) == class)
+            .filter_map(|(from, to)| Some((from, to, cast.meeting(from, to, self.family).ok()?)))
             .take(MOST_FLOWS + 1)
-            .map(|(from, to)| self.probe(from, to, cast, flows))
+            .map(|(from, to, destination)| self.probe(from, to, destination, cast, flows))
             .collect()
     }
 
-    fn probe(&self, from: Endpoint, to: Endpoint, cast: &Cast, flows: &mut Flows) -> FlowId {
+    fn probe(&self, from: Endpoint, to: Endpoint, destination: IpAddr, cast: &Cast, flows: &mut Flows) -> FlowId {
         let name = format!("{}->{}", cast.name(from), cast.name(to));
         let others = flows.probes.entry((from, to)).or_default();
         let same = |flow: &Flow| {
             (flow.transport, flow.payload, flow.count, flow.start) == (self.transport, self.payload, self.count, self.at)
+                && flow.destination == destination
         };
         if let Some(place) = others.iter().find(|place| same(&flows.list[**place])) {
             return id(*place);
@@ -131,7 +141,7 @@ impl Matrix {
             name: name.into(),
             from,
             to: Some(to),
-            destination: cast.address_of(to),
+            destination,
             transport: self.transport,
             source_port: 0,
             destination_port: if self.transport == Transport::Udp { ECHO_PORT } else { 0 },

@@ -3,6 +3,7 @@
 //! Truth and belief meet here and stay apart: [`underlay`] and [`machines`] read the wires, [`belief`] puts the datastore
 //! together from manifests and, where there is none, from the wires. Every refusal is collected before anything is given up.
 
+mod addresses;
 mod belief;
 mod cast;
 mod expect;

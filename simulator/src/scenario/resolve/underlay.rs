@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, suggestion, text, word};
+use overlab_dataplane::{Family, PerFamily};
 use serde_json::Value;
 
+use super::addresses::{self, Pair};
 use super::machines::Machines;
 use super::names::{self, Names};
 use super::{not_modelled, refuse_unmodelled, security};
@@ -14,7 +16,7 @@ use crate::scenario::model::{Subnet, Underlay, UnderlayRoute, Via};
 use crate::scenario::quantity::{cidr, duration, mtu};
 
 /// The addresses of an underlay, unless it says otherwise.
-const DEFAULT_CIDR: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 16);
+const DEFAULT_CIDR: IpNet = IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 16));
 
 /// What the underlays are, and how many nodes their subnets count.
 pub(super) struct Wires {
@@ -102,9 +104,13 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
         .require("preset", refusals, |v| word(v, Preset::ALL))
         .unwrap_or(Preset::Onprem);
     let mut knobs = preset.knobs();
-    let net = fields.parse("cidr", refusals, |v| cidr(v).and_then(|net| allowed(preset, net)));
+    let mut whole = addresses::cidrs(&mut fields, refusals, |net| allowed(preset, net));
     if fields.value("cidr").is_none() {
         wires.notes.push(format!("underlay {name}: {DEFAULT_CIDR}"));
+    }
+    // An underlay without IPv4 says so by an IPv6 `cidr`.
+    if whole.written.v4 || fields.value("cidr").is_none() {
+        whole.values.v4 = whole.values.v4.or(Some(DEFAULT_CIDR));
     }
     if let Some(mtu) = fields.parse("mtu", refusals, |v| mtu(v, largest(preset))) {
         knobs.mtu = mtu;
@@ -119,14 +125,13 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
     let security_groups = security::groups(&mut fields, refusals);
     let routes = written_routes(&mut fields, &knobs, refusals);
 
-    let whole = (net.unwrap_or(DEFAULT_CIDR), fields.field("cidr"));
     let subnets = subnets(&mut fields, preset, &knobs, &whole, wires, refusals);
     fields.finish(refusals);
     wires.underlays.push(Underlay {
         name: name.into(),
         preset,
         knobs,
-        cidr: IpNet::V4(whole.0),
+        cidr: whole.values,
         security_groups,
         routes: Vec::new(),
         subnets,
@@ -152,14 +157,13 @@ fn written_routes(fields: &mut Fields<'_>, knobs: &Knobs, refusals: &mut Vec<Ref
             );
             break;
         }
-        routes.extend(to.zip(via).map(|(to, via)| WrittenRoute {
-            to: IpNet::V4(to),
-            via,
-            at: via_at,
-        }));
+        routes.extend(to.zip(via).map(|(to, via)| WrittenRoute { to, via, at: via_at }));
     }
     routes
 }
+
+/// The shortest and the longest prefix of IPv6 that an underlay or a subnet may have: one with room for a router and machines.
+const PREFIX_LENGTHS_V6: (u8, u8) = (8, 125);
 
 /// The largest MTU that can be asked for.
 fn largest(preset: Preset) -> u16 {
@@ -167,8 +171,11 @@ fn largest(preset: Preset) -> u16 {
 }
 
 /// Whether a network's prefix length is one that the preset has.
-fn allowed(preset: Preset, net: Ipv4Net) -> Result<Ipv4Net, Wrong> {
-    let (shortest, longest) = preset.knobs().prefix_lengths;
+fn allowed(preset: Preset, net: IpNet) -> Result<IpNet, Wrong> {
+    let (shortest, longest) = match net {
+        IpNet::V4(_) => preset.knobs().prefix_lengths,
+        IpNet::V6(_) => PREFIX_LENGTHS_V6,
+    };
     if (shortest..=longest).contains(&net.prefix_len()) {
         return Ok(net);
     }
@@ -184,7 +191,7 @@ fn subnets(
     fields: &mut Fields<'_>,
     preset: Preset,
     knobs: &Knobs,
-    whole: &(Ipv4Net, FieldRef),
+    whole: &Pair<IpNet>,
     wires: &mut Wires,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Subnet> {
@@ -194,18 +201,22 @@ fn subnets(
         refusals.push(refusal.help("add `subnets: {az-a: {nodes: 2}}`"));
     }
     let mut subnets = Vec::new();
-    let mut taken: Vec<(Ipv4Net, FieldRef)> = Vec::new();
+    let mut taken: Vec<(IpNet, FieldRef)> = Vec::new();
     for (place, (name, field, value)) in entries.into_iter().enumerate() {
         names::check("subnet", name, &field, refusals);
         let mut fields = Fields::new(value, field.clone(), refusals);
-        let given = fields.value("cidr").is_some();
-        let net = match given {
-            true => fields.parse("cidr", refusals, |v| cidr(v).and_then(|net| allowed(preset, net))),
-            false => derived(whole.0, place, &field, wires, refusals),
-        };
-        let at = if given { fields.field("cidr") } else { field };
-        let net = net.filter(|net| fits(*net, &at, whole, &taken, refusals));
-        taken.extend(net.map(|net| (net, at)));
+        let own = addresses::cidrs(&mut fields, refusals, |net| allowed(preset, net));
+        let cidr = PerFamily::from_fn(|family| {
+            let (net, at) = match *own.written.get(family) {
+                true => ((*own.values.get(family))?, own.fields.get(family)),
+                // An IPv6 `cidr` says that the subnet has no IPv4.
+                false if family == Family::V4 && own.fields.v6 == fields.field("cidr") => return None,
+                false => (derived((*whole.values.get(family))?, place, &field, wires, refusals)?, &field),
+            };
+            let fits = fits(net, at, whole, &taken, refusals);
+            fits.then(|| taken.push((net, at.clone())))?;
+            Some(net)
+        });
         let mtu = fields
             .parse("mtu", refusals, |v| mtu(v, largest(preset)))
             .unwrap_or(knobs.mtu);
@@ -222,33 +233,45 @@ fn subnets(
         fields.finish(refusals);
         subnets.push(Subnet {
             acl,
-            ..subnet(name.into(), net, mtu)
+            ..subnet(name.into(), cidr, mtu)
         });
     }
     subnets
 }
 
-/// A subnet whose prefix was refused holds every address, so that nothing else is refused for the same reason.
-fn subnet(name: Arc<str>, net: Option<Ipv4Net>, mtu: overlab_dataplane::Mtu) -> Subnet {
-    let net = net.unwrap_or_default();
+/// A subnet all of whose prefixes were refused holds every IPv4 address, so that nothing else is refused for the same reason.
+fn subnet(name: Arc<str>, mut cidr: PerFamily<Option<IpNet>>, mtu: overlab_dataplane::Mtu) -> Subnet {
+    if cidr.iter().flatten().next().is_none() {
+        cidr.v4 = Some(IpNet::V4(Ipv4Net::default()));
+    }
     Subnet {
         name,
-        cidr: IpNet::V4(net),
-        gateway: net.hosts().next().unwrap_or(net.addr()).into(),
+        cidr,
+        gateway: PerFamily::from_fn(|family| addresses::at(1, (*cidr.get(family))?)),
         mtu,
         acl: None,
     }
 }
 
-/// The n-th /24 of the underlay, from 1.
-fn derived(whole: Ipv4Net, place: usize, field: &FieldRef, wires: &mut Wires, refusals: &mut Vec<Refusal>) -> Option<Ipv4Net> {
-    let net = whole.subnets(24).ok().and_then(|mut nets| nets.nth(place + 1));
+/// The n-th /24, or /64 of IPv6, of the underlay, from 1.
+fn derived(whole: IpNet, place: usize, field: &FieldRef, wires: &mut Wires, refusals: &mut Vec<Refusal>) -> Option<IpNet> {
+    let length = match whole {
+        IpNet::V4(_) => 24,
+        IpNet::V6(_) => 64,
+    };
+    let net = whole.subnets(length).ok().and_then(|mut nets| nets.nth(place + 1));
     match net {
         Some(net) => wires.notes.push(format!("subnet {}: {net}", last_key(field))),
         None => refusals.push(
-            Refusal::new("E-SUBNET", field.clone(), format!("{whole} has no room for another /24"))
-                .why("a subnet without `cidr` is the next /24 of its underlay, from the second on")
-                .help("give the subnet a `cidr`"),
+            Refusal::new(
+                "E-SUBNET",
+                field.clone(),
+                format!("{whole} has no room for another /{length}"),
+            )
+            .why(format!(
+                "a subnet without `cidr` is the next /{length} of its underlay, from the second on"
+            ))
+            .help("give the subnet a `cidr`"),
         ),
     }
     net
@@ -260,15 +283,11 @@ fn last_key(field: &FieldRef) -> String {
 }
 
 /// Whether a subnet lies inside its underlay, and beside all others.
-fn fits(
-    net: Ipv4Net,
-    at: &FieldRef,
-    (whole, whole_at): &(Ipv4Net, FieldRef),
-    taken: &[(Ipv4Net, FieldRef)],
-    refusals: &mut Vec<Refusal>,
-) -> bool {
+fn fits(net: IpNet, at: &FieldRef, whole: &Pair<IpNet>, taken: &[(IpNet, FieldRef)], refusals: &mut Vec<Refusal>) -> bool {
     let before = refusals.len();
-    if !whole.contains(&net) {
+    let family = Family::of_net(net);
+    let (whole, whole_at) = (*whole.values.get(family), whole.fields.get(family));
+    if let Some(whole) = whole.filter(|whole| !whole.contains(&net)) {
         refusals.push(
             Refusal::new("E-SUBNET", at.clone(), format!("{net} is not inside the underlay's {whole}"))
                 .why("an underlay routes its own addresses only")
@@ -312,7 +331,8 @@ pub(super) fn resolve_routes(wires: &mut Wires, machines: &Machines, refusals: &
                     continue;
                 }
             };
-            let local = |subnet: &Subnet| subnet.cidr.contains(&to) && subnet.cidr != to;
+            let inside = |net: &IpNet| net.contains(&to) && *net != to;
+            let local = |subnet: &Subnet| subnet.cidr.iter().flatten().any(inside);
             if let Some(subnet) = underlay.subnets.iter().find(|subnet| local(subnet)) {
                 refusals.push(
                     Refusal::new("E-ROUTE", at, format!("{to} lies inside subnet {}", subnet.name))

@@ -7,12 +7,12 @@ use overlab_dataplane::calico::WorkloadRequest;
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, suggestion, text};
 use serde_json::Value;
 
+use super::addresses;
 use super::machines::Machines;
 use super::names::Names;
 use super::refuse_unmodelled;
 use super::underlay::Wires;
 use crate::scenario::model::Machine;
-use crate::scenario::quantity::ipv4;
 
 /// A workload, and the place of its node.
 pub(super) struct Request {
@@ -34,7 +34,7 @@ pub(super) fn read(
             let machine = &machines.nodes[*node];
             let name = format!("pod-{}", machine.name);
             names.claim("workload", &name, &machine.field, refusals);
-            requests.push(request(name, (*node, machine), None, None, &machine.field));
+            requests.push(request(name, (*node, machine), Vec::new(), None, &machine.field));
         }
     }
     for (name, field, value) in spec.entries("workloads", refusals) {
@@ -53,18 +53,21 @@ fn read_one(
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Request> {
     let node = fields.require("node", refusals, |v| find_node(v, &machines.nodes));
-    let ip = fields.parse("ip", refusals, ipv4).map(IpAddr::V4);
+    let ip = addresses::ips(&mut fields, refusals);
     let pool = fields.parse("pool", refusals, text).map(Arc::from);
     let count = fields.parse("count", refusals, |v| integer(v, 1, 1000));
     refuse_unmodelled(&mut fields, &["createdAt", "labels", "namespace"], refusals);
-    let (at, ip_at, count_at) = (fields.at().clone(), fields.field("ip"), fields.field("count"));
+    let (at, count_at) = (fields.at().clone(), fields.field("count"));
     fields.finish(refusals);
-    if ip.is_some() && count.is_some_and(|count| count > 1) {
+    let fixed: Vec<IpAddr> = ip.values.iter().flatten().copied().collect();
+    if !fixed.is_empty() && count.is_some_and(|count| count > 1) {
         let refusal = Refusal::new("E-COUNT", count_at, "several workloads cannot share one `ip`");
         refusals.push(refusal.help("remove `ip`, or `count`"));
     }
-    if let Some(ip) = ip {
-        check_address(ip, &ip_at, wires, machines, refusals);
+    for (ip, at) in ip.values.iter().zip(ip.fields.iter()) {
+        if let Some(ip) = *ip {
+            check_address(ip, at, wires, machines, refusals);
+        }
     }
     let all: Vec<String> = match count {
         None => vec![name.to_owned()],
@@ -77,17 +80,17 @@ fn read_one(
         return Vec::new();
     };
     all.into_iter()
-        .map(|name| request(name, (node, machine), ip, pool.clone(), &at))
+        .map(|name| request(name, (node, machine), fixed.clone(), pool.clone(), &at))
         .collect()
 }
 
-fn request(name: String, on: (usize, &Machine), address: Option<IpAddr>, pool: Option<Arc<str>>, at: &FieldRef) -> Request {
+fn request(name: String, on: (usize, &Machine), addresses: Vec<IpAddr>, pool: Option<Arc<str>>, at: &FieldRef) -> Request {
     Request {
         node: on.0,
         request: WorkloadRequest {
             name: name.into(),
             node: on.1.name.clone(),
-            addresses: address.into_iter().collect(),
+            addresses,
             pool,
             origin: at.clone(),
         },
@@ -115,12 +118,17 @@ fn check_address(ip: IpAddr, at: &FieldRef, wires: &Wires, machines: &Machines, 
                 .help("use an address of an IPPool")
                 .related(machine.clone(), "first here"),
         );
-    } else if let Some(subnet) = wires.underlays.iter().flat_map(|u| &u.subnets).find(|s| s.gateway == ip) {
+    } else if let Some(subnet) = wires
+        .underlays
+        .iter()
+        .flat_map(|u| &u.subnets)
+        .find(|s| s.gateway.iter().flatten().any(|gateway| *gateway == ip))
+    {
         refusals.push(
             Refusal::new(
                 "E-ADDR",
                 at.clone(),
-                format!("{ip} is the router's address in {}", subnet.cidr),
+                format!("{ip} is the router's address in {}", subnet.cidrs()),
             )
             .help("use an address of an IPPool"),
         );
