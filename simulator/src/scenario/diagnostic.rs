@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin as SnippetOrigin, Renderer, Snippet};
 use overlab_dataplane::fields::{FieldRef, Origin, Refusal};
@@ -189,6 +189,20 @@ pub struct Sources {
 struct File {
     name: Arc<str>,
     text: String,
+    /// Where its lines begin, looked for once: a large file may have thousands of places to name.
+    lines: OnceLock<Vec<usize>>,
+}
+
+impl File {
+    /// The line that holds a byte, from 0, and where it begins.
+    fn line(&self, byte: usize) -> (usize, usize) {
+        let lines = self.lines.get_or_init(|| {
+            let after = self.text.match_indices('\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(after).collect()
+        });
+        let line = lines.partition_point(|start| *start <= byte).saturating_sub(1);
+        (line, lines[line])
+    }
 }
 
 #[derive(Debug)]
@@ -200,7 +214,11 @@ struct Document {
 impl Sources {
     /// Adds a file.
     pub(super) fn add_file(&mut self, name: &str, text: String) -> usize {
-        self.files.push(File { name: name.into(), text });
+        self.files.push(File {
+            name: name.into(),
+            text,
+            lines: OnceLock::new(),
+        });
         self.files.len() - 1
     }
 
@@ -288,17 +306,18 @@ impl Sources {
     }
 
     fn excerpt(&self, file: usize, span: Option<Span>) -> Place {
-        let File { name, text } = &self.files[file];
+        let file = &self.files[file];
         Place {
-            file: name.clone(),
-            excerpt: span.map(|span| excerpt(text, span)),
+            file: file.name.clone(),
+            excerpt: span.map(|span| excerpt(file, span)),
         }
     }
 }
 
-fn excerpt(text: &str, span: Span) -> Excerpt {
+fn excerpt(file: &File, span: Span) -> Excerpt {
+    let text = &file.text;
     let start = text.floor_char_boundary(span.start as usize);
-    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let (line_number, line_start) = file.line(start);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
     let line = text[line_start..line_end].trim_end();
     let line_end = line_start + line.len();
@@ -308,7 +327,7 @@ fn excerpt(text: &str, span: Span) -> Excerpt {
     };
     let column = 1 + text[line_start..start].chars().count();
     Excerpt {
-        line: 1 + text[..line_start].matches('\n').count(),
+        line: 1 + line_number,
         column,
         end: column + text.get(start..end).map_or(0, |marked| marked.chars().count()).max(1),
         text: line.chars().take(2 * LONGEST_EXCERPT).collect(),

@@ -78,12 +78,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Document>, Vec<Problem>> {
 /// The reader recurses once a level, and a level must fit many times into the small stacks of worker threads.
 const MAX_DEPTH: usize = 36;
 
-/// Far above what clusters need, far below what would be felt: aliases multiply, so they are held short.
+/// Above what a file of the largest size that is read can need; aliases multiply, so they are held short.
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_events: 4_000_000,
-            max_nodes: 1_000_000,
+            max_events: 100_000_000,
+            max_nodes: 50_000_000,
             max_documents: 100_000,
             max_aliases: 10_000,
             max_anchors: 10_000,
