@@ -11,6 +11,8 @@ mod bench;
 #[cfg(target_os = "linux")]
 mod flows;
 #[cfg(target_os = "linux")]
+mod ipv6;
+#[cfg(target_os = "linux")]
 mod netlink;
 #[cfg(target_os = "linux")]
 mod stacks;
@@ -36,7 +38,14 @@ fn main() -> std::process::ExitCode {
     let required = std::env::var("CI").is_ok_and(|v| v == "true")
         && std::env::var("OVERLAB_REQUIRE").is_ok_and(|v| v.split(',').any(|word| word == "netns"));
     let obstacle = entered.and_then(|()| Netns::new()).err().map(|error| error.to_string());
-    let tests = [flows::TESTS, stacks::TESTS, after_death::TESTS, unprivileged::TESTS].concat();
+    let tests = [
+        flows::TESTS,
+        ipv6::TESTS,
+        stacks::TESTS,
+        after_death::TESTS,
+        unprivileged::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         let obstacle = obstacle.clone();
         Trial::ignorable_test(name, move || match obstacle {

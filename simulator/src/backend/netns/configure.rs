@@ -64,7 +64,11 @@ async fn make_all(stacks: Vec<Stack>) -> Result<Vec<Made>, BackendError> {
 
 async fn make_one(stack: Stack) -> Result<Made, BackendError> {
     let namespace = Namespace::unshare().map_err(failed("make a network namespace"))?;
-    namespace::settle()?;
+    let configs = || stack.devices.iter().map(|device| &device.config);
+    let ipv6 = configs()
+        .flat_map(|config| &config.addresses)
+        .any(|address| address.addr().is_ipv6());
+    namespace::settle(ipv6)?;
     let mut devices = Vec::with_capacity(stack.devices.len());
     for device in &stack.devices {
         let tun = Tun::open(&device.name).map_err(failed(format!("make device {} of {}", device.name, stack.name)))?;

@@ -16,6 +16,7 @@ mod doctor;
 mod namespace;
 mod poller;
 mod prober;
+mod sockets;
 mod sys;
 mod tun;
 
@@ -65,7 +66,7 @@ pub struct Netns {
 /// What did not pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Packets that stacks sent unasked: not IPv4, multicast or broadcast.
+    /// Packets that stacks sent unasked: multicast, broadcast, or how IPv6 looks for neighbours.
     pub unasked: u64,
     /// Packets that a stack did not take: its queue was full, or its kernel refused them.
     pub lost: u64,
@@ -160,9 +161,7 @@ impl Netns {
             for start in &starts {
                 if let (Some(to), crate::scenario::Transport::Udp) = (start.to, start.flow.transport) {
                     enter(stacks, to)?;
-                    if prober.open_listener(start, to)? {
-                        opened.push(Opened::Listener(to, start.flow.destination_port));
-                    }
+                    opened.extend(prober.open_listener(start, to)?.map(Opened::Listener));
                 }
                 enter(stacks, start.from)?;
                 prober.open_sender(start)?;
@@ -174,7 +173,7 @@ impl Netns {
             if let Some(open) = self.prober.socket(socket) {
                 let source = match socket {
                     Opened::Sender(flow) => Source::Sender(flow),
-                    Opened::Listener(stack, port) => Source::Listener(stack, port),
+                    Opened::Listener(at) => Source::Listener(at),
                 };
                 self.poller.watch(open.as_fd(), source).map_err(failed("watch a socket"))?;
             }
@@ -196,7 +195,7 @@ impl Netns {
         for place in 0..self.sources.len() {
             match self.sources.get(place) {
                 Some(Source::Sender(flow)) => self.prober.read_replies(*flow, self.clock, events)?,
-                Some(Source::Listener(stack, port)) => self.prober.answer((*stack, *port), self.clock, events)?,
+                Some(Source::Listener(at)) => self.prober.answer(*at, self.clock, events)?,
                 Some(Source::Port(_) | Source::Timer) | None => {}
             }
         }

@@ -59,14 +59,25 @@ pub(super) fn aside<T: Send>(work: impl FnOnce() -> Result<T, BackendError> + Se
 /// Sets what a stack needs whatever its devices are; the calling thread is in its namespace, which has no device but `lo`.
 /// Hosts pass their own settings on to new namespaces, so that nothing here can be left to a default.
 ///
+/// `ipv6` says whether the stack has IPv6 at all.
+///
 /// # Errors
 /// If a setting is refused.
-pub(super) fn settle() -> Result<(), BackendError> {
+pub(super) fn settle(ipv6: bool) -> Result<(), BackendError> {
     let group = getegid();
+    let disable = if ipv6 { "0" } else { "1" };
     let settings = [
-        // IPv6 sends router solicitations and multicast reports as soon as a device comes up.
-        ("ipv6/conf/all/disable_ipv6", "1".to_owned()),
-        ("ipv6/conf/default/disable_ipv6", "1".to_owned()),
+        // IPv6 sends router solicitations and multicast reports as soon as a device comes up: no stack has it that does not need
+        // it, and none has addresses or routes but those that it is given.
+        ("ipv6/conf/all/disable_ipv6", disable.to_owned()),
+        ("ipv6/conf/default/disable_ipv6", disable.to_owned()),
+        ("ipv6/conf/default/accept_ra", "0".to_owned()),
+        ("ipv6/conf/default/autoconf", "0".to_owned()),
+        ("ipv6/conf/default/router_solicitations", "0".to_owned()),
+        ("ipv6/conf/default/dad_transmits", "0".to_owned()),
+        // No link-local address is made.
+        ("ipv6/conf/default/addr_gen_mode", "1".to_owned()),
+        ("ipv6/conf/all/forwarding", "0".to_owned()),
         // Echo sockets without raw rights; only this group, since a user namespace knows no other.
         ("ipv4/ping_group_range", format!("{group} {group}")),
         // A stack does not forward: the engine does.

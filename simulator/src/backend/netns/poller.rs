@@ -8,7 +8,9 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use overlab_dataplane::Family;
 
+use super::prober::Listening;
 use crate::backend::{PortId, StackId};
 use crate::scenario::FlowId;
 
@@ -24,8 +26,8 @@ pub(super) enum Source {
     Port(PortId),
     /// The socket of a flow's sender.
     Sender(FlowId),
-    /// A listening socket, by stack and port.
-    Listener(StackId, u16),
+    /// A listening socket.
+    Listener(Listening),
 }
 
 /// How long to wait.
@@ -112,18 +114,29 @@ impl Source {
             Source::Timer => (0, 0, 0),
             Source::Port(PortId(port)) => (1, 0, port),
             Source::Sender(FlowId(flow)) => (2, 0, flow),
-            Source::Listener(StackId(stack), port) => (3, port, stack),
+            Source::Listener(Listening { stack, family, port }) => match family {
+                Family::V4 => (3, port, stack.0),
+                Family::V6 => (4, port, stack.0),
+            },
         };
         kind << 48 | u64::from(port) << 32 | u64::from(identity)
     }
 
     fn decode(data: u64) -> Option<Source> {
         let (port, identity) = ((data >> 32) as u16, data as u32);
+        let listener = |family| {
+            Source::Listener(Listening {
+                stack: StackId(identity),
+                family,
+                port,
+            })
+        };
         match data >> 48 {
             0 => Some(Source::Timer),
             1 => Some(Source::Port(PortId(identity))),
             2 => Some(Source::Sender(FlowId(identity))),
-            3 => Some(Source::Listener(StackId(identity), port)),
+            3 => Some(listener(Family::V4)),
+            4 => Some(listener(Family::V6)),
             _ => None,
         }
     }
@@ -136,12 +149,19 @@ mod tests {
     #[test]
     fn every_source_comes_back_from_its_number() {
         let most = u32::MAX;
+        let listener = |stack, family, port| {
+            Source::Listener(Listening {
+                stack: StackId(stack),
+                family,
+                port,
+            })
+        };
         for source in [
             Source::Timer,
             Source::Port(PortId(most)),
             Source::Sender(FlowId(most)),
-            Source::Listener(StackId(most), u16::MAX),
-            Source::Listener(StackId(1), 2),
+            listener(most, Family::V6, u16::MAX),
+            listener(1, Family::V4, 2),
         ] {
             assert_eq!(Source::decode(source.encode()), Some(source));
         }

@@ -5,17 +5,14 @@
 //! lower 16 bits.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use nix::libc;
-use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, sockopt};
-use overlab_dataplane::Instant;
+use overlab_dataplane::{Family, Instant};
 
 use super::clock::Clock;
-use super::failed;
-use super::sys;
+use super::{failed, sockets, sys};
 use crate::backend::{BackendError, FlowEvent, FlowStart, HostEvent, SendError, StackId};
 use crate::observe::Direction;
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
@@ -26,15 +23,19 @@ const BATCH: usize = 64;
 /// Bytes of the echo header in front of the payload (RFC 792, "Echo or Echo Reply Message").
 const ECHO_HEADER: usize = 8;
 
-/// Bytes that a socket may hold in either direction: several batches of the longest packets, so that no packet is lost or
-/// held up in a socket while the packet loop is elsewhere.
-const SOCKET_BUFFER: usize = 16 << 20;
+/// Where an answering socket listens: a UDP port of every address of a family in a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listening {
+    pub(super) stack: StackId,
+    pub(super) family: Family,
+    pub(super) port: u16,
+}
 
 /// The sockets of all flows.
 #[derive(Debug, Default)]
 pub(super) struct Prober {
     senders: BTreeMap<FlowId, Sender>,
-    listeners: BTreeMap<(StackId, u16), Listener>,
+    listeners: BTreeMap<Listening, Listener>,
     due: BTreeSet<(Instant, FlowId)>,
     buffer: Vec<u8>,
 }
@@ -53,6 +54,7 @@ struct Sender {
 #[derive(Debug)]
 struct Listener {
     socket: UdpSocket,
+    family: Family,
     /// Whose datagrams they are, by source port.
     flows: BTreeMap<u16, (FlowId, PathMtuDiscovery, Reply)>,
     discovery: PathMtuDiscovery,
@@ -63,14 +65,14 @@ struct Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
     Sender(FlowId),
-    Listener(StackId, u16),
+    Listener(Listening),
 }
 
 impl Prober {
     /// Opens the sender's socket of a flow; the calling thread is in the sender's namespace.
     pub(super) fn open_sender(&mut self, start: &FlowStart) -> Result<(), BackendError> {
         let FlowStart { id, flow, from, .. } = start;
-        let socket = sender_socket(flow).map_err(failed(format!("open the socket of flow {}", flow.name)))?;
+        let socket = sockets::sender(flow).map_err(failed(format!("open the socket of flow {}", flow.name)))?;
         if flow.count > 0 {
             self.due.insert((flow.start, *id));
         }
@@ -86,31 +88,36 @@ impl Prober {
     }
 
     /// Opens the receiver's socket of a UDP flow, unless another flow to the same port has done so; the calling thread is in
-    /// the receiver's namespace. True if it is new.
-    pub(super) fn open_listener(&mut self, start: &FlowStart, stack: StackId) -> Result<bool, BackendError> {
+    /// the receiver's namespace. It says where, if the socket is new.
+    pub(super) fn open_listener(&mut self, start: &FlowStart, stack: StackId) -> Result<Option<Listening>, BackendError> {
         let FlowStart { id, flow, .. } = start;
+        let at = Listening {
+            stack,
+            family: Family::of(flow.destination),
+            port: flow.destination_port,
+        };
         let entry = (*id, flow.path_mtu_discovery, flow.reply);
-        if let Some(listener) = self.listeners.get_mut(&(stack, flow.destination_port)) {
+        if let Some(listener) = self.listeners.get_mut(&at) {
             listener.flows.insert(flow.source_port, entry);
-            return Ok(false);
+            return Ok(None);
         }
-        let what = format!("listen on UDP port {} for flow {}", flow.destination_port, flow.name);
-        let socket = listener_socket(flow.destination_port).map_err(failed(what))?;
+        let what = format!("listen on UDP port {} for flow {}", at.port, flow.name);
         let listener = Listener {
-            socket,
+            socket: sockets::listener(at.family, at.port).map_err(failed(what))?,
+            family: at.family,
             flows: BTreeMap::from([(flow.source_port, entry)]),
             discovery: PathMtuDiscovery::Want,
-            control: nix::cmsg_space!(libc::in_pktinfo),
+            control: sockets::control(),
         };
-        self.listeners.insert((stack, flow.destination_port), listener);
-        Ok(true)
+        self.listeners.insert(at, listener);
+        Ok(Some(at))
     }
 
     /// The descriptor of an open socket.
     pub(super) fn socket(&self, opened: Opened) -> Option<&UdpSocket> {
         match opened {
             Opened::Sender(flow) => self.senders.get(&flow).map(|s| &s.socket),
-            Opened::Listener(stack, port) => self.listeners.get(&(stack, port)).map(|l| &l.socket),
+            Opened::Listener(at) => self.listeners.get(&at).map(|l| &l.socket),
         }
     }
 
@@ -127,7 +134,7 @@ impl Prober {
     /// Closes the sockets of a stack.
     pub(super) fn close(&mut self, stack: StackId) {
         self.senders.retain(|_, sender| sender.stack != stack);
-        self.listeners.retain(|(at, _), _| *at != stack);
+        self.listeners.retain(|at, _| at.stack != stack);
         self.due.retain(|(_, id)| self.senders.contains_key(id));
     }
 
@@ -190,25 +197,25 @@ impl Prober {
     ///
     /// # Errors
     /// If the socket fails for good.
-    pub(super) fn answer(&mut self, at: (StackId, u16), clock: Clock, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
+    pub(super) fn answer(&mut self, at: Listening, clock: Clock, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
         let Some(listener) = self.listeners.get_mut(&at) else {
             return Ok(());
         };
         self.buffer.resize(usize::from(u16::MAX), 0);
         for _ in 0..BATCH {
-            let (length, from, to) = match listener.receive(&mut self.buffer) {
+            let (length, from, to) = match sockets::receive(&listener.socket, &mut self.buffer, &mut listener.control) {
                 Ok(Some(received)) => received,
                 Ok(None) => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if is_about_a_packet(&error) => continue,
-                Err(error) => return Err(failed(format!("read UDP port {}", at.1))(error)),
+                Err(error) => return Err(failed(format!("read UDP port {}", at.port))(error)),
             };
             let (Some(&(id, discovery, reply)), Some(payload)) = (listener.flows.get(&from.port()), self.buffer.get(..length))
             else {
                 continue;
             };
             let now = clock.now();
-            let sequence = push_received(events, id, now, Direction::Forward, IpAddr::V4(*from.ip()), payload);
+            let sequence = push_received(events, id, now, Direction::Forward, from.ip(), payload);
             if let (Some(sequence), Reply::Echo) = (sequence, reply) {
                 let result = listener.send_back(payload, from, to, discovery);
                 push(events, id, now, FlowEvent::Answered { sequence });
@@ -237,101 +244,26 @@ impl Sender {
 }
 
 impl Listener {
-    /// The next datagram's length, source, and the address that it was sent to.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddrV4, Ipv4Addr)>> {
-        let mut parts = [IoSliceMut::new(buffer)];
-        let control = Some(self.control.as_mut_slice());
-        let message = socket::recvmsg::<SockaddrIn>(self.socket.as_raw_fd(), &mut parts, control, MsgFlags::empty())?;
-        let to = message.cmsgs()?.find_map(|control| {
-            let ControlMessageOwned::Ipv4PacketInfo(info) = control else {
-                return None;
-            };
-            Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)))
-        });
-        Ok(message
-            .address
-            .zip(to)
-            .map(|(from, to)| (message.bytes, SocketAddrV4::from(from), to)))
-    }
-
     /// Sends a payload back from the address that it was sent to, as a server does that listens on all addresses.
-    fn send_back(&mut self, payload: &[u8], to: SocketAddrV4, from: Ipv4Addr, discovery: PathMtuDiscovery) -> io::Result<()> {
+    fn send_back(&mut self, payload: &[u8], to: SocketAddr, from: IpAddr, discovery: PathMtuDiscovery) -> io::Result<()> {
         if discovery != self.discovery {
-            sys::set_path_mtu_discovery(&self.socket, discovery)?;
+            sys::set_path_mtu_discovery(&self.socket, self.family, discovery)?;
             self.discovery = discovery;
         }
-        let info = libc::in_pktinfo {
-            ipi_ifindex: 0,
-            ipi_spec_dst: libc::in_addr {
-                s_addr: u32::from(from).to_be(),
-            },
-            ipi_addr: libc::in_addr { s_addr: 0 },
-        };
-        let address = SockaddrIn::from(to);
-        again_after_an_old_error(|| {
-            let control = [ControlMessage::Ipv4PacketInfo(&info)];
-            let parts = [IoSlice::new(payload)];
-            socket::sendmsg(self.socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&address))?;
-            Ok(())
-        })
+        again_after_an_old_error(|| sockets::send_from(&self.socket, payload, from, to))
     }
-}
-
-/// An unprivileged echo socket or a UDP socket, on the flow's own identifier or port.
-///
-/// Source: icmp(7), "ping_group_range"; the bound port is the echo identifier.
-fn sender_socket(flow: &Flow) -> io::Result<UdpSocket> {
-    let socket = match flow.transport {
-        Transport::Udp => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, flow.source_port))?,
-        Transport::Icmp => {
-            let echo = socket::socket(
-                socket::AddressFamily::Inet,
-                socket::SockType::Datagram,
-                socket::SockFlag::SOCK_CLOEXEC,
-                socket::SockProtocol::Icmp,
-            )?;
-            let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, flow.source_port));
-            socket::bind(echo.as_raw_fd(), &any)?;
-            UdpSocket::from(echo)
-        }
-    };
-    socket.set_nonblocking(true)?;
-    socket.set_ttl(u32::from(flow.ttl))?;
-    socket::setsockopt(&socket, sockopt::Ipv4Tos, &i32::from(flow.dscp << 2 | flow.ecn & 3))?;
-    sys::set_path_mtu_discovery(&socket, flow.path_mtu_discovery)?;
-    enlarge(&socket)?;
-    Ok(socket)
-}
-
-fn listener_socket(port: u16) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
-    socket.set_nonblocking(true)?;
-    socket::setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-    sys::set_path_mtu_discovery(&socket, PathMtuDiscovery::Want)?;
-    enlarge(&socket)?;
-    Ok(socket)
-}
-
-/// Enlarges the buffers, beyond the host's limits where the rights allow it.
-fn enlarge(socket: impl AsFd) -> io::Result<()> {
-    if socket::setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER).is_err() {
-        socket::setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER)?;
-    }
-    if socket::setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err() {
-        socket::setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER)?;
-    }
-    Ok(())
 }
 
 /// A flow's packet with number 0. The kernel fills in an echo request's identifier and checksum.
 fn packet_of(flow: &Flow) -> Vec<u8> {
-    const ECHO_REQUEST: u8 = 8;
+    // RFC 792; RFC 4443 section 4.1.
+    let request = if flow.destination.is_ipv4() { 8 } else { 128 };
     match flow.transport {
         Transport::Udp => vec![0; flow.payload],
         Transport::Icmp => {
             let mut packet = vec![0; ECHO_HEADER + flow.payload];
             if let Some(kind) = packet.first_mut() {
-                *kind = ECHO_REQUEST;
+                *kind = request;
             }
             packet
         }

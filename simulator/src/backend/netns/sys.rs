@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 
 use nix::libc;
+use overlab_dataplane::Family;
 use tun_tap::Iface;
 
 use crate::scenario::PathMtuDiscovery;
@@ -38,11 +39,15 @@ pub(super) fn into_file(device: Iface) -> File {
     unsafe { File::from_raw_fd(device.into_raw_fd()) }
 }
 
-/// Sets `IP_MTU_DISCOVER`.
+/// Sets `IP_MTU_DISCOVER`, or `IPV6_MTU_DISCOVER`, whose values are the same.
 ///
 /// # Errors
-/// If the descriptor is no IPv4 socket.
-pub(super) fn set_path_mtu_discovery(socket: impl AsFd, mode: PathMtuDiscovery) -> io::Result<()> {
+/// If the descriptor is no socket of the family.
+pub(super) fn set_path_mtu_discovery(socket: impl AsFd, family: Family, mode: PathMtuDiscovery) -> io::Result<()> {
+    let (level, option) = match family {
+        Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
     let value: libc::c_int = match mode {
         PathMtuDiscovery::Dont => libc::IP_PMTUDISC_DONT,
         PathMtuDiscovery::Want => libc::IP_PMTUDISC_WANT,
@@ -53,8 +58,8 @@ pub(super) fn set_path_mtu_discovery(socket: impl AsFd, mode: PathMtuDiscovery) 
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
+            level,
+            option,
             (&raw const value).cast(),
             size_of_val(&value) as libc::socklen_t,
         )

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use overlab_dataplane::Packet;
@@ -122,14 +123,32 @@ impl AsFd for Tun {
     }
 }
 
-/// Whether a stack sent this packet for a flow or a person, rather than unasked: only unicast IPv4 counts. Linux sends router
-/// solicitations and multicast reports through every device that it finds.
+/// Whether a stack sent this packet for a flow or a person, rather than unasked: only unicast counts, and no neighbour discovery.
+/// Linux sends router solicitations and multicast reports through every device that it finds.
 pub(super) fn is_asked_for(packet: &[u8]) -> bool {
-    let (Some(first), Some(&[a, b, c, d])) = (packet.first(), packet.get(16..20).and_then(<[u8]>::first_chunk)) else {
-        return false;
-    };
-    let destination = std::net::Ipv4Addr::new(a, b, c, d);
-    first >> 4 == 4 && !destination.is_multicast() && !destination.is_broadcast()
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => packet
+            .get(16..20)
+            .and_then(<[u8]>::first_chunk)
+            .is_some_and(|destination: &[u8; 4]| {
+                let destination = Ipv4Addr::from(*destination);
+                !destination.is_multicast() && !destination.is_broadcast()
+            }),
+        Some(6) => packet
+            .get(24..40)
+            .and_then(<[u8]>::first_chunk)
+            .is_some_and(|destination: &[u8; 16]| {
+                let destination = Ipv6Addr::from(*destination);
+                !destination.is_multicast() && !destination.is_unicast_link_local() && !is_neighbour_discovery(packet)
+            }),
+        Some(_) | None => false,
+    }
+}
+
+/// Router and neighbour solicitations and advertisements, and redirects (RFC 4861 section 4).
+fn is_neighbour_discovery(packet: &[u8]) -> bool {
+    const ICMPV6: u8 = 58;
+    packet.get(6) == Some(&ICMPV6) && packet.get(40).is_some_and(|kind| (133..=137).contains(kind))
 }
 
 #[cfg(test)]
@@ -143,15 +162,25 @@ mod tests {
         packet
     }
 
+    fn packet_to_v6(destination: &str, kind: u8) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 8, 58, 64];
+        packet.resize(24, 0);
+        packet.extend(destination.parse::<Ipv6Addr>().unwrap().octets());
+        packet.push(kind);
+        packet
+    }
+
     #[test]
-    fn only_unicast_ipv4_is_asked_for() {
+    fn only_unicast_is_asked_for() {
         assert!(is_asked_for(&packet_to([10, 65, 1, 2])));
         assert!(!is_asked_for(&packet_to([224, 0, 0, 22])));
         assert!(!is_asked_for(&packet_to([255, 255, 255, 255])));
-        let mut ipv6 = packet_to([10, 65, 1, 2]);
-        ipv6[0] = 0x60;
-        assert!(!is_asked_for(&ipv6));
         assert!(!is_asked_for(&[0x45; 19]));
+        assert!(is_asked_for(&packet_to_v6("fd00:1::11", 128)));
+        assert!(!is_asked_for(&packet_to_v6("ff02::16", 143)));
+        assert!(!is_asked_for(&packet_to_v6("fd00:1::11", 135)), "a neighbour solicitation");
+        assert!(!is_asked_for(&packet_to_v6("fe80::1", 128)));
+        assert!(!is_asked_for(&[0x60; 39]));
     }
 
     #[test]
