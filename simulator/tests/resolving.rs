@@ -291,3 +291,85 @@ fn two_matrices_that_ask_for_the_same_probes_share_them() {
 fn the_same_text_gives_the_same_model() {
     assert_eq!(format!("{:?}", model(FLOWS)), format!("{:?}", model(FLOWS)));
 }
+
+/// Both pools of a dual-stack cluster, behind a scenario's own document.
+const POOLS: &str = "---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: four}
+spec: {cidr: 192.168.0.0/16, vxlanMode: Always}
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: six}
+spec: {cidr: 'fd00:10::/64', vxlanMode: Always}
+";
+
+fn wires(underlay: &str) -> String {
+    format!(
+        "apiVersion: overlab.dev/v1alpha1
+kind: Scenario
+metadata: {{name: wires}}
+spec:
+  underlay: {{dc: {underlay}}}
+  flows:
+    probe: {{from: pod-a1, to: pod-a2}}
+  expect: [{{flow: probe, delivered: all}}]
+"
+    )
+}
+
+fn addresses(model: &Model) -> Vec<String> {
+    let nodes = model.nodes.iter().map(|node| {
+        let nets = node.addresses.iter().flatten().map(ToString::to_string);
+        format!("{} {}", node.name, nets.collect::<Vec<_>>().join(" "))
+    });
+    let workloads = model.workloads.iter().map(|workload| {
+        let nets = workload.addresses.iter().flatten().map(ToString::to_string);
+        format!("{} {}", workload.name, nets.collect::<Vec<_>>().join(" "))
+    });
+    nodes.chain(workloads).collect()
+}
+
+#[test]
+fn an_underlay_of_both_families_gives_everybody_two_addresses_and_flows_take_ipv4() {
+    let model = model(&(wires("{preset: onprem, cidr6: 'fd00::/48', subnets: {a: {nodes: 2}}}") + POOLS));
+    assert_eq!(
+        addresses(&model),
+        [
+            "a1 10.0.1.11/24 fd00:0:0:1::11/64",
+            "a2 10.0.1.12/24 fd00:0:0:1::12/64",
+            "pod-a1 192.168.0.1 fd00:10::1",
+            "pod-a2 192.168.0.65 fd00:10::41",
+        ]
+    );
+    assert_eq!(model.flows[0].destination.to_string(), "192.168.0.65");
+    let gateways = model.underlays[0].subnets[0].gateway;
+    assert_eq!(gateways.v6.unwrap().to_string(), "fd00:0:0:1::1");
+    let node = &model.cluster.nodes()["a1"];
+    assert_eq!(node.ipv6.unwrap().to_string(), "fd00:0:0:1::11/64");
+    assert!(
+        model
+            .notes
+            .contains(&"node a1: recorded by Calico as 10.0.1.11/24 and fd00:0:0:1::11/64".to_owned())
+    );
+}
+
+#[test]
+fn a_subnet_has_the_families_of_its_prefixes() {
+    let both = "a: {cidr: 10.0.1.0/24, cidr6: 'fd00:1::/64', nodes: 2}";
+    let model = model(
+        &(wires(&format!(
+            "{{preset: onprem, subnets: {{{both}, b: {{nodes: 1}}, c: {{cidr: 'fd00:3::/64', nodes: 1}}}}}}"
+        )) + POOLS),
+    );
+    assert_eq!(
+        addresses(&model)[..4],
+        [
+            "a1 10.0.1.11/24 fd00:1::11/64",
+            "a2 10.0.1.12/24 fd00:1::12/64",
+            "b1 10.0.2.11/24",
+            "c1 fd00:3::11/64"
+        ]
+    );
+}

@@ -270,6 +270,7 @@ impl Flows {
             refusals.push(Refusal::new("E-FLOW", at.clone(), message).help(help));
             return Vec::new();
         }
+        refuse_ipv6(&self.list, refusals);
         if let Some(cluster) = cluster {
             refuse_masqueraded(&self.list, cast, cluster, refusals);
         }
@@ -325,6 +326,29 @@ fn hash(name: &str) -> u32 {
         .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
+/// Where a flow says whom it goes to.
+fn at_destination(flow: &Flow) -> FieldRef {
+    match flow.probe {
+        true => flow.field.clone(),
+        false => FieldRef {
+            origin: flow.field.origin,
+            path: flow.field.path.key("to"),
+        },
+    }
+}
+
+/// Refuses flows over IPv6, the first of each place: nodes plan for it, and do not forward it yet.
+fn refuse_ipv6(flows: &[Flow], refusals: &mut Vec<Refusal>) {
+    let mut seen = BTreeSet::new();
+    for flow in flows.iter().filter(|flow| flow.destination.is_ipv6()) {
+        let at = at_destination(flow);
+        if seen.insert(at.clone()) {
+            let what = format!("sending over IPv6, as flow `{}` does to {},", flow.name, flow.destination);
+            refusals.push(not_modelled(at, &what).help("send over IPv4; `overlab plan` shows the tables of both families"));
+        }
+    }
+}
+
 /// Refuses flows that Calico would masquerade, the first of each place.
 fn refuse_masqueraded(flows: &[Flow], cast: &Cast, cluster: &ClusterState, refusals: &mut Vec<Refusal>) {
     let mut seen = BTreeSet::new();
@@ -332,13 +356,7 @@ fn refuse_masqueraded(flows: &[Flow], cast: &Cast, cluster: &ClusterState, refus
         let Some(pool) = masquerading_pool(flow, cast, cluster) else {
             continue;
         };
-        let at = match flow.probe {
-            true => flow.field.clone(),
-            false => FieldRef {
-                origin: flow.field.origin,
-                path: flow.field.path.key("to"),
-            },
-        };
+        let at = at_destination(flow);
         if !seen.insert(at.clone()) {
             continue;
         }
