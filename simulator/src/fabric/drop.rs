@@ -15,6 +15,14 @@ pub enum DropReason {
     FabricBlocked,
     /// The fabric does not carry this piece of a packet.
     FragmentRefused,
+    /// A link's queue overflowed.
+    QueueFull,
+    /// The link or interface is down.
+    LinkDown,
+    /// The machine is down.
+    NodeDown,
+    /// A declared fault took it.
+    Injected,
     /// The underlay router has no route.
     FabricNoRoute,
     /// Nobody on the segment has the next hop.
@@ -37,6 +45,10 @@ impl DropReason {
         DropReason::NaclDeny,
         DropReason::FabricBlocked,
         DropReason::FragmentRefused,
+        DropReason::QueueFull,
+        DropReason::LinkDown,
+        DropReason::NodeDown,
+        DropReason::Injected,
         DropReason::FabricNoRoute,
         DropReason::NeighbourFailed,
         DropReason::TooBig,
@@ -77,6 +89,10 @@ impl DropReason {
                 "fragment_refused",
                 "The fabric does not carry this piece of a packet. Source: Azure TCP/IP performance tuning.",
             ),
+            DropReason::QueueFull => ("queue_full", "A link's queue overflowed. Source: the scenario's timeline."),
+            DropReason::LinkDown => ("link_down", "The link or interface is down. Source: the scenario's timeline."),
+            DropReason::NodeDown => ("node_down", "The machine is down. Source: the scenario's timeline."),
+            DropReason::Injected => ("injected", "A declared fault took it. Source: the scenario's timeline."),
             DropReason::FabricNoRoute => (
                 "fabric_no_route",
                 "The underlay router has no route. Source: RFC 1812 section 4.3.3.1; AWS VPC user guide, route tables.",

@@ -5,6 +5,7 @@
 //! has come.
 
 mod drop;
+mod fault;
 mod port;
 mod preset;
 mod router;
@@ -17,6 +18,7 @@ use overlab_dataplane::wire::Ipv4View;
 use overlab_dataplane::{Instant, Mtu, Packet, Tag};
 
 pub use drop::DropReason;
+pub use fault::{Bottleneck, Effect, Fault, Scope, Share};
 use port::{Port, is_to_be_split};
 pub use preset::*;
 use router::Router;
@@ -89,6 +91,7 @@ pub struct Fabric {
     ports: Vec<Port>,
     segments: Vec<Segment>,
     routers: Vec<Router>,
+    faults: Vec<fault::Active>,
 }
 
 impl Fabric {
@@ -107,7 +110,20 @@ impl Fabric {
             ports,
             segments,
             routers,
+            faults: model
+                .faults
+                .iter()
+                .map(|fault| fault::Active::new(fault.clone(), model.seed))
+                .collect(),
         }
+    }
+
+    /// Takes over what an earlier fabric of the same machines remembers: connections, chances, what waits in queues.
+    pub fn succeed(&mut self, earlier: Fabric) {
+        for (port, earlier) in self.ports.iter_mut().zip(earlier.ports) {
+            port.succeed(earlier);
+        }
+        self.faults = earlier.faults;
     }
 
     /// Sends a packet from a card to a next hop on its segment.
@@ -126,9 +142,9 @@ impl Fabric {
             L2::None => segment.next_device(IpAddr::V4(header.destination())),
         };
         let limit = segment.splits_at.filter(|limit| is_to_be_split(&packet, &header, *limit));
+        let (segment, device) = (port.segment, port.device.clone());
         for piece in router::pieces(packet, limit.unwrap_or(Mtu::MAX)) {
-            let port = &self.ports[nic.0 as usize];
-            self.onto_segment(now, port.segment, next_hop, (Some(nic), piece), &port.device, out);
+            self.onto_segment(now, segment, next_hop, (Some(nic), piece), &device, out);
         }
     }
 
@@ -152,7 +168,7 @@ impl Fabric {
     /// Puts a packet on a segment; whoever has the next hop gets it. `card` is the card that has sent it into the underlay, `sender`
     /// the place of a failed ARP.
     fn onto_segment(
-        &self,
+        &mut self,
         now: Instant,
         segment: usize,
         next_hop: IpAddr,
@@ -185,12 +201,50 @@ impl Fabric {
             Station::Nic(nic) => self.ports[nic.0 as usize].device.to_string(),
             Station::Router { .. } => format!("the router, {next_hop}"),
         };
-        out.record(&packet, &wires.place, None, || format!("carried to {to}"));
-        out.transits.push(Transit {
-            at: now.saturating_add(delay),
+        let (to, at) = (format!("carried to {to}"), now.saturating_add(delay));
+        out.record(&packet, &wires.place, None, || to);
+        let transit = Transit {
+            at,
             to: *station,
             sender: card,
             packet,
-        });
+        };
+        self.through_faults(now, transit, out);
+    }
+
+    /// Puts a packet under way, unless a fault between the two cards takes it.
+    fn through_faults(&mut self, now: Instant, mut transit: Transit, out: &mut Output) {
+        let Station::Nic(receiver) = transit.to else {
+            return out.transits.push(transit);
+        };
+        let mut twice = false;
+        for fault in &mut self.faults {
+            if !fault.concerns(now, transit.sender, receiver) {
+                continue;
+            }
+            match fault.judge(now, receiver, &transit.packet) {
+                fault::Fate::Lost(reason, text) => {
+                    return out.record(&transit.packet, &fault.place().clone(), Some(reason), || text);
+                }
+                fault::Fate::Pass {
+                    delay,
+                    twice: again,
+                    corrupt,
+                } => {
+                    transit.at = transit.at.saturating_add(delay);
+                    twice |= again;
+                    if corrupt {
+                        fault::corrupt(&mut transit.packet);
+                    }
+                }
+            }
+        }
+        if twice {
+            // The copy is nobody's packet: nothing is claimed of it.
+            let mut copy = transit.clone();
+            copy.packet.set_tag(Tag::NONE);
+            out.transits.push(copy);
+        }
+        out.transits.push(transit);
     }
 }

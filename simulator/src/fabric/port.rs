@@ -123,6 +123,11 @@ fn default_group(default: &DefaultGroup, underlay: &PerFamily<Option<IpNet>>) ->
 }
 
 impl Port {
+    /// Takes over what the same card's port remembered before its rules were changed.
+    pub(super) fn succeed(&mut self, earlier: Port) {
+        (self.connections, self.pieces) = (earlier.connections, earlier.pieces);
+    }
+
     fn is_own(&self, address: IpAddr) -> bool {
         *self.addresses.get(Family::of(address)) == Some(address) || self.allowed.iter().any(|net| net.contains(&address))
     }

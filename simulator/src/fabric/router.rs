@@ -106,10 +106,12 @@ impl Fabric {
         (card, mut packet): (Option<NicId>, Packet),
         out: &mut Output,
     ) {
+        let fate = self.judge(router, from, &packet);
         let hop = &self.routers[router];
-        match self.judge(router, from, &packet) {
+        let place = hop.place.clone();
+        match fate {
             Fate::Drop(reason, error, text) => {
-                out.record(&packet, &hop.place, Some(reason), || text);
+                out.record(&packet, &place, Some(reason), || text);
                 if let Some((error, source)) = error.zip(hop.address_on(from)) {
                     self.tell_sender(now, router, error, source, &packet, out);
                 }
@@ -121,17 +123,17 @@ impl Fabric {
                     header.decrement_ttl();
                 }
                 let wires = &self.segments[segment];
-                let pieces = pieces(packet, wires.mtu);
+                let (pieces, next) = (pieces(packet, wires.mtu), wires.place.clone());
                 for piece in pieces {
-                    out.record(&piece, &hop.place, None, || format!("routed to {}", wires.place));
-                    self.onto_segment(now, segment, neighbour, (card, piece), &hop.place, out);
+                    out.record(&piece, &place, None, || format!("routed to {next}"));
+                    self.onto_segment(now, segment, neighbour, (card, piece), &place, out);
                 }
             }
         }
     }
 
     /// Sends an ICMP error of the router's own, by the router's own routes.
-    fn tell_sender(&self, now: Instant, router: usize, error: IcmpError, source: Ipv4Addr, about: &Packet, out: &mut Output) {
+    fn tell_sender(&mut self, now: Instant, router: usize, error: IcmpError, source: Ipv4Addr, about: &Packet, out: &mut Output) {
         let Some(answer) = error_packet(error, source, about.bytes()) else {
             return;
         };
@@ -145,7 +147,8 @@ impl Fabric {
             .best(destination)
             .and_then(|target| self.neighbour(*target, destination))
         {
-            self.onto_segment(now, segment, neighbour, (None, answer), &hop.place, out);
+            let place = hop.place.clone();
+            self.onto_segment(now, segment, neighbour, (None, answer), &place, out);
         }
     }
 

@@ -181,6 +181,12 @@ impl Observer {
         }
     }
 
+    /// Which packet a tag marks.
+    pub fn key(&self, tag: Tag) -> Option<PacketKey> {
+        let index = usize::try_from(tag.0).ok()?.checked_sub(1)?;
+        self.traces.get(index).map(|trace| trace.key)
+    }
+
     /// Whether it is known of every packet how it ended.
     pub fn settled(&self) -> bool {
         self.unsettled == 0

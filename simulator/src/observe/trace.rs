@@ -102,6 +102,8 @@ pub enum PlaceKind {
     Subnet,
     /// The router of an underlay.
     Router,
+    /// A fault of the timeline.
+    Fault,
 }
 
 /// Where something happened, in the spelling that scenarios use.
@@ -216,7 +218,7 @@ impl Trace {
     pub fn path(&self) -> Vec<&str> {
         let mut path: Vec<&str> = Vec::new();
         for hop in self.hops.iter().filter(|hop| !hop.later_fragment) {
-            let counts = !matches!(hop.place.kind, PlaceKind::Device | PlaceKind::Eni);
+            let counts = !matches!(hop.place.kind, PlaceKind::Device | PlaceKind::Eni | PlaceKind::Fault);
             if counts && path.last() != Some(&&*hop.place.name) {
                 path.push(&hop.place.name);
             }

@@ -41,6 +41,8 @@ pub fn drive(world: &mut World, backend: &mut dyn Backend, end_of_sending: Insta
         let deadline = world.next_deadline().map_or(next, |deadline| deadline.min(next));
         backend.wait(Some(deadline), &mut events)?;
         let now = backend.now();
+        // What changes or arrives at this instant comes before what is sent at it.
+        world.advance(now);
         for event in events.drain(..) {
             world.handle(now, event);
         }

@@ -12,7 +12,7 @@ use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::{Instant, Mtu, PerFamily};
 
 use crate::expectations::Claim;
-use crate::fabric::{Acl, Knobs, Preset, SecurityGroup};
+use crate::fabric::{Acl, Fault, Knobs, Preset, SecurityGroup};
 
 /// A backend, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,12 @@ pub struct Model {
     pub hosts: Vec<Machine>,
     /// Workloads, in file order.
     pub workloads: Vec<Workload>,
+    /// What happens to packets between cards, and when.
+    pub faults: Vec<Fault>,
+    /// Packets of flows that are lost by their number.
+    pub flow_faults: Vec<FlowFault>,
+    /// The wires as they are from certain instants on, in their order.
+    pub rewirings: Vec<Rewiring>,
     /// What is sent. Flows of a matrix come last.
     pub flows: Vec<Flow>,
     /// What must be true.
@@ -56,6 +62,49 @@ pub struct Model {
     pub cluster: ClusterState,
     /// What was derived rather than written, one sentence each.
     pub notes: Vec<String>,
+}
+
+/// The wires from some instant on: another underlay, other cards on it, the same machines.
+#[derive(Clone, Debug)]
+pub struct Rewiring {
+    /// From then on.
+    pub at: Instant,
+    /// As [`Model::underlays`].
+    pub underlays: Vec<Underlay>,
+    /// As [`Model::nodes`].
+    pub nodes: Vec<Machine>,
+    /// As [`Model::hosts`].
+    pub hosts: Vec<Machine>,
+}
+
+impl Model {
+    /// The model with other wires.
+    #[must_use]
+    pub fn rewired(&self, wires: &Rewiring) -> Model {
+        Model {
+            underlays: wires.underlays.clone(),
+            nodes: wires.nodes.clone(),
+            hosts: wires.hosts.clone(),
+            ..self.clone()
+        }
+    }
+}
+
+/// Packets of a flow that are lost as they leave their sender's node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowFault {
+    /// Its name, which is the place of what it takes.
+    pub name: Arc<str>,
+    /// From then on.
+    pub from: Instant,
+    /// Until then; none for the rest of the run.
+    pub until: Option<Instant>,
+    /// The flow.
+    pub flow: FlowId,
+    /// Whether it is about answers rather than requests.
+    pub reverse: bool,
+    /// Which packets, counted from 1 from its beginning on.
+    pub numbers: BTreeSet<u32>,
 }
 
 /// One underlay network.

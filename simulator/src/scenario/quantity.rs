@@ -8,6 +8,8 @@ use overlab_dataplane::fields::{Wrong, text, word};
 use overlab_dataplane::{Family, Mtu};
 use serde_json::Value;
 
+use crate::fabric::Share;
+
 /// Units of time, in nanoseconds.
 const TIME: &[(&str, u128)] = &[
     ("ns", 1),
@@ -161,6 +163,48 @@ pub(super) fn rate(value: &Value) -> Result<Duration, Wrong> {
     u64::try_from(nanos / number.digits)
         .map(Duration::from_nanos)
         .map_err(|_| expected())
+}
+
+/// Reads a share of packets, as `5%` or `0.1%`.
+///
+/// # Errors
+/// If it is none, is above 100%, or is no whole number of millionths.
+pub(super) fn share(value: &Value) -> Result<Share, Wrong> {
+    let expected = || Wrong::expected("a share from 0% to 100%, such as `5%`");
+    let written = text(value).map_err(|_| expected())?;
+    let number = Decimal::split(written)
+        .filter(|(_, rest)| *rest == "%")
+        .ok_or_else(expected)?
+        .0;
+    let millionths = number.times(10_000).ok_or_else(|| {
+        Wrong::rule("K-ROUND", format!("`{written}` is no whole number of millionths")).help("use fewer digits")
+    })?;
+    u32::try_from(millionths)
+        .ok()
+        .filter(|share| *share <= 1_000_000)
+        .map(Share)
+        .ok_or_else(expected)
+}
+
+/// Units of rate, in bits in a second.
+const BITS: &[(&str, u128)] = &[
+    ("bit/s", 1),
+    ("kbit/s", 1_000),
+    ("Mbit/s", 1_000_000),
+    ("Gbit/s", 1_000_000_000),
+];
+
+/// Reads a rate in bits in a second, as `10Mbit/s`.
+///
+/// # Errors
+/// If it is none, is zero or above 1 Tbit/s, or is no whole number of bits.
+pub(super) fn bit_rate(value: &Value) -> Result<u64, Wrong> {
+    let expected = || Wrong::expected("a rate such as `10Mbit/s`").help("the units are bit/s, kbit/s, Mbit/s and Gbit/s");
+    let written = text(value).map_err(|_| expected())?;
+    let bits = Decimal::split(written).and_then(|(number, name)| number.times(unit(name, BITS)?));
+    let bits = bits.and_then(|bits| u64::try_from(bits).ok());
+    bits.filter(|bits| (1..=1_000_000_000_000).contains(bits))
+        .ok_or_else(expected)
 }
 
 /// Reads an address of either family.

@@ -1,5 +1,6 @@
 //! From the model to a world that has not begun: tables of every machine, ports, stacks, flows.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -9,10 +10,10 @@ use overlab_dataplane::route::{
     Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, RouteKind, RouteProtocol, RpFilter, host_tables,
     node_tables,
 };
-use overlab_dataplane::{Family, PerFamily};
+use overlab_dataplane::{Family, Instant, PerFamily};
 
 use super::queue::Queue;
-use super::{Machine, Port, World};
+use super::{Change, Machine, Port, World};
 use crate::fabric::{self, Fabric, NicId};
 use crate::host::{Blackhole, FlowStart, PortConfig, PortId, Stack, StackDevice, StackId, StackRoute};
 use crate::observe::{Capture, Observer, Place, PlaceKind, TapId};
@@ -42,6 +43,12 @@ fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
     }
 }
 
+/// The fabrics that follow one another.
+fn rewirings(model: &Model, topology: &Topology) -> VecDeque<(Instant, Change)> {
+    let fabric = |wires| Change::Wires(Box::new(Fabric::new(&model.rewired(wires), topology)));
+    model.rewirings.iter().map(|wires| (wires.at, fabric(wires))).collect()
+}
+
 /// The tables of every machine: nodes first, then hosts.
 pub fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
     let nodes = model
@@ -62,6 +69,8 @@ impl World {
             ports: Vec::new(),
             fabric: Fabric::new(model, topology),
             queue: Queue::default(),
+            changes: rewirings(model, topology),
+            flow_faults: model.flow_faults.iter().map(|fault| (fault.clone(), 0)).collect(),
             observer: Observer::new(&model.flows, vxlan_port),
             capture,
             vxlan_port,

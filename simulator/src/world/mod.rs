@@ -4,6 +4,7 @@
 mod build;
 mod queue;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use overlab_dataplane::encap::Encap;
@@ -17,7 +18,7 @@ use crate::host::{FlowEvent, FlowStart, HostEvent, PortId, SendError, Stack};
 use crate::observe::{
     Capture, Direction, DropReason, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace, WirePacket, wire_packet,
 };
-use crate::scenario::FlowId;
+use crate::scenario::{FlowFault, FlowId};
 use queue::Queue;
 
 pub use build::tables;
@@ -37,6 +38,13 @@ struct Machine {
     workload_ports: Vec<Option<PortId>>,
 }
 
+/// What the timeline changes.
+#[derive(Debug)]
+enum Change {
+    /// The wires.
+    Wires(Box<Fabric>),
+}
+
 /// What is behind a port.
 #[derive(Debug)]
 struct Port {
@@ -53,6 +61,9 @@ pub struct World {
     ports: Vec<Port>,
     fabric: Fabric,
     queue: Queue,
+    /// What is going to change by itself, in the order of its time.
+    changes: VecDeque<(Instant, Change)>,
+    flow_faults: Vec<(FlowFault, u32)>,
     observer: Observer,
     capture: Capture,
     vxlan_port: u16,
@@ -88,7 +99,8 @@ impl World {
             .iter()
             .filter_map(|machine| machine.engine.next_deadline())
             .min();
-        self.queue.next().into_iter().chain(reassembly).min()
+        let change = self.changes.front().map(|(at, _)| *at);
+        self.queue.next().into_iter().chain(reassembly).chain(change).min()
     }
 
     /// Whether nothing is on any wire.
@@ -119,12 +131,16 @@ impl World {
         }
     }
 
-    /// Lets everything happen that is due.
+    /// Lets everything happen that is due. At one instant changes come before arrivals.
     pub fn advance(&mut self, now: Instant) {
-        while let Some(transit) = self.queue.pop_due(now) {
-            let at = transit.at;
-            self.fabric.arrive(transit, &mut self.fabric_out);
-            self.take_fabric_output(at);
+        loop {
+            let arrival = self.queue.next().filter(|at| *at <= now);
+            let change = self.changes.front().map(|(at, _)| *at).filter(|at| *at <= now);
+            match (change, arrival) {
+                (Some(change), arrival) if arrival.is_none_or(|arrival| change <= arrival) => self.change(),
+                (_, Some(at)) => self.arrive(at),
+                (_, None) => break,
+            }
         }
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];
@@ -136,6 +152,44 @@ impl World {
                 self.take_outcome(now, index, Tag::NONE, false, false);
             }
         }
+    }
+
+    fn change(&mut self) {
+        match self.changes.pop_front() {
+            Some((_, Change::Wires(fabric))) => {
+                let earlier = std::mem::replace(&mut self.fabric, *fabric);
+                self.fabric.succeed(earlier);
+            }
+            None => {}
+        }
+    }
+
+    fn arrive(&mut self, at: Instant) {
+        if let Some(transit) = self.queue.pop_due(at) {
+            self.fabric.arrive(transit, &mut self.fabric_out);
+            self.take_fabric_output(at);
+        }
+    }
+
+    /// The fault that takes this packet of a flow by its number, if one does.
+    fn taken_by_number(&mut self, now: Instant, packet: &Packet) -> Option<Place> {
+        let key = self.observer.key(packet.tag()).filter(|_| !is_later_fragment(packet))?;
+        let concerns = |fault: &FlowFault| {
+            let reverse = key.direction == Direction::Reverse;
+            let active = fault.from <= now && fault.until.is_none_or(|until| now < until);
+            active && fault.flow == key.flow && fault.reverse == reverse
+        };
+        let mut taken = None;
+        for (fault, seen) in self.flow_faults.iter_mut().filter(|(fault, _)| concerns(fault)) {
+            *seen += 1;
+            if fault.numbers.contains(seen) {
+                taken = Some(Place {
+                    kind: PlaceKind::Fault,
+                    name: fault.name.clone(),
+                });
+            }
+        }
+        taken
     }
 
     fn inject(&mut self, now: Instant, id: PortId, mut packet: Packet) {
@@ -179,6 +233,11 @@ impl World {
         for out in outcome.out.drain(..) {
             match out {
                 Out::Transmit { next_hop, packet, .. } => {
+                    let taken = if first_hop { self.taken_by_number(now, &packet) } else { None };
+                    if let Some(place) = taken {
+                        self.lost_to_fault(now, packet.tag(), place);
+                        continue;
+                    }
                     let machine = &self.machines[index];
                     self.capture.packet(machine.tap, now, packet.bytes());
                     self.fabric.transmit(now, machine.nic, next_hop, packet, &mut self.fabric_out);
@@ -193,6 +252,23 @@ impl World {
         }
         outcome.clear();
         self.outcome = outcome;
+    }
+
+    fn lost_to_fault(&mut self, now: Instant, tag: Tag, place: Place) {
+        let reason = DropReason::Fabric(fabric::DropReason::Injected);
+        let text = format!("fault {}: lost by its number", place.name);
+        self.observer.dropped(tag, reason, &place, now);
+        self.observer.hop(
+            tag,
+            Hop {
+                at: now,
+                place,
+                later_fragment: false,
+                steps: vec![Step::Fabric(text), Step::Dropped(reason)],
+                tables: None,
+                left: Vec::new(),
+            },
+        );
     }
 
     fn observe_outcome(

@@ -57,7 +57,7 @@ error[E-PHASE]: unknown phase "earlier"
 24 |     - {flow: az, during: earlier, delivered: all, encap: ipip}
    |                          ^^^^^^^
    |
-   = note: a window is the name of a phase, or two times as in `[0s, 1s]`
+   = note: a window is the name of a phase or of an event with `for`, or two times as in `[0s, 1s]`
    = help: the phases are all, early
 "#);
 }
@@ -248,4 +248,67 @@ error[K-MISSING]: `node` is missing
    |
    = help: add `node:` to `spec.workloads.web-a1`
 "#);
+}
+
+/// What a timeline is refused with: codes and the places that they point at.
+fn timeline(events: &str) -> Vec<(String, String)> {
+    let text = broken("  expect:\n", &format!("  duration: 2s\n  timeline: [{events}]\n  expect:\n"));
+    let text = rendered(text);
+    let refused = text.lines().filter_map(|line| line.strip_prefix("error[")?.split_once("]: "));
+    refused.map(|(code, message)| (code.to_owned(), message.to_owned())).collect()
+}
+
+#[rstest::rstest]
+#[case::after_the_end("{name: late, at: 9h, fault: {on: a1, loss: 1%}}", "E-EVENT", "the run has ended by then")]
+#[case::beyond_the_end(
+    "{name: long, at: 0s, for: 9h, fault: {on: a1, loss: 1%}}",
+    "E-EVENT",
+    "it lasts beyond the run"
+)]
+#[case::of_no_length(
+    "{name: none, at: 0s, for: 0s, fault: {on: a1, loss: 1%}}",
+    "K-VALUE",
+    "expected a time above 0s"
+)]
+#[case::an_unknown_link("{name: x, at: 0s, fault: {on: a9, loss: 1%}}", "E-FAULT", "no link leads to \"a9\"")]
+#[case::more_than_all(
+    "{name: x, at: 0s, fault: {on: a1, loss: 101%}}",
+    "K-VALUE",
+    "expected a share from 0% to 100%"
+)]
+#[case::a_rate_of_nothing("{name: x, at: 0s, fault: {on: a1, rate: 0bit/s}}", "K-VALUE", "expected a rate")]
+#[case::nothing_at_all("{name: x, at: 0s, fault: {on: a1}}", "E-FAULT", "the fault does nothing")]
+#[case::nobody("{name: x, at: 0s, fault: {loss: 1%}}", "E-FAULT", "the fault concerns nobody")]
+#[case::two_rates(
+    "{name: x, at: 0s, fault: {on: a1, rate: 1Mbit/s}}, {name: z, at: 0s, fault: {on: a1, rate: 2Mbit/s}}",
+    "E-FAULT",
+    "`z` and `x` give the same packets two rates"
+)]
+#[case::no_wire(
+    "{name: x, at: 0s, set: {duration: 9s}}",
+    "E-EVENT",
+    "`duration` does not change during a run"
+)]
+#[case::set_twice(
+    "{name: x, at: 0s, set: {nodes.a1.sourceDestCheck: true}}, {name: z, at: 0s, set: {nodes.a1.sourceDestCheck: false}}",
+    "E-EVENT",
+    "`nodes.a1.sourceDestCheck` is set twice"
+)]
+#[case::the_same_name(
+    "{name: a1, at: 0s, fault: {on: a1, loss: 1%}}",
+    "E-NAME",
+    "event `a1` has the name of a node"
+)]
+#[case::a_flow_of_nobody("{name: x, at: 0s, fault: {flow: nobody, drop: [1]}}", "E-FLOW", "unknown flow \"nobody\"")]
+#[case::the_packet_before_the_first(
+    "{name: x, at: 0s, fault: {flow: az, drop: [0]}}",
+    "K-VALUE",
+    "expected a whole number from 1"
+)]
+fn an_event_that_cannot_be_is_refused(#[case] events: &str, #[case] code: &str, #[case] message: &str) {
+    let refused = timeline(events);
+    assert!(
+        refused.iter().any(|(c, m)| c == code && m.starts_with(message)),
+        "{refused:?}"
+    );
 }

@@ -60,6 +60,11 @@ impl Cast {
         cast
     }
 
+    /// Adds places that are neither machines nor wires: faults take packets under their own names.
+    pub(super) fn add_places<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        self.places.extend(names.map(str::to_owned));
+    }
+
     fn all_places(&self) -> Vec<String> {
         let mut places: Vec<String> = self.workloads.iter().map(|w| w.name.to_string()).collect();
         for machine in self.nodes.iter().chain(&self.hosts) {

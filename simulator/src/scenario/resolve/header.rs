@@ -12,14 +12,11 @@ use super::NOT_MODELLED;
 use crate::scenario::model::BackendKind;
 use crate::scenario::quantity;
 
-/// Sending goes on for this long after the last event.
-const AFTER_LAST_EVENT: Duration = Duration::from_secs(1);
-
 /// What holds for the whole run.
 pub(super) struct Run {
     pub(super) profile: Profile,
     pub(super) seed: u64,
-    pub(super) duration: Duration,
+    pub(super) duration: Option<Duration>,
     pub(super) backends: BTreeSet<BackendKind>,
 }
 
@@ -50,7 +47,7 @@ pub(super) fn run(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Run {
     let run = Run {
         profile: spec.parse("profile", refusals, profile).unwrap_or_default(),
         seed: spec.parse("seed", refusals, |v| integer(v, 0, u64::MAX)).unwrap_or(1),
-        duration: spec.parse("duration", refusals, duration).unwrap_or(AFTER_LAST_EVENT),
+        duration: spec.parse("duration", refusals, duration),
         backends: spec
             .parse("backends", refusals, backends)
             .unwrap_or([BackendKind::Sim, BackendKind::Netns].into()),

@@ -148,7 +148,7 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
 }
 
 /// The address check by its name in each cloud, and whether that name says that the check is off.
-const CHECKS: [(&str, Preset, bool); 4] = [
+pub(super) const CHECKS: [(&str, Preset, bool); 4] = [
     ("sourceDestCheck", Preset::Aws, false),
     ("ipForwarding", Preset::Azure, true),
     ("canIpForward", Preset::Gcp, true),

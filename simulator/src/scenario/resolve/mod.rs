@@ -12,8 +12,10 @@ mod header;
 mod machines;
 mod matrix;
 mod names;
+mod rewire;
 mod security;
 mod time;
+mod timeline;
 mod underlay;
 mod workloads;
 
@@ -54,11 +56,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     metadata.finish(refusals);
     let mut spec = root.fields("spec", refusals);
     let run = header::run(&mut spec, refusals);
-    refuse_unmodelled(
-        &mut spec,
-        &["timeline", "permute", "lints", "environment", "faults"],
-        refusals,
-    );
+    refuse_unmodelled(&mut spec, &["permute", "lints", "environment", "faults"], refusals);
     variant::check(&mut spec, refusals);
 
     let mut names = Names::default();
@@ -81,9 +79,14 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         belief::note_addresses(cluster, &requests, &mut notes);
     }
 
-    let cast = Cast::new(wires.underlays, machines, requests, cluster.as_ref());
-    let clock = time::Clock::read(&mut spec, run.duration, refusals);
+    let timeline = timeline::read(&mut spec, &mut names, refusals);
+    let mut cast = Cast::new(wires.underlays, machines, requests, cluster.as_ref());
+    cast.add_places(timeline.iter().map(|entry| &*entry.name));
+    let clock = time::Clock::read(&mut spec, run.duration, &timeline, refusals);
     let mut flows = flows::read(&mut spec, &cast, &clock, refusals);
+    let faults = timeline::faults(&timeline, &cast, &flows, refusals);
+    let settings: Vec<_> = timeline.iter().flat_map(|entry| entry.settings(refusals)).collect();
+    let rewirings = rewire::rewirings(written, &settings, &cast, refusals);
     let expectations = expect::read(&mut spec, &cast, &clock, &mut flows, refusals);
     let at = root.field("spec");
     let flows = flows.finish(&cast, cluster.as_ref(), &at, refusals);
@@ -94,12 +97,15 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         name,
         title,
         seed: run.seed,
-        duration: run.duration,
+        duration: clock.end.since(overlab_dataplane::Instant::ZERO),
         backends: run.backends,
         underlays: cast.underlays,
         nodes: cast.nodes,
         hosts: cast.hosts,
         workloads: cast.workloads,
+        faults: faults.faults,
+        flow_faults: faults.flow_faults,
+        rewirings,
         flows,
         expectations,
         cluster: cluster?,

@@ -1,6 +1,7 @@
 //! Instants and windows: when things start, end, and are looked at.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlab_dataplane::Instant;
@@ -8,6 +9,7 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, suggestion};
 use serde_json::Value;
 
 use super::names;
+use super::timeline::Entry;
 use crate::scenario::model::{Flow, Window};
 use crate::scenario::quantity;
 
@@ -15,18 +17,44 @@ use crate::scenario::quantity;
 pub(super) struct Clock {
     pub(super) end: Instant,
     phases: BTreeMap<String, Window>,
+    /// When events begin and end.
+    events: BTreeMap<Arc<str>, (Instant, Option<Instant>)>,
 }
+
+/// Sending goes on for this long after the last event.
+const AFTER_LAST_EVENT: Duration = Duration::from_secs(1);
 
 /// The name of the window that is the whole run.
 const ALL: &str = "all";
 
 impl Clock {
-    /// Reads `phases`.
-    pub(super) fn read(spec: &mut Fields<'_>, duration: Duration, refusals: &mut Vec<Refusal>) -> Clock {
+    /// Reads `phases`. A run without `duration` ends a second after the last event.
+    pub(super) fn read(
+        spec: &mut Fields<'_>,
+        duration: Option<Duration>,
+        timeline: &[Entry<'_>],
+        refusals: &mut Vec<Refusal>,
+    ) -> Clock {
+        let last = timeline
+            .iter()
+            .map(|entry| entry.until.unwrap_or(entry.at))
+            .max()
+            .unwrap_or_default();
+        let end = duration.map_or_else(
+            || last.saturating_add(AFTER_LAST_EVENT),
+            |span| Instant::ZERO.saturating_add(span),
+        );
         let mut clock = Clock {
-            end: Instant::ZERO.saturating_add(duration),
+            end,
             phases: BTreeMap::new(),
+            events: timeline
+                .iter()
+                .map(|entry| (entry.name.clone(), (entry.at, entry.until)))
+                .collect(),
         };
+        for entry in timeline {
+            entry.check_end(end, refusals);
+        }
         clock.phases.insert(ALL.to_owned(), clock.whole());
         for (name, field, value) in spec.entries("phases", refusals) {
             names::check("phase", name, &field, refusals);
@@ -60,9 +88,30 @@ impl Clock {
         if let Some(window) = self.phases.get(name) {
             return Some(window.clone());
         }
-        let known = || self.phases.keys().map(String::as_str);
+        match self.events.get(name) {
+            Some((from, Some(to))) => {
+                return Some(Window {
+                    label: name.into(),
+                    from: *from,
+                    to: *to,
+                });
+            }
+            Some((_, None)) => {
+                let refusal = Refusal::new("E-WINDOW", at.clone(), format!("event {name:?} has no end"));
+                refusals.push(
+                    refusal
+                        .why("a window needs two bounds, and the event has no `for`")
+                        .help(format!("write `[{name}, {name}+1s]`, or give the event a `for`")),
+                );
+                return None;
+            }
+            None => {}
+        }
+        let lasting = self.events.iter().filter(|(_, (_, until))| until.is_some());
+        let lasting: Vec<&str> = lasting.map(|(name, _)| &**name).collect();
+        let known = || self.phases.keys().map(String::as_str).chain(lasting.iter().copied());
         let refusal = Refusal::new("E-PHASE", at.clone(), format!("unknown phase {name:?}"))
-            .why("a window is the name of a phase, or two times as in `[0s, 1s]`");
+            .why("a window is the name of a phase or of an event with `for`, or two times as in `[0s, 1s]`");
         refusals.push(match suggestion(name, known()) {
             Some(near) => refusal.help(format!("did you mean `{near}`?")),
             None => refusal.help(format!("the phases are {}", known().collect::<Vec<_>>().join(", "))),
@@ -79,7 +128,9 @@ impl Clock {
         let mut bound = |value, place| {
             let path = at.path.index(place);
             let field = FieldRef { origin: at.origin, path };
-            instant(value).map_err(|wrong| refusals.push(wrong.at(field, value))).ok()
+            self.read_instant(value)
+                .map_err(|wrong| refusals.push(wrong.at(field, value)))
+                .ok()
         };
         let (from, to) = (bound(from, 0), bound(to, 1));
         let (from, to) = (from?, to?);
@@ -105,7 +156,7 @@ impl Clock {
 
     /// Reads an instant before the end of the run.
     pub(super) fn instant(&self, value: &Value) -> Result<Instant, Wrong> {
-        let at = instant(value)?;
+        let at = self.read_instant(value)?;
         if at < self.end {
             return Ok(at);
         }
@@ -114,6 +165,54 @@ impl Clock {
                 .help("use an earlier time, or a longer `duration`"),
         )
     }
+}
+
+impl Clock {
+    /// A time since the start of the run, or an event, `event.end`, and a time before or after it: `switch+3s`.
+    fn read_instant(&self, value: &Value) -> Result<Instant, Wrong> {
+        let Some(written) = value.as_str().filter(|text| text.starts_with(|c: char| c.is_alphabetic())) else {
+            return Ok(Instant::ZERO.saturating_add(quantity::duration(value)?));
+        };
+        // Names have hyphens too, so the longest name that the text begins with is meant.
+        let begins = |name: &&Arc<str>| {
+            written
+                .strip_prefix(&***name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', '-', '.']))
+        };
+        let Some(name) = self.events.keys().filter(begins).max_by_key(|name| name.len()) else {
+            let stem = written.split(['+', '.']).next().unwrap_or(written);
+            let wrong = Wrong::rule("E-EVENT", format!("unknown event {stem:?}")).why("events are declared in `timeline`");
+            return Err(match suggestion(stem, self.events.keys().map(|name| &**name)) {
+                Some(near) => wrong.help(format!("did you mean `{near}`?")),
+                None => wrong.help("write a time since the start of the run, as `1s`, or the name of an event"),
+            });
+        };
+        let (from, until) = self.events.get(name).copied().unwrap_or_default();
+        let rest = &written[name.len()..];
+        let (base, rest) = match rest.strip_prefix(".end") {
+            Some(rest) => (until.ok_or_else(|| no_end(name))?, rest),
+            None => (from, rest),
+        };
+        let span = |text: &str| quantity::duration(&Value::from(text));
+        match (rest.strip_prefix('+'), rest.strip_prefix('-')) {
+            (Some(after), _) => Ok(base.saturating_add(span(after)?)),
+            (None, Some(before)) => {
+                let nanos = u64::try_from(span(before)?.as_nanos()).unwrap_or(u64::MAX);
+                let at = base.as_nanos().checked_sub(nanos).map(Instant::from_nanos);
+                at.ok_or_else(|| Wrong::rule("E-WINDOW", format!("{written} is before the start of the run")))
+            }
+            (None, None) if rest.is_empty() => Ok(base),
+            (None, None) => Err(Wrong::expected(
+                "an event, `event.end`, or one of them and a time, as `switch+3s`",
+            )),
+        }
+    }
+}
+
+fn no_end(event: &str) -> Wrong {
+    Wrong::rule("E-EVENT", format!("event {event:?} has no end"))
+        .why("only an event with `for` ends")
+        .help("give it a `for`, or write a time after its beginning, as `switch+1s`")
 }
 
 impl Window {
@@ -136,18 +235,6 @@ impl Window {
     }
 }
 
-fn instant(value: &Value) -> Result<Instant, Wrong> {
-    match value.as_str() {
-        Some(text) if text.starts_with(|c: char| c.is_alphabetic()) => {
-            let event = text.split(['+', '-', '.']).next().unwrap_or(text);
-            Err(Wrong::rule("E-EVENT", format!("unknown event {event:?}"))
-                .why("events are declared in `timeline`, which is not modelled yet")
-                .help("write a time since the start of the run, as `1s`"))
-        }
-        Some(_) | None => Ok(Instant::ZERO.saturating_add(quantity::duration(value)?)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +244,7 @@ mod tests {
         let spec = json!({"phases": {"early": ["0s", "1s"]}});
         let mut refusals = Vec::new();
         let mut fields = Fields::new(&spec, Default::default(), &mut refusals);
-        let clock = Clock::read(&mut fields, Duration::from_secs(10), &mut refusals);
+        let clock = Clock::read(&mut fields, Some(Duration::from_secs(10)), &[], &mut refusals);
         assert_eq!(refusals, []);
         clock
     }
@@ -178,7 +265,7 @@ mod tests {
         let spec = json!({"phases": {"all": ["0s", "1s"]}});
         let mut refusals = Vec::new();
         let mut fields = Fields::new(&spec, Default::default(), &mut refusals);
-        Clock::read(&mut fields, Duration::from_secs(10), &mut refusals);
+        Clock::read(&mut fields, Some(Duration::from_secs(10)), &[], &mut refusals);
         assert_eq!(refusals.len(), 1);
     }
 

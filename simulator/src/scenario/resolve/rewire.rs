@@ -1,0 +1,140 @@
+//! Wires that change during a run: what the timeline sets, applied to the scenario as it is written and read again.
+
+use std::collections::BTreeSet;
+
+use overlab_dataplane::Instant;
+use overlab_dataplane::fields::{Fields, Refusal};
+use serde_json::Value;
+
+use super::cast::Cast;
+use super::machines::{self, CHECKS, Machines};
+use super::names::Names;
+use super::timeline::Setting;
+use super::underlay;
+use crate::scenario::file::Written;
+use crate::scenario::model::{Machine, Rewiring};
+use crate::scenario::tree::{Patch, put};
+
+/// The parts of `spec` that are wires.
+const WIRES: [&str; 3] = ["underlay.", "nodes.", "hosts."];
+
+/// The wires from each instant on at which something is set or its end is reached.
+pub(super) fn rewirings(written: &Written, settings: &[Setting<'_>], cast: &Cast, refusals: &mut Vec<Refusal>) -> Vec<Rewiring> {
+    let before = refusals.len();
+    for (i, setting) in settings.iter().enumerate() {
+        check(setting, &settings[..i], refusals);
+    }
+    let instants = settings.iter().flat_map(|setting| [Some(setting.from), setting.until]);
+    let instants: BTreeSet<Instant> = instants.flatten().collect();
+    if refusals.len() > before || !cast.sound {
+        return Vec::new();
+    }
+    let mut rewirings = Vec::new();
+    for at in instants {
+        let is_set = |setting: &&Setting<'_>| setting.from <= at && setting.until.is_none_or(|until| at < until);
+        let active: Vec<_> = settings.iter().filter(is_set).collect();
+        rewirings.extend(rewired(written, at, &active, cast, refusals));
+    }
+    rewirings
+}
+
+fn check(setting: &Setting<'_>, earlier: &[Setting<'_>], refusals: &mut Vec<Refusal>) {
+    let Setting { path, field, .. } = setting;
+    if !WIRES.iter().any(|part| path.starts_with(part)) {
+        refusals.push(
+            Refusal::new("E-EVENT", field.clone(), format!("`{path}` does not change during a run"))
+                .at_key()
+                .why("what is set here are wires; the datastore changes by `patch`, `apply` and `delete`")
+                .help("set something below `underlay.`, `nodes.` or `hosts.`"),
+        );
+    }
+    let meets = |other: &&Setting<'_>| {
+        let apart = |a: &Setting<'_>, b: &Setting<'_>| a.until.is_some_and(|until| until <= b.from);
+        other.path == *path && !apart(setting, other) && !apart(other, setting)
+    };
+    if let Some(other) = earlier.iter().find(meets) {
+        refusals.push(
+            Refusal::new("E-EVENT", field.clone(), format!("`{path}` is set twice at the same time"))
+                .at_key()
+                .help("let one event end before the other begins")
+                .related(other.field.clone(), "it is set here"),
+        );
+    }
+}
+
+fn rewired(
+    written: &Written,
+    at: Instant,
+    active: &[&Setting<'_>],
+    cast: &Cast,
+    refusals: &mut Vec<Refusal>,
+) -> Option<Rewiring> {
+    let document = written.scenario.as_ref()?;
+    let mut value = document.value.clone();
+    let mut positions = written.sources.positions(document.origin).clone();
+    for setting in active {
+        let places = positions.clone();
+        let patch = Patch {
+            value: setting.value,
+            positions: &places,
+            key: places.span,
+        };
+        if put(&mut value, &mut positions, &format!("spec.{}", setting.path), patch).is_err() {
+            let refusal = Refusal::new(
+                "E-EVENT",
+                setting.field.clone(),
+                format!("`{}` leads through a list or a word", setting.path),
+            );
+            refusals.push(refusal.at_key().help("set the list as a whole"));
+            return None;
+        }
+    }
+    let mut wrong = Vec::new();
+    let (wires, machines) = read(&value, written, &mut wrong);
+    let same = |new: &[Machine], old: &[Machine]| {
+        let key = |machine: &Machine| (machine.name.clone(), machine.underlay, machine.subnet, machine.addresses);
+        new.iter().map(key).eq(old.iter().map(key))
+    };
+    let blamed = active.last().map(|setting| setting.field.clone()).unwrap_or_default();
+    if let Some(wrong) = wrong.into_iter().next() {
+        let refusal = Refusal::new(wrong.code, blamed, format!("then {}", wrong.message));
+        refusals.push(wrong.help.into_iter().fold(refusal, Refusal::help));
+        return None;
+    }
+    if !same(&machines.nodes, &cast.nodes) || !same(&machines.hosts, &cast.hosts) {
+        refusals.push(
+            Refusal::new("E-EVENT", blamed, "machines keep their place and address during a run")
+                .at_key()
+                .help("set properties of their interfaces, groups, routes or sizes"),
+        );
+        return None;
+    }
+    let mut nodes = machines.nodes;
+    for (node, now) in nodes.iter_mut().zip(&cast.nodes) {
+        // Felix has had its say when it started; only who names the check here changes it.
+        let named = |key: &str| {
+            active
+                .iter()
+                .any(|setting| *setting.path == format!("nodes.{}.{key}", node.name))
+        };
+        if !CHECKS.iter().any(|(key, ..)| named(key)) {
+            node.source_destination_check = now.source_destination_check;
+        }
+    }
+    Some(Rewiring {
+        at,
+        underlays: wires.underlays,
+        nodes,
+        hosts: machines.hosts,
+    })
+}
+
+fn read(value: &Value, written: &Written, refusals: &mut Vec<Refusal>) -> (underlay::Wires, Machines) {
+    let mut root = Fields::new(value, written.root(), refusals);
+    let mut spec = root.fields("spec", refusals);
+    let mut names = Names::default();
+    let mut wires = underlay::read(&mut spec, &mut names, refusals);
+    let machines = machines::read(&mut spec, &wires, &mut names, refusals);
+    underlay::resolve_routes(&mut wires, &machines, refusals);
+    (wires, machines)
+}
