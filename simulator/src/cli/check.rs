@@ -1,19 +1,20 @@
 //! `overlab check`: reads scenarios and bare manifests, and says all that is wrong with them. Nothing is run.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use overlab_dataplane::calico::Profile;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Exit, refuse};
-use crate::run::select;
-use crate::scenario::{Diagnostic, load_variant, open};
+use super::{Exit, refuse, refuse_missing};
+use crate::run::select_manifests;
+use crate::scenario::{Diagnostic, LoadedCluster, Place, Severity, Written, load_variant, open};
 
 /// Parses and validates scenarios and bare Calico manifests.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Scenario or manifest files (YAML or JSON streams), folders or globs
+    /// Scenario or manifest files (YAML or JSON streams), folders or globs, each file by itself; `-` is standard input
     #[arg(value_name = "PATH", default_value = "scenarios")]
     paths: Vec<PathBuf>,
     /// The Calico version whose rules hold for bare manifests, as calico/v3.32
@@ -24,35 +25,39 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// A file that nothing is wrong with.
+struct Sound {
+    /// What it holds, in a few words.
+    holds: String,
+    /// How many objects of which kind take no part.
+    ignored: BTreeMap<String, usize>,
+}
+
 /// Runs the verb.
 ///
 /// # Errors
 /// If the output cannot be written.
 pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
-    let selected = select(&args.paths);
-    for (path, why) in &selected.missing {
-        eprintln!("error: {}: {why}", path.display());
-    }
-    let mut exit = if selected.missing.is_empty() {
-        Exit::Pass
-    } else {
-        Exit::BadInput
-    };
+    let selected = select_manifests(&args.paths);
+    let mut exit = refuse_missing(&selected).err().unwrap_or_default();
     let mut results = Vec::new();
     for file in &selected.files {
+        let name = file.display();
         match check_one(file, args.profile) {
-            Ok(what) => {
-                results.push(json!({ "file": file.display().to_string(), "ok": true, "holds": what }));
+            Ok(sound) => {
                 if !args.json {
-                    writeln!(out, "{}: ok  {what}", file.display())?;
+                    writeln!(out, "{name}: ok  {}", sound.holds)?;
                 }
+                note_ignored(file, &sound.ignored);
+                let Sound { holds, ignored } = sound;
+                results.push(json!({ "file": name.to_string(), "ok": true, "holds": holds, "ignored": ignored }));
             }
             Err(diagnostics) => {
-                let lines: Vec<_> = diagnostics.iter().map(json_of).collect();
-                results.push(json!({ "file": file.display().to_string(), "ok": false, "diagnostics": lines }));
+                let list: Vec<_> = diagnostics.iter().map(json_of).collect();
+                results.push(json!({ "file": name.to_string(), "ok": false, "diagnostics": list }));
                 exit = exit.or(refuse(&diagnostics));
                 if !args.json {
-                    writeln!(out, "{}: {} wrong", file.display(), diagnostics.len())?;
+                    writeln!(out, "{name}: {} wrong", diagnostics.len())?;
                 }
             }
         }
@@ -64,46 +69,78 @@ pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     Ok(exit)
 }
 
-/// What a file holds, in a few words.
-fn check_one(file: &Path, profile: Profile) -> Result<String, Vec<Diagnostic>> {
+fn note_ignored(file: &Path, ignored: &BTreeMap<String, usize>) {
+    if !ignored.is_empty() {
+        let kinds: Vec<_> = ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        eprintln!("note: {}: no part is taken by {}", file.display(), kinds.join(", "));
+    }
+}
+
+fn check_one(file: &Path, profile: Profile) -> Result<Sound, Vec<Diagnostic>> {
     let written = open(&[file])?;
     if written.is_scenario() {
-        let variants = written.variants();
-        let model = written.resolve()?.model;
-        for variant in &variants {
-            load_variant(file, Some(variant))?;
-        }
-        let claims: usize = model
-            .expectations
-            .iter()
-            .map(|e| e.claims.len() + e.reverse.iter().flatten().count())
-            .sum();
-        let variants = match variants.len() {
-            0 => String::new(),
-            count => format!(", {count} variants"),
-        };
-        return Ok(format!(
-            "scenario {}: {} nodes, {} workloads, {} flows, {claims} claims{variants}",
+        return check_scenario(file, written);
+    }
+    let LoadedCluster { cluster, ignored, .. } = written.cluster(profile)?;
+    let (pools, nodes, blocks) = (cluster.pools().len(), cluster.nodes().len(), cluster.blocks().len());
+    Ok(Sound {
+        holds: format!("manifests: {pools} pools, {nodes} nodes, {blocks} blocks"),
+        ignored,
+    })
+}
+
+fn check_scenario(file: &Path, written: Written) -> Result<Sound, Vec<Diagnostic>> {
+    let variants = written.variants();
+    let model = written.resolve()?.model;
+    for variant in &variants {
+        load_variant(file, Some(variant))?;
+    }
+    let claims = model
+        .expectations
+        .iter()
+        .map(|e| e.claims.len() + e.reverse.iter().flatten().count());
+    let variants = match variants.len() {
+        0 => String::new(),
+        count => format!(", {count} variants"),
+    };
+    Ok(Sound {
+        holds: format!(
+            "scenario {}: {} nodes, {} workloads, {} flows, {} claims{variants}",
             model.name,
             model.nodes.len(),
             model.workloads.len(),
-            model.flows.len()
-        ));
-    }
-    let cluster = written.cluster(profile)?.cluster;
-    let (pools, nodes, blocks) = (cluster.pools().len(), cluster.nodes().len(), cluster.blocks().len());
-    Ok(format!("manifests: {pools} pools, {nodes} nodes, {blocks} blocks"))
+            model.flows.len(),
+            claims.sum::<usize>()
+        ),
+        ignored: BTreeMap::new(),
+    })
 }
 
-fn json_of(diagnostic: &Diagnostic) -> serde_json::Value {
-    let at = diagnostic.place.excerpt.as_ref();
+fn json_of(diagnostic: &Diagnostic) -> Value {
+    let mut json = json_place(&diagnostic.place);
+    let related = diagnostic.related.as_ref().map(|(place, role)| {
+        let mut related = json_place(place);
+        related["role"] = json!(role);
+        related
+    });
+    json["code"] = json!(diagnostic.code);
+    json["severity"] = json!(match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    });
+    json["message"] = json!(diagnostic.message);
+    json["why"] = json!(diagnostic.why);
+    json["help"] = json!(diagnostic.help);
+    json["related"] = json!(related);
+    json
+}
+
+fn json_place(place: &Place) -> Value {
+    let at = place.excerpt.as_ref();
     json!({
-        "code": diagnostic.code,
-        "message": diagnostic.message,
+        "file": &*place.file,
         "line": at.map(|at| at.line),
         "column": at.map(|at| at.column),
         "text": at.map(|at| &at.text),
-        "why": diagnostic.why,
-        "help": diagnostic.help,
     })
 }

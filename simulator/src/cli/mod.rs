@@ -13,6 +13,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 use overlab_dataplane::fields::suggestion;
 
+use crate::run::Selected;
 use crate::scenario::Diagnostic;
 
 /// How a command ended. Where several hold, the first of 6, 2, 1, 4, 3, 5 wins.
@@ -147,6 +148,18 @@ fn verb_meant(error: &clap::Error) -> Option<String> {
     }
     let command = Cli::command();
     suggestion(verb, command.get_subcommands().map(clap::Command::get_name)).map(str::to_owned)
+}
+
+/// Prints which paths mean nothing, if there are any.
+fn refuse_missing(selected: &Selected) -> Result<(), Exit> {
+    for (path, why) in &selected.missing {
+        eprintln!("error: {}: {why}", path.display());
+    }
+    if selected.missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Exit::BadInput)
+    }
 }
 
 /// Prints what is wrong with the input.

@@ -14,7 +14,7 @@ use overlab_dataplane::fields::suggestion;
 use overlab_dataplane::route::{NodeTables, node_tables};
 use serde_json::{Value, json};
 
-use super::{Exit, refuse};
+use super::{Exit, refuse, refuse_missing};
 use crate::run::select_manifests;
 use crate::scenario::{LoadedCluster, Sources, open};
 use crate::{rows, world};
@@ -93,13 +93,9 @@ pub(super) fn plan(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
 }
 
 fn derive(args: &Args) -> Result<Plan, Exit> {
-    let files = select_manifests(&args.paths).map_err(|missing| {
-        for (path, why) in missing {
-            eprintln!("error: {}: {why}", path.display());
-        }
-        Exit::BadInput
-    })?;
-    let written = open(&files).and_then(|written| written.with_variant(args.variant.as_deref()));
+    let selected = select_manifests(&args.paths);
+    refuse_missing(&selected)?;
+    let written = open(&selected.files).and_then(|written| written.with_variant(args.variant.as_deref()));
     let written = written.map_err(|diagnostics| refuse(&diagnostics))?;
     if written.is_scenario() {
         let loaded = written.resolve().map_err(|diagnostics| refuse(&diagnostics))?;
@@ -116,7 +112,7 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
             notes: model.notes,
         });
     }
-    let LoadedCluster { cluster, sources } = written.cluster(args.profile).map_err(|diagnostics| refuse(&diagnostics))?;
+    let LoadedCluster { cluster, sources, .. } = written.cluster(args.profile).map_err(|diagnostics| refuse(&diagnostics))?;
     if let Some(name) = &args.node {
         known(name, cluster.nodes().keys().map(|name| &**name))?;
     }

@@ -50,17 +50,17 @@ pub fn cases(files: &[PathBuf]) -> Vec<Case> {
         .collect()
 }
 
-/// The scenario files that some paths mean.
+/// The files that some paths mean.
 #[derive(Debug, Default)]
 pub struct Selected {
-    /// The files, sorted, each once.
+    /// The files.
     pub files: Vec<PathBuf>,
     /// Paths that mean nothing, and why.
     pub missing: Vec<(PathBuf, String)>,
 }
 
 /// The files that some paths mean: a file itself, every YAML file below a folder, whatever a glob matches. No path means the
-/// folder `scenarios`.
+/// folder `scenarios`. They are sorted, each once.
 pub fn select(paths: &[PathBuf]) -> Selected {
     let default = [PathBuf::from("scenarios")];
     let paths = if paths.is_empty() { &default[..] } else { paths };
@@ -77,28 +77,27 @@ pub fn select(paths: &[PathBuf]) -> Selected {
     selected
 }
 
-/// The files of a stream of manifests: as they are named, and of a folder every YAML and JSON file below it, sorted. `-` stands
-/// for standard input and is left as it is.
-///
-/// # Errors
-/// Paths that mean nothing, and why.
-pub fn select_manifests(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Vec<(PathBuf, String)>> {
-    let (mut files, mut missing) = (Vec::new(), Vec::new());
+/// The files of a stream of manifests, in the order in which they are named; a folder means every YAML and JSON file below it,
+/// sorted. `-` stands for standard input and is left as it is.
+pub fn select_manifests(paths: &[PathBuf]) -> Selected {
+    let mut selected = Selected::default();
     for path in paths {
         if path == Path::new("-") {
-            files.push(path.clone());
+            selected.files.push(path.clone());
             continue;
         }
         match found(path, &["yaml", "yml", "json"]) {
-            Ok(found) if found.is_empty() => missing.push((path.clone(), "holds no YAML or JSON file".to_owned())),
-            Ok(mut found) => {
-                found.sort();
-                files.extend(found);
+            Ok(files) if files.is_empty() => {
+                selected.missing.push((path.clone(), "holds no YAML or JSON file".to_owned()));
             }
-            Err(error) => missing.push((path.clone(), error.to_string())),
+            Ok(mut files) => {
+                files.sort();
+                selected.files.extend(files);
+            }
+            Err(error) => selected.missing.push((path.clone(), error.to_string())),
         }
     }
-    if missing.is_empty() { Ok(files) } else { Err(missing) }
+    selected
 }
 
 fn found(path: &Path, extensions: &[&str]) -> io::Result<Vec<PathBuf>> {

@@ -12,6 +12,7 @@ mod tree;
 mod variant;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use overlab_dataplane::calico::{ClusterState, Profile};
@@ -39,6 +40,8 @@ pub struct Loaded {
 pub struct LoadedCluster {
     /// What the datastore holds.
     pub cluster: ClusterState,
+    /// How many objects there are of each kind that cannot change any result.
+    pub ignored: BTreeMap<String, usize>,
     /// Where it is written.
     pub sources: Sources,
 }
@@ -117,8 +120,9 @@ impl Written {
     /// Everything that is wrong with them.
     pub fn cluster(self, profile: Profile) -> Result<LoadedCluster, Vec<Diagnostic>> {
         match resolve::bare(&self, profile) {
-            Ok(cluster) => Ok(LoadedCluster {
+            Ok((cluster, ignored)) => Ok(LoadedCluster {
                 cluster,
+                ignored,
                 sources: self.sources,
             }),
             Err(refusals) => Err(self.sources.diagnostics(&refusals)),

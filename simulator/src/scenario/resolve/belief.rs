@@ -1,6 +1,8 @@
 //! The datastore: manifests as they are, and the records that Calico would make of nodes that no manifest describes.
 
 use ipnet::IpNet;
+use std::collections::BTreeMap;
+
 use overlab_dataplane::calico::{AwsSrcDstCheck, ClusterState, Node, Profile, Reading, Resource};
 use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
 
@@ -9,19 +11,28 @@ use crate::fabric::Preset;
 use crate::scenario::file::Written;
 use crate::scenario::model::{Machine, Underlay};
 
-/// Every resource of every manifest; what cannot change any result is left out.
-pub(in crate::scenario) fn resources(written: &Written, refusals: &mut Vec<Refusal>) -> Vec<Resource> {
-    let mut resources = Vec::new();
+/// What manifests hold.
+#[derive(Default)]
+pub(in crate::scenario) struct Read {
+    /// What takes part.
+    pub(in crate::scenario) resources: Vec<Resource>,
+    /// How many objects of each other kind there are; they cannot change any result.
+    pub(in crate::scenario) ignored: BTreeMap<String, usize>,
+}
+
+/// Every object of every manifest.
+pub(in crate::scenario) fn objects(written: &Written, refusals: &mut Vec<Refusal>) -> Read {
+    let mut read = Read::default();
     for document in &written.manifests {
         match Resource::read(&document.value, document.origin) {
-            Ok(readings) => resources.extend(readings.into_iter().filter_map(|reading| match reading {
-                Reading::Resource(resource) => Some(resource),
-                Reading::Ignored { .. } => None,
-            })),
+            Ok(readings) => readings.into_iter().for_each(|reading| match reading {
+                Reading::Resource(resource) => read.resources.push(resource),
+                Reading::Ignored { kind, .. } => *read.ignored.entry(kind).or_default() += 1,
+            }),
             Err(more) => refusals.extend(more),
         }
     }
-    resources
+    read
 }
 
 /// Puts the datastore together. Without `requests` (the wires were refused) only what is wrong among the manifests is found.
@@ -34,7 +45,7 @@ pub(super) fn cluster(
     refusals: &mut Vec<Refusal>,
 ) -> Option<ClusterState> {
     let before = refusals.len();
-    let mut resources = resources(written, refusals);
+    let mut resources = objects(written, refusals).resources;
     complete(written, nodes, &mut resources);
     let recorded: Vec<Node> = resources
         .iter()

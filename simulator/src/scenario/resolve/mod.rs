@@ -19,7 +19,9 @@ mod timeline;
 mod underlay;
 mod workloads;
 
-use overlab_dataplane::calico::ClusterState;
+use std::collections::BTreeMap;
+
+use overlab_dataplane::calico::{ClusterState, Profile};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 
 use super::file::Written;
@@ -28,7 +30,6 @@ use super::variant;
 use cast::Cast;
 use names::Names;
 
-pub(super) use belief::resources;
 pub(super) use names::check as check_name;
 
 /// What a key that is known and not modelled is refused with.
@@ -131,15 +132,15 @@ fn not_modelled(field: FieldRef, what: &str) -> Refusal {
         .why("what is not modelled is refused, since a guess would look like a result")
 }
 
-/// The cluster of bare manifests.
+/// The cluster of bare manifests, and how many objects of each kind do not take part.
 ///
 /// # Errors
 /// Everything in them that is wrong.
-pub(super) fn bare(written: &Written, profile: overlab_dataplane::calico::Profile) -> Result<ClusterState, Vec<Refusal>> {
+pub(super) fn bare(written: &Written, profile: Profile) -> Result<(ClusterState, BTreeMap<String, usize>), Vec<Refusal>> {
     let mut refusals = Vec::new();
-    let resources = resources(written, &mut refusals);
+    let belief::Read { resources, ignored } = belief::objects(written, &mut refusals);
     match refusals.is_empty() {
-        true => ClusterState::build(profile, resources, Vec::new()),
+        true => Ok((ClusterState::build(profile, resources, Vec::new())?, ignored)),
         false => Err(refusals),
     }
 }

@@ -1,0 +1,116 @@
+//! Manifests judged.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
+
+use predicates::prelude::*;
+use predicates::str::contains;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::{command, overlab};
+
+const POOL: &str = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: a}\nspec: {cidr: 10.0.0.0/16}\n";
+
+fn check(text: &str, arguments: &[&str]) -> assert_cmd::assert::Assert {
+    command(&[&["check", "-"], arguments].concat()).write_stdin(text).assert()
+}
+
+#[test]
+fn a_sound_stream_is_0_and_kinds_that_take_no_part_are_listed_once() {
+    let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"}},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "c"}}]}"#;
+    check(&format!("{POOL}---\n{list}\n"), &[])
+        .code(0)
+        .stdout(contains("ok  manifests: 1 pools, 0 nodes, 0 blocks"))
+        .stderr(contains("no part is taken by 1 Deployment, 2 Secret"));
+}
+
+#[test]
+fn the_second_of_two_overlapping_pools_is_refused_and_both_are_named_for_machines_too() {
+    let text = format!("{POOL}---\n{}", POOL.replace("name: a", "name: b").replace("/16", "/24"));
+    let refused = check(&text, &["--json"]).code(2).stderr(contains("error[R6]"));
+    let json: Value = serde_json::from_slice(&refused.get_output().stdout).unwrap();
+    let diagnostic = &json["files"][0]["diagnostics"][0];
+    let place = ["code", "severity", "file", "line", "column", "text"].map(|key| diagnostic[key].clone());
+    let expected = [
+        json!("R6"),
+        json!("error"),
+        json!("<stdin>"),
+        json!(9),
+        json!(14),
+        json!("spec: {cidr: 10.0.0.0/24}"),
+    ];
+    assert_eq!(place, expected);
+    assert_eq!(diagnostic["related"]["line"], 4);
+    assert!(diagnostic["why"].is_string() && diagnostic["help"].is_string());
+}
+
+#[rstest]
+#[case::ipv6_vxlan("spec: {cidr: 'fd00::/64', vxlanMode: Always}", "calico/v3.22", 2)]
+#[case::ipv6_vxlan_later("spec: {cidr: 'fd00::/64', vxlanMode: Always}", "calico/v3.32", 0)]
+fn the_profile_chooses_the_version(#[case] spec: &str, #[case] profile: &str, #[case] code: i32) {
+    let text = POOL.replace("spec: {cidr: 10.0.0.0/16}", spec);
+    check(&text, &["--profile", profile]).code(code);
+}
+
+#[test]
+fn a_folder_without_yaml_a_picture_and_an_empty_file_are_refused_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("picture"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
+    fs::write(path("empty"), "").unwrap();
+    overlab(&["check", folder.path().to_str().unwrap()])
+        .code(2)
+        .stderr(contains("holds no YAML or JSON file"));
+    for (name, code) in [("picture", "F-TEXT"), ("empty", "F-EMPTY")] {
+        overlab(&["check", &path(name)])
+            .code(2)
+            .stderr(contains(format!("error[{code}]")).and(contains("help: ")));
+    }
+}
+
+#[test]
+fn a_gigabyte_and_a_pipe_are_refused_before_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large.yaml");
+    File::create(&large).unwrap().set_len(1 << 30).unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let quickly = |path: &Path| {
+        command(&["check", path.to_str().unwrap()])
+            .timeout(Duration::from_secs(5))
+            .assert()
+    };
+    quickly(&large)
+        .code(2)
+        .stderr(contains("error[F-SIZE]").and(contains("help: split it")));
+    quickly(&pipe)
+        .code(2)
+        .stderr(contains("error[F-KIND]").and(contains("standard input")));
+}
+
+/// The time is generous for a debug build on a busy machine, and far below what anything quadratic would take.
+#[test]
+fn one_bad_object_among_those_of_5000_nodes_is_named_in_seconds() {
+    let mut text = "apiVersion: v1\nkind: List\nitems:\n".to_owned();
+    for i in 0..5000 {
+        let (high, low) = (i >> 8, i & 255);
+        let mask = if i == 4321 { "/33" } else { "/16" };
+        text += &format!(
+            "- apiVersion: projectcalico.org/v3\n  kind: Node\n  metadata: {{name: n{i}}}\n  spec:\n    bgp:\n      \
+             ipv4Address: 10.0.{high}.{low}{mask}\n"
+        );
+    }
+    let line = 3 + 4321 * 6 + 6;
+    command(&["check", "-"])
+        .write_stdin(text)
+        .timeout(Duration::from_secs(30))
+        .assert()
+        .code(2)
+        .stderr(contains(format!("<stdin>:{line}:20")))
+        .stdout(contains("-: 1 wrong"));
+}
