@@ -40,11 +40,43 @@ impl<T> Fib<T> {
         }
     }
 
+    /// Takes a prefix out and returns its value.
+    pub fn remove(&mut self, prefix: IpNet) -> Option<T> {
+        match prefix {
+            IpNet::V4(net) => self.v4.remove(&net),
+            IpNet::V6(net) => self.v6.remove(&net),
+        }
+    }
+
+    /// The prefixes that contain this one, itself included, the shortest first, with their values.
+    pub fn covers(&self, prefix: IpNet) -> impl Iterator<Item = (IpNet, &T)> {
+        let (v4, v6) = match prefix {
+            IpNet::V4(net) => (Some(self.v4.cover(&net)), None),
+            IpNet::V6(net) => (None, Some(self.v6.cover(&net))),
+        };
+        let v4 = v4.into_iter().flatten().map(|(net, value)| (IpNet::V4(net), value));
+        v4.chain(v6.into_iter().flatten().map(|(net, value)| (IpNet::V6(net), value)))
+    }
+
+    /// All prefixes in their order, with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, &T)> {
+        let v4 = self.v4.iter().map(|(net, value)| (IpNet::V4(net), value));
+        v4.chain(self.v6.iter().map(|(net, value)| (IpNet::V6(net), value)))
+    }
+
     /// The longest prefix that contains the address, and its value.
     pub fn lookup(&self, address: IpAddr) -> Option<(IpNet, &T)> {
         match address {
             IpAddr::V4(a) => self.v4.get_lpm(&Ipv4Net::from(a)).map(|(net, value)| (IpNet::V4(net), value)),
             IpAddr::V6(a) => self.v6.get_lpm(&Ipv6Net::from(a)).map(|(net, value)| (IpNet::V6(net), value)),
+        }
+    }
+
+    /// The value of the longest prefix that contains this one.
+    pub fn within(&self, prefix: IpNet) -> Option<&T> {
+        match prefix {
+            IpNet::V4(net) => self.v4.get_lpm(&net).map(|(_, value)| value),
+            IpNet::V6(net) => self.v6.get_lpm(&net).map(|(_, value)| value),
         }
     }
 

@@ -42,7 +42,7 @@ impl fmt::Display for Family {
 }
 
 /// One thing of each address family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PerFamily<T> {
     /// That of IPv4.
     pub v4: T,

@@ -62,9 +62,7 @@ fn device(device: &Device) -> Value {
 /// A node's routes in the order of their prefixes, then the destinations that have none.
 pub fn routes(tables: &NodeTables, sources: &Sources) -> Vec<Value> {
     let present = tables.routes().map(|route| self::route(route, tables, sources));
-    present
-        .chain(tables.absent.iter().map(|gone| absent(gone, sources)))
-        .collect()
+    present.chain(tables.absent().map(|gone| absent(gone, sources))).collect()
 }
 
 fn route(route: &Route, tables: &NodeTables, sources: &Sources) -> Value {
@@ -81,7 +79,7 @@ fn route(route: &Route, tables: &NodeTables, sources: &Sources) -> Value {
         "onlink": route.onlink,
         "metric": route.metric,
         "mtu": route.mtu.map(Mtu::bytes),
-        "decision": route.decision.as_deref().map(|decision| self::decision(decision, sources)),
+        "decision": route.decision.as_deref().map(|decision| self::decision(decision, tables, sources)),
     })
 }
 
@@ -95,22 +93,22 @@ fn absent(absent: &Absent, sources: &Sources) -> Value {
     })
 }
 
-fn decision(decision: &Decision, sources: &Sources) -> Value {
+fn decision(decision: &Decision, tables: &NodeTables, sources: &Sources) -> Value {
     let pool = decision.pool.as_ref();
     json!({
         "pool": pool.map(|(name, _)| &**name),
         "encapsulation": decision.encapsulation.to_string(),
         "mode": decision.mode.to_string(),
         "declaredAt": pool.and_then(|(_, field)| sources.place(field)).map(|place| place.to_string()),
-        "subnetTest": decision.subnet_test.as_ref().map(subnet_test),
+        "subnetTest": decision.subnet_test.as_ref().map(|test| subnet_test(test, tables)),
     })
 }
 
-fn subnet_test(test: &SubnetTest) -> Value {
-    let (local, local_net, _) = &test.local;
+fn subnet_test(test: &SubnetTest, tables: &NodeTables) -> Value {
     let (remote, remote_address, _) = &test.remote;
+    let record = remote_address.and_then(|address| tables.recorded.get(Family::of(address)).as_ref());
     json!({
-        "local": { "node": &**local, "address": local_net },
+        "local": { "node": &*tables.node, "address": record.map(|record| record.net) },
         "remote": { "node": &**remote, "address": remote_address },
         "same": test.same,
     })

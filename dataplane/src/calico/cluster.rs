@@ -143,6 +143,36 @@ impl ClusterState {
         &self.blocks
     }
 
+    /// Adds a block, and returns the one with its range that it replaces. Nothing is checked.
+    pub fn set_block(&mut self, block: Block) -> Option<Block> {
+        self.blocks.insert(block.cidr, block)
+    }
+
+    /// Takes a block out.
+    pub fn remove_block(&mut self, range: IpNet) -> Option<Block> {
+        self.blocks.remove(&range)
+    }
+
+    /// Adds a node, and returns the one of its name that it replaces. Nothing is checked.
+    pub fn set_node(&mut self, node: Node) -> Option<Node> {
+        self.nodes.insert(node.name.clone(), node)
+    }
+
+    /// Takes a node out; its blocks stay.
+    pub fn remove_node(&mut self, name: &str) -> Option<Node> {
+        self.nodes.remove(name)
+    }
+
+    /// Adds a pool, and returns the one of its name that it replaces. Nothing is checked.
+    pub fn set_pool(&mut self, pool: IpPool) -> Option<IpPool> {
+        self.pools.insert(pool.name.clone(), pool)
+    }
+
+    /// Takes a pool out; its blocks stay.
+    pub fn remove_pool(&mut self, name: &str) -> Option<IpPool> {
+        self.pools.remove(name)
+    }
+
     /// The workloads, by name.
     pub fn endpoints(&self) -> &BTreeMap<Arc<str>, Endpoint> {
         &self.endpoints

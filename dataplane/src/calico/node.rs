@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
+use super::Profile;
 use super::reading::{address_with_prefix, below, below_keys, ipv4, ipv6, mac, not_modelled, open};
 use crate::fields::{FieldRef, Fields, Refusal, Wrong, word};
 use crate::{Family, MacAddr, PerFamily};
@@ -24,6 +25,8 @@ pub struct Node {
     pub ipv4: Option<Ipv4Net>,
     /// The same for IPv6.
     pub ipv6: Option<Ipv6Net>,
+    /// Whether the BGP address of a family was recorded without a prefix length.
+    pub bare: PerFamily<bool>,
     /// Other addresses, used where no BGP address is recorded.
     pub addresses: Vec<NodeAddress>,
     /// The address of `tunl0`.
@@ -119,6 +122,7 @@ impl Node {
             at,
             ipv4: None,
             ipv6: None,
+            bare: PerFamily::default(),
             addresses: Vec::new(),
             ipip_tunnel: None,
             vxlan_tunnel: PerFamily::default(),
@@ -184,6 +188,10 @@ impl Node {
                 Ok(IpNet::V4(_)) | Err(_) => Err(wrong()),
             }
         });
+        self.bare = PerFamily {
+            v4: bgp.value("ipv4Address").is_some_and(is_bare),
+            v6: bgp.value("ipv6Address").is_some_and(is_bare),
+        };
         self.ipip_tunnel = bgp.parse("ipv4IPIPTunnelAddr", refusals, ipv4);
         self.as_number = bgp.parse("asNumber", refusals, as_number);
         if bgp.value("routeReflectorClusterID").is_some_and(|v| v != "") {
@@ -204,6 +212,10 @@ impl Node {
         let net = |key: &str| annotation(key).and_then(|v| address_with_prefix(v).ok());
         node.ipv4 = net("IPv4Address").and_then(v4);
         node.ipv6 = net("IPv6Address").and_then(v6);
+        node.bare = PerFamily {
+            v4: annotation("IPv4Address").is_some_and(is_bare),
+            v6: annotation("IPv6Address").is_some_and(is_bare),
+        };
         node.ipip_tunnel = annotation("IPv4IPIPTunnelAddr").and_then(|v| ipv4(v).ok());
         node.vxlan_tunnel = PerFamily {
             v4: annotation("IPv4VXLANTunnelAddr").and_then(|v| ipv4(v).ok()).map(IpAddr::V4),
@@ -273,11 +285,16 @@ impl Node {
         }
     }
 
-    /// The address by which other nodes' firewalls know it: the BGP address, else the internal, then the external one.
+    /// The address by which other nodes' firewalls and Felix's IPIP routes know it: the BGP address, else the internal, then the
+    /// external one. From v3.33 a BGP address without a prefix length does not count.
     ///
-    /// Source: Calico libcalico-go/lib/backend/syncersv1/updateprocessors/felixnodeprocessor.go.
-    pub fn host_address(&self, family: Family) -> Option<Recorded> {
-        self.bgp_address(family).or_else(|| self.fallback_address(family))
+    /// Source: Calico felix/calc/dataplane_passthru.go, extractNodeAddress; until v3.32
+    /// libcalico-go/lib/backend/syncersv1/updateprocessors/felixnodeprocessor.go.
+    pub fn host_address(&self, family: Family, profile: Profile) -> Option<Recorded> {
+        let counts = |_: &Recorded| profile < Profile::V3_33 || !*self.bare.get(family);
+        self.bgp_address(family)
+            .filter(counts)
+            .or_else(|| self.fallback_address(family))
     }
 
     fn fallback_address(&self, family: Family) -> Option<Recorded> {
@@ -293,12 +310,17 @@ impl Node {
         of_kind(AddressKind::InternalIp).or_else(|| of_kind(AddressKind::ExternalIp))
     }
 
-    /// Whether an address is one of the node's own, by any record.
-    pub fn has_address(&self, address: IpAddr) -> bool {
-        let bgp = self.ipv4.map(|net| IpAddr::V4(net.addr()));
-        let bgp6 = self.ipv6.map(|net| IpAddr::V6(net.addr()));
-        bgp == Some(address) || bgp6 == Some(address) || self.addresses.iter().any(|a| a.address.addr() == address)
+    /// The node's own addresses, by any record.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let bgp = Family::ALL.into_iter().filter_map(|family| self.bgp_net(family));
+        bgp.map(|net| net.addr())
+            .chain(self.addresses.iter().map(|a| a.address.addr()))
     }
+}
+
+/// Whether an address stands without a prefix length.
+fn is_bare(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| !text.contains('/'))
 }
 
 /// Labels, as both forms have them; one that is no text is none.

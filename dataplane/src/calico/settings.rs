@@ -16,7 +16,7 @@ const VXLAN_PORT: u16 = 4789;
 /// Which classes of routes to other nodes a component programs. Those of VXLAN pools are always Felix's.
 ///
 /// Source: Calico design/cluster-route-programming/DESIGN.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClusterRoutes {
     /// Those of IPIP pools.
     pub ipip: bool,
@@ -25,7 +25,7 @@ pub struct ClusterRoutes {
 }
 
 /// What Felix makes routes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteSource {
     /// Blocks and borrowed addresses.
     #[default]

@@ -21,11 +21,12 @@ mod receive;
 mod reply;
 mod step;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::encap::{Ipip, Template, Vxlan};
-use crate::route::{DeviceId, NodeTables, Route, RouteKind};
+use crate::route::{DeviceId, NodeTables, Route, RouteId, RouteKind};
 use crate::wire::Reassembler;
 use crate::wire::fragment::ReassemblyError;
 use crate::{Instant, Packet, Tag};
@@ -117,7 +118,7 @@ pub struct Counters {
     pub dropped_packets: u64,
 }
 
-/// What a tunnel route needs to encapsulate, built once a route.
+/// What a tunnel route needs to encapsulate, built when the route is first taken.
 #[derive(Debug)]
 enum Tunnel {
     Ipip(Template),
@@ -128,8 +129,8 @@ enum Tunnel {
 #[derive(Debug)]
 pub struct Engine {
     tables: Arc<NodeTables>,
-    /// By route: its tunnel, if it leads into one whose far end is known.
-    tunnels: Vec<Option<Tunnel>>,
+    /// By route: its tunnel, if it leads into one whose far end is known. Only routes that were taken are here.
+    tunnels: BTreeMap<RouteId, Tunnel>,
     vxlan: Option<Vxlan>,
     reassembler: Reassembler,
     limiter: reply::Limiter,
@@ -152,10 +153,9 @@ impl Engine {
             }),
             IpAddr::V6(_) => None,
         });
-        let tunnels = tables.routes().map(|route| tunnel(&tables, vxlan, route)).collect();
         Engine {
             tables,
-            tunnels,
+            tunnels: BTreeMap::new(),
             vxlan,
             reassembler: Reassembler::default(),
             limiter: reply::Limiter::default(),
@@ -215,6 +215,18 @@ impl Engine {
             }
         }
         tags
+    }
+
+    /// The tunnel of a route is built if it is not there yet.
+    fn open_tunnel(&mut self, id: RouteId) {
+        if !self.tunnels.contains_key(&id)
+            && let Some(tunnel) = self
+                .tables
+                .route(id)
+                .and_then(|route| tunnel(&self.tables, self.vxlan, route))
+        {
+            self.tunnels.insert(id, tunnel);
+        }
     }
 
     fn drop_packet(outcome: &mut Outcome, reason: DropReason, device: Option<DeviceId>) {

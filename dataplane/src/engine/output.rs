@@ -165,8 +165,8 @@ impl Engine {
     ///
     /// Source: Linux net/ipv4/ip_tunnel.c, ip_tunnel_xmit; drivers/net/vxlan/vxlan_core.c, vxlan_xmit_one.
     fn encapsulate(&mut self, now: Instant, id: RouteId, device: DeviceId, mut packet: Packet, outcome: &mut Outcome) {
-        let index = usize::try_from(id.0).unwrap_or(usize::MAX);
-        let Some(Some(tunnel)) = self.tunnels.get(index) else {
+        self.open_tunnel(id);
+        let Some(tunnel) = self.tunnels.get(&id) else {
             return Engine::drop_packet(outcome, DropReason::NoVtep, Some(device));
         };
         let (encapsulation, template): (&dyn Encapsulation, _) = match tunnel {

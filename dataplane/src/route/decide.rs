@@ -1,18 +1,14 @@
 //! Mode and same-subnet answer make a decision: through the tunnel or direct. What route follows is not decided here.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Decision, Mode, subnet};
-use crate::calico::{IpPool, Recorded};
+use ipnet::IpNet;
+
+use super::pools::Around;
+use super::{Decision, Mode, SubnetTest, same_subnet};
 use crate::encap::Encap;
 use crate::fields::FieldRef;
-
-/// The two nodes of a decision, by the records that the route's owner consults.
-#[derive(Clone, Copy)]
-pub(super) struct Pair<'a> {
-    pub(super) local: (&'a Arc<str>, Option<&'a Recorded>),
-    pub(super) remote: (&'a Arc<str>, Option<&'a Recorded>),
-}
 
 impl Decision {
     /// Whether it sends packets through the tunnel: always, or when the other node is not in the subnet.
@@ -30,21 +26,32 @@ impl Decision {
     }
 }
 
-/// The decision for a destination in a pool on another node.
+/// The decision for a destination on another node, which is asked for by its address if at all.
 ///
 /// Source: Calico felix/calc/l3_route_resolver.go, flush.
-pub(super) fn decide(pool: &IpPool, pair: Pair<'_>, destination: &FieldRef) -> Decision {
-    let mut decision = local(Some(pool), destination);
-    decision.subnet_test = (decision.mode == Mode::CrossSubnet).then(|| subnet::test(pair.local, pair.remote));
+pub(super) fn decide(
+    around: Option<Around<'_>>,
+    subnet: Option<IpNet>,
+    (node, address): (&Arc<str>, Option<(IpAddr, Option<FieldRef>)>),
+    destination: &FieldRef,
+) -> Decision {
+    let mut decision = local(around, destination);
+    decision.subnet_test = (decision.mode == Mode::CrossSubnet).then(|| {
+        let (address, at) = address.unzip();
+        SubnetTest {
+            remote: (node.clone(), address, at.flatten()),
+            same: same_subnet(subnet, address),
+        }
+    });
     decision
 }
 
 /// The decision for a destination on this node, where no node is compared with any.
-pub(super) fn local(pool: Option<&IpPool>, destination: &FieldRef) -> Decision {
+pub(super) fn local(around: Option<Around<'_>>, destination: &FieldRef) -> Decision {
     Decision {
-        pool: pool.map(|pool| (pool.name.clone(), pool.mode_field())),
-        encapsulation: pool.map_or(Encap::None, IpPool::encapsulation),
-        mode: pool.map_or(Mode::Never, IpPool::mode),
+        pool: around.map(|around| (around.pool.name.clone(), around.pool.mode_field())),
+        encapsulation: around.map_or(Encap::None, |around| around.pool.encapsulation()),
+        mode: around.map_or(Mode::Never, |around| around.mode()),
         subnet_test: None,
         destination: Some(destination.clone()),
     }

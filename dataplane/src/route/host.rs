@@ -1,27 +1,28 @@
 //! What a machine's kernel has before Calico touches it: network cards, connected subnets and a default route.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::devices::nic_devices;
+use super::local::metric;
+use super::routes::Routes;
 use super::{
-    DeviceId, EndpointToHostAction, HostNetwork, Mtus, Nic, NodeTables, Owner, Route, RouteId, RouteKind, RouteProtocol,
-    WorkloadRules,
+    DeviceId, EndpointToHostAction, HostNetwork, Mtus, Nic, NodeTables, Owner, Route, RouteKind, RouteProtocol, WorkloadRules,
 };
-use crate::{Family, Fib, PerFamily};
+use crate::{Family, PerFamily};
 
 /// The port of VXLAN, which means nothing on a machine without Calico.
 const VXLAN_PORT: u16 = 4789;
 
 /// The tables of a machine that is no Calico node: it has its own addresses and forwards nothing.
 pub fn host_tables(host: &HostNetwork) -> NodeTables {
-    let (routes, fib) = arrange(host_routes(host));
     NodeTables {
         node: host.name.clone(),
         devices: nic_devices(host),
-        routes,
-        fib,
+        recorded: PerFamily::default(),
+        routes: Routes::new(&host.name, host_routes(host), Arc::default()),
         ipip: None,
         vxlan: PerFamily::default(),
         vxlan_enabled: PerFamily::default(),
@@ -37,7 +38,6 @@ pub fn host_tables(host: &HostNetwork) -> NodeTables {
         vxlan_untracked: PerFamily::default(),
         rp_filter: host.rp_filter,
         mtus: Mtus::of_cards(host),
-        absent: Vec::new(),
         forwarding: false,
     }
 }
@@ -49,56 +49,70 @@ pub(super) fn host_routes(host: &HostNetwork) -> Vec<Route> {
         addresses.iter().map(move |address| Route {
             device: Some(DeviceId(index)),
             protocol: RouteProtocol::KERNEL,
+            metric: connected_metric(address),
+            source: Some(address.addr()).filter(IpAddr::is_ipv4),
             ..unowned(address.trunc())
         })
     };
     let connected = host.nics.iter().zip(0..).flat_map(of_card);
-    let default = host.gateways.iter().flatten().copied().map(|gateway| Route {
-        gateway: Some(gateway),
-        device: Some(gateway_card(host, gateway)),
-        onlink: connected_card(host, gateway).is_none(),
-        ..unowned(default_prefix(gateway))
+    let way = Way::of(host);
+    let default = way.gateways.iter().flatten().map(|(device, gateway)| Route {
+        gateway: Some(*gateway),
+        device: Some(*device),
+        onlink: way.card(*gateway).is_none(),
+        metric: metric(default_prefix(*gateway), 0),
+        ..unowned(default_prefix(*gateway))
     });
     connected.chain(default).collect()
 }
 
-/// Where a packet to a next hop leaves: its card and the neighbour on it, which is the next hop itself if it is connected, else
-/// the default gateway. None if neither is there.
-pub(super) fn resolve(host: &HostNetwork, next_hop: IpAddr) -> Option<(DeviceId, IpAddr)> {
-    match connected_card(host, next_hop) {
-        Some(device) => Some((device, next_hop)),
-        None => {
-            let gateway = (*host.gateways.get(Family::of(next_hop)))?;
-            Some((gateway_card(host, gateway), gateway))
-        }
+/// The way out of a machine to next hops that are not on its tunnels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Way {
+    connected: Vec<(IpNet, DeviceId)>,
+    gateways: PerFamily<Option<(DeviceId, IpAddr)>>,
+}
+
+impl Way {
+    pub(super) fn of(host: &HostNetwork) -> Way {
+        let nets = |(nic, index): (&Nic, u16)| {
+            nic.addresses
+                .iter()
+                .map(move |net| (net.trunc(), DeviceId(index)))
+                .collect::<Vec<_>>()
+        };
+        let mut way = Way {
+            connected: host.nics.iter().zip(0..).flat_map(nets).collect(),
+            gateways: PerFamily::default(),
+        };
+        way.gateways = PerFamily::from_fn(|family| {
+            let gateway = (*host.gateways.get(family))?;
+            Some((way.card(gateway).unwrap_or(DeviceId(0)), gateway))
+        });
+        way
+    }
+
+    /// Where a packet to a next hop leaves: its card and the neighbour on it, which is the next hop itself if it is connected,
+    /// else the default gateway. None if neither is there.
+    pub(super) fn to(&self, next_hop: IpAddr) -> Option<(DeviceId, IpAddr)> {
+        let connected = self.card(next_hop).map(|device| (device, next_hop));
+        connected.or(*self.gateways.get(Family::of(next_hop)))
+    }
+
+    fn card(&self, address: IpAddr) -> Option<DeviceId> {
+        let holding = self.connected.iter().filter(|(net, _)| net.contains(&address));
+        holding
+            .max_by_key(|(net, device)| (net.prefix_len(), u16::MAX - device.0))
+            .map(|(_, device)| *device)
     }
 }
 
-/// Orders routes by prefix and keeps, of those to one prefix, a local workload's, else the one of the lowest metric, the first
-/// of them if they tie.
-///
-/// Source: Calico felix/routetable/defs.go, RouteClass; Linux net/ipv4/fib_trie.c, fib_table_insert.
-pub(super) fn arrange(mut routes: Vec<Route>) -> (Vec<Route>, Fib<RouteId>) {
-    routes.sort_by_key(|route| (route.destination, route.kind != RouteKind::Local, route.metric));
-    routes.dedup_by_key(|route| route.destination);
-    let mut fib = Fib::default();
-    for (route, id) in routes.iter().zip(0..) {
-        fib.insert(route.destination, RouteId(id));
+/// Source: Linux include/uapi/linux/ipv6_route.h, IP6_RT_PRIO_ADDRCONF.
+fn connected_metric(address: &IpNet) -> u32 {
+    match Family::of_net(*address) {
+        Family::V4 => 0,
+        Family::V6 => 256,
     }
-    (routes, fib)
-}
-
-fn connected_card(host: &HostNetwork, address: IpAddr) -> Option<DeviceId> {
-    let cards = host.nics.iter().zip(0..);
-    cards
-        .flat_map(|(nic, index)| nic.addresses.iter().map(move |net| (net, index)))
-        .filter(|(net, _)| net.contains(&address))
-        .max_by_key(|(net, index)| (net.prefix_len(), u16::MAX - index))
-        .map(|(_, index)| DeviceId(index))
-}
-
-fn gateway_card(host: &HostNetwork, gateway: IpAddr) -> DeviceId {
-    connected_card(host, gateway).unwrap_or(DeviceId(0))
 }
 
 fn default_prefix(gateway: IpAddr) -> IpNet {
@@ -122,6 +136,7 @@ fn unowned(destination: IpNet) -> Route {
         onlink: false,
         metric: 0,
         mtu: None,
+        source: None,
         decision: None,
     }
 }

@@ -1,18 +1,35 @@
 //! From the datastore to one node's tables: routes, tunnel ends, allow-lists and MTUs. It never sees a byte of a packet.
 
+mod bgp;
+mod candidates;
 mod cluster;
 mod decide;
 mod devices;
+mod felix;
 mod host;
+mod index;
+mod local;
 mod mtu;
+mod nat;
+mod outlook;
+mod pools;
+mod remote;
+mod resolver;
+mod routes;
+mod shared;
 mod subnet;
+mod table;
 mod tables;
 mod text;
+mod tunnels;
 mod vtep;
+
+use index::Index;
 
 pub use cluster::node_tables;
 pub use host::host_tables;
 pub use mtu::Mtus;
+pub use resolver::Resolver;
 pub use subnet::same_subnet;
 pub use tables::*;
 pub use text::RouteText;

@@ -1,12 +1,8 @@
 //! The same-subnet rule, which is all that CrossSubnet means. It reads records, never wires.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
-
-use super::SubnetTest;
-use crate::calico::Recorded;
 
 /// Whether a node holds another one to be in its subnet: its own recorded address, masked by its own prefix length, contains
 /// the other's recorded address. Unknown means no.
@@ -14,20 +10,6 @@ use crate::calico::Recorded;
 /// Source: Calico felix/calc/l3_route_resolver.go, nodeInOurSubnet.
 pub fn same_subnet(local: Option<IpNet>, remote: Option<IpAddr>) -> bool {
     local.zip(remote).is_some_and(|(local, remote)| local.contains(&remote))
-}
-
-/// The rule applied to two records, with both kept for whoever asks why.
-pub(super) fn test(local: (&Arc<str>, Option<&Recorded>), remote: (&Arc<str>, Option<&Recorded>)) -> SubnetTest {
-    let ((local_name, local), (remote_name, remote)) = (local, remote);
-    SubnetTest {
-        local: (local_name.clone(), local.map(|r| r.net), local.map(|r| r.at.clone())),
-        remote: (
-            remote_name.clone(),
-            remote.map(|r| r.net.addr()),
-            remote.map(|r| r.at.clone()),
-        ),
-        same: same_subnet(local.map(|r| r.net), remote.map(|r| r.net.addr())),
-    }
 }
 
 #[cfg(test)]

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Mtus;
-use super::host::arrange;
+use super::routes::Routes;
+use crate::calico::Recorded;
 use crate::fields::FieldRef;
-use crate::{Fib, MacAddr, Mtu, PerFamily, Vni};
+use crate::{MacAddr, Mtu, PerFamily, Vni};
 
 /// A device of a node, by its place in [`NodeTables::devices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(pub u16);
 
-/// A route of a node, by its place in [`NodeTables::routes`].
+/// A route of a node, by its number in these very tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteId(pub u32);
+pub struct RouteId(pub(super) u32);
 
 /// What a device is to the node's kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl fmt::Display for Owner {
 }
 
 /// The routing protocol number that `ip route` shows as `proto`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteProtocol(pub u8);
 
 impl RouteProtocol {
@@ -112,6 +113,13 @@ impl RouteProtocol {
     pub const BIRD: RouteProtocol = RouteProtocol(12);
     /// Felix's own number.
     pub const FELIX: RouteProtocol = RouteProtocol(80);
+
+    /// This number, unless it is boot's, which stands for `usual`.
+    ///
+    /// Source: Calico felix/config/config_params.go, DeviceRouteProtocol.
+    pub(super) fn or(self, usual: RouteProtocol) -> RouteProtocol {
+        if self == RouteProtocol::BOOT { usual } else { self }
+    }
 }
 
 /// One route.
@@ -140,6 +148,8 @@ pub struct Route {
     pub metric: u32,
     /// The MTU that the route itself carries.
     pub mtu: Option<Mtu>,
+    /// The source address that the node's own packets take by it (`src`).
+    pub source: Option<IpAddr>,
     /// Why the route is as it is, for routes that follow from the datastore.
     pub decision: Option<Arc<Decision>>,
 }
@@ -181,13 +191,11 @@ pub struct Decision {
     pub destination: Option<FieldRef>,
 }
 
-/// "Is the other node in my subnet?": the local record's prefix against the remote record's address, nothing else.
+/// "Is the other node in my subnet?": the prefix of [`NodeTables::recorded`] against the remote record's address, nothing else.
 ///
 /// Source: Calico felix/calc/l3_route_resolver.go, nodeInOurSubnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetTest {
-    /// The local node and its recorded address with prefix length, if recorded.
-    pub local: (Arc<str>, Option<IpNet>, Option<FieldRef>),
     /// The remote node and its recorded address, if recorded.
     pub remote: (Arc<str>, Option<IpAddr>, Option<FieldRef>),
     /// The answer.
@@ -417,10 +425,9 @@ pub struct NodeTables {
     pub node: Arc<str>,
     /// Its devices; [`DeviceId`] is the place in here. Network cards come first.
     pub devices: Vec<Device>,
-    /// Its routes, in the order of their prefixes; [`RouteId`] is the place in here.
-    pub(super) routes: Vec<Route>,
-    /// The winning route of each prefix.
-    pub(super) fib: Fib<RouteId>,
+    /// The node's own address of a family as Calico recorded it, which the same-subnet rule asks.
+    pub recorded: PerFamily<Option<Recorded>>,
+    pub(super) routes: Routes,
     /// The IPIP device, if IPIP is on.
     pub ipip: Option<IpipTunnel>,
     /// The VXLAN devices: that of a family, if VXLAN is on in it and this node has a tunnel end.
@@ -443,44 +450,14 @@ pub struct NodeTables {
     pub rules: WorkloadRules,
     /// The MTUs that follow from cards and configuration.
     pub mtus: Mtus,
-    /// Destinations on other nodes that have no route, by prefix.
-    pub absent: Vec<Absent>,
     /// Whether the node forwards at all; a plain host does not.
     pub forwarding: bool,
 }
 
 impl NodeTables {
-    /// The same tables with other routes; of those to one prefix the best stays.
-    #[must_use]
-    pub fn with_routes(self, routes: impl IntoIterator<Item = Route>) -> NodeTables {
-        let (routes, fib) = arrange(routes.into_iter().collect());
-        NodeTables { routes, fib, ..self }
-    }
-
     /// A device.
     pub fn device(&self, id: DeviceId) -> Option<&Device> {
         self.devices.get(usize::from(id.0))
-    }
-
-    /// Its routes, in the order of their prefixes.
-    pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.routes.iter()
-    }
-
-    /// A route.
-    pub fn route(&self, id: RouteId) -> Option<&Route> {
-        self.routes.get(usize::try_from(id.0).ok()?)
-    }
-
-    /// The route that wins exactly this prefix.
-    pub fn route_to(&self, prefix: IpNet) -> Option<&Route> {
-        self.route(*self.fib.get(prefix)?)
-    }
-
-    /// The route that wins for a destination.
-    pub fn lookup(&self, destination: IpAddr) -> Option<(RouteId, &Route)> {
-        let id = *self.fib.best(destination)?;
-        Some((id, self.route(id)?))
     }
 
     /// Whether an address lies in some pool.
@@ -497,8 +474,8 @@ impl NodeTables {
         u16::try_from(index).ok().map(DeviceId)
     }
 
-    /// The source address that the node's kernel gives a packet of its own to this destination: the first address of the
-    /// winning route's device, else of the first network card.
+    /// The source address that the node's kernel gives a packet of its own to this destination: the winning route's own, else
+    /// the first address of its device, else of the first network card.
     ///
     /// Source: RFC 1122 section 3.3.4.3 and Linux net/ipv4/fib_semantics.c, fib_result_prefsrc.
     pub fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
@@ -509,10 +486,10 @@ impl NodeTables {
                 .find(|a| a.is_ipv4() == destination.is_ipv4())
         };
         let (_, route) = self.lookup(destination)?;
+        let on_device = || route.device.and_then(|id| self.device(id)).and_then(same_family);
         route
-            .device
-            .and_then(|id| self.device(id))
-            .and_then(same_family)
+            .source
+            .or_else(on_device)
             .or_else(|| self.devices.iter().find_map(same_family))
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{NodeTables, Route, RouteKind, RouteProtocol};
 
-/// A route in the words of `ip route`.
+/// A route in the words of `ip route`, or of `ip -6 route` less the `pref medium` that ends every line of it.
 ///
 /// Source: iproute2 ip/iproute.c, print_route.
 pub struct RouteText<'a> {
@@ -32,14 +32,15 @@ impl fmt::Display for RouteText<'_> {
         let device = route.device.and_then(|id| self.tables.device(id));
         if let Some(device) = device {
             write!(f, " dev {}", device.name)?;
+        } else if route.destination.addr().is_ipv6() {
+            f.write_str(" dev lo")?;
         }
         write!(f, "{}", Proto(route.protocol))?;
-        if route.gateway.is_none() && device.is_some() {
+        if route.gateway.is_none() && device.is_some() && route.destination.addr().is_ipv4() {
             f.write_str(" scope link")?;
         }
-        let connected = device.filter(|_| route.protocol == RouteProtocol::KERNEL);
-        if let Some(address) = connected.and_then(|d| d.addresses.first()) {
-            write!(f, " src {}", address.addr())?;
+        if let Some(source) = route.source {
+            write!(f, " src {source}")?;
         }
         if route.metric != 0 {
             write!(f, " metric {}", route.metric)?;

@@ -111,7 +111,7 @@ fn a_decision_names_the_pool_the_records_and_the_fields_that_hold_them() {
         ("p", 0, "spec.vxlanMode")
     );
     let test = decision.subnet_test.as_ref().unwrap();
-    assert_eq!(test.local.1, "10.0.1.5/24".parse().ok());
+    assert_eq!(a.recorded.v4.as_ref().map(|own| own.net), "10.0.1.5/24".parse().ok());
     assert_eq!(test.remote.1, "10.0.2.7".parse().ok());
     assert_eq!(
         test.remote.2.as_ref().map(|f| (f.origin.0, f.path.to_string())),

@@ -186,7 +186,7 @@ fn step_reasons(step: &Step, hop: &Hop, sources: &Sources) -> Vec<String> {
     if let engine::Step::Routed { route, .. } = step {
         let route = tables.route(*route).filter(|route| route.kind != RouteKind::Local);
         let decision = route.and_then(|route| route.decision.as_deref());
-        return decision.map_or_else(Vec::new, |decision| reasons(decision, sources));
+        return decision.map_or_else(Vec::new, |decision| reasons(decision, tables, sources));
     }
     if let engine::Step::Encapsulated { encap, route, .. } = step {
         return arithmetic(*route, encap.overhead(), hop, tables);

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use overlab_dataplane::Family;
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine::{self, IcmpKind, Layer, NatRule};
 use overlab_dataplane::fields::FieldRef;
@@ -106,19 +107,19 @@ pub fn icmp_error(icmp: IcmpKind) -> String {
 }
 
 /// The route that won in a hop, if one did that follows from the datastore.
-pub fn decided(hop: &Hop) -> Option<(&Route, &Decision)> {
+pub fn decided(hop: &Hop) -> Option<(&Route, &Decision, &NodeTables)> {
     let tables = hop.tables.as_deref()?;
     hop.steps.iter().find_map(|step| match step {
         Step::Engine(engine::Step::Routed { route, .. }) => {
             let route = tables.route(*route)?;
-            Some((route, route.decision.as_deref()?))
+            Some((route, route.decision.as_deref()?, tables))
         }
         Step::Engine(_) | Step::Fabric(_) | Step::Stack(_) | Step::Dropped(_) => None,
     })
 }
 
 /// Why a destination is reached as it is: the pool with its mode, then the subnet test with its arithmetic.
-pub fn reasons(decision: &Decision, sources: &Sources) -> Vec<String> {
+pub fn reasons(decision: &Decision, tables: &NodeTables, sources: &Sources) -> Vec<String> {
     let pool = decision.pool.as_ref().map(|(name, field)| {
         let mode = match decision.encapsulation {
             Encap::None => "no encapsulation".to_owned(),
@@ -129,16 +130,18 @@ pub fn reasons(decision: &Decision, sources: &Sources) -> Vec<String> {
     });
     let pool = pool.unwrap_or_else(|| "in no pool".to_owned());
     std::iter::once(pool)
-        .chain(decision.subnet_test.as_ref().map(|test| arithmetic(test, sources)))
+        .chain(decision.subnet_test.as_ref().map(|test| arithmetic(test, tables, sources)))
         .chain(conclusion(decision))
         .collect()
 }
 
 /// The subnet test: `n1 10.0.1.11/24 (10.0.1.0/24) does not contain n3 10.0.2.11`, each record with its place.
-fn arithmetic(test: &SubnetTest, sources: &Sources) -> String {
-    let (local, local_net, local_field) = &test.local;
+fn arithmetic(test: &SubnetTest, tables: &NodeTables, sources: &Sources) -> String {
     let (remote, remote_address, remote_field) = &test.remote;
-    let left = match local_net {
+    let local = &tables.node;
+    let family = remote_address.map_or(Family::V4, Family::of);
+    let record = tables.recorded.get(family).as_ref();
+    let left = match record.map(|record| record.net) {
         Some(net) => format!("{local} {net} ({})", net.trunc()),
         None => format!("{local}, whose address is not recorded,"),
     };
@@ -149,7 +152,7 @@ fn arithmetic(test: &SubnetTest, sources: &Sources) -> String {
     let verb = if test.same { "contains" } else { "does not contain" };
     format!(
         "{left}{} {verb} {right}{}",
-        at(local_field.as_ref(), sources),
+        at(record.map(|record| &record.at), sources),
         at(remote_field.as_ref(), sources)
     )
 }
@@ -192,9 +195,10 @@ pub struct Told {
 
 /// What made a packet end or look as it did, and what to try.
 pub fn advice(trace: &Trace, sources: &Sources) -> Told {
-    let decision = trace.hops.iter().find_map(decided).map(|(_, decision)| decision);
-    let mut reasons = decision
-        .map(|decision| reasons(decision, sources))
+    let decided = trace.hops.iter().find_map(decided);
+    let decision = decided.map(|(_, decision, _)| decision);
+    let mut reasons = decided
+        .map(|(_, decision, tables)| reasons(decision, tables, sources))
         .unwrap_or_default()
         .into_iter();
     let cause = reasons.next();

@@ -85,7 +85,7 @@ fn print_routes(tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
         let node = route.node.as_ref().map_or_else(String::new, |node| format!("  to {node}"));
         writeln!(out, "  route   {}  ({}){node}", tables.text(route), route.owner)?;
     }
-    for absent in &tables.absent {
+    for absent in tables.absent() {
         let (destination, node) = (absent.destination, &absent.node);
         writeln!(out, "  none    {destination}  ({})  to {node}", absent.reason.meaning())?;
     }

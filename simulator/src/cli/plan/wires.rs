@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use overlab_dataplane::calico::Node;
+use overlab_dataplane::calico::{Node, Profile};
 use overlab_dataplane::route::{HostNetwork, Nic, RpFilter};
 use overlab_dataplane::{Family, Mtu, PerFamily};
 
@@ -26,7 +26,7 @@ pub(super) fn assumption(mtu: Mtu) -> String {
 
 /// The machine that a Node seems to describe.
 pub(super) fn host(node: &Node, mtu: Mtu) -> HostNetwork {
-    let recorded = PerFamily::from_fn(|family| node.host_address(family).map(|record| record.net));
+    let recorded = PerFamily::from_fn(|family| node.host_address(family, Profile::V3_32).map(|record| record.net));
     HostNetwork {
         name: node.name.clone(),
         nics: vec![Nic {

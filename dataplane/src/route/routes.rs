@@ -1,0 +1,107 @@
+//! A node's routes: its own, over those that it shares with other nodes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::shared::Shared;
+use super::table::{RouteTable, rank};
+use super::{Absent, NodeTables, Route, RouteId};
+
+/// The bit of a route's number that says whether it is shared.
+const SHARED: u32 = 1 << 31;
+
+/// Two tables as one. Of the shared routes those to the node itself do not count.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Routes {
+    own: RouteTable,
+    shared: Arc<Shared>,
+}
+
+impl Routes {
+    /// The node's own routes and the shared ones; of those to one prefix the best stays, a shared one if they tie.
+    pub(super) fn new(node: &str, own: impl IntoIterator<Item = Route>, shared: Arc<Shared>) -> Routes {
+        let wins = |route: &Route| {
+            let other = shared.table.to(route.destination).filter(|other| counts(other, node));
+            other.is_none_or(|other| rank(route) < rank(other))
+        };
+        let own = RouteTable::of(own.into_iter().filter(wins));
+        Routes { own, shared }
+    }
+}
+
+fn counts(route: &Route, node: &str) -> bool {
+    route.node.as_deref() != Some(node)
+}
+
+impl NodeTables {
+    /// The same tables with other routes; of those to one prefix the best stays.
+    #[must_use]
+    pub fn with_routes(self, routes: impl IntoIterator<Item = Route>) -> NodeTables {
+        let routes = Routes::new(&self.node, routes, Arc::default());
+        NodeTables { routes, ..self }
+    }
+
+    /// Its routes, in the order of their prefixes.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        let mut own = self.routes.own.iter().peekable();
+        let shared = self.routes.shared.table.iter();
+        let hidden = |route: &&Route| !counts(route, &self.node) || self.routes.own.to(route.destination).is_some();
+        let mut shared = shared.filter(move |route| !hidden(route)).peekable();
+        std::iter::from_fn(move || match (own.peek(), shared.peek()) {
+            (Some(mine), Some(other)) if mine.destination > other.destination => shared.next(),
+            (None, _) => shared.next(),
+            _ => own.next(),
+        })
+    }
+
+    /// A route.
+    pub fn route(&self, id: RouteId) -> Option<&Route> {
+        match id.0 & SHARED {
+            0 => self.routes.own.get(id.0),
+            _ => self.routes.shared.table.get(id.0 & !SHARED),
+        }
+    }
+
+    /// The route that wins exactly this prefix.
+    pub fn route_to(&self, prefix: IpNet) -> Option<&Route> {
+        let shared = || self.routes.shared.table.to(prefix);
+        self.routes
+            .own
+            .to(prefix)
+            .or_else(|| shared().filter(|route| counts(route, &self.node)))
+    }
+
+    /// The route that wins for a destination.
+    pub fn lookup(&self, destination: IpAddr) -> Option<(RouteId, &Route)> {
+        let own = self.routes.own.lookup(IpNet::from(destination));
+        let length = own.map(|(_, route)| route.destination.prefix_len());
+        match self.shared_lookup(destination, length) {
+            Some((id, route)) => Some((RouteId(id | SHARED), route)),
+            None => own.map(|(id, route)| (RouteId(id), route)),
+        }
+    }
+
+    /// The shared route of the longest prefix that counts, if it is longer than this.
+    fn shared_lookup(&self, destination: IpAddr, length: Option<u8>) -> Option<(u32, &Route)> {
+        let mut within = IpNet::from(destination);
+        while length.is_none_or(|length| length < within.prefix_len()) {
+            let (id, route) = self.routes.shared.table.lookup(within)?;
+            if length.is_some_and(|length| length >= route.destination.prefix_len()) {
+                return None;
+            }
+            if counts(route, &self.node) {
+                return Some((id, route));
+            }
+            within = route.destination.supernet()?;
+        }
+        None
+    }
+
+    /// Destinations on other nodes that have no route, by prefix.
+    pub fn absent(&self) -> impl Iterator<Item = &Absent> {
+        let absent = self.routes.shared.absent.values().map(|absent| &**absent);
+        absent.filter(|absent| *absent.node != *self.node)
+    }
+}
