@@ -60,16 +60,21 @@ pub(super) struct Local<'a> {
 impl Local<'_> {
     /// All of them.
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
-        self.to_workloads().chain(self.blackholes())
+        self.workload_routes().chain(self.blackholes())
     }
 
     /// Source: Calico felix/dataplane/linux/endpoint_mgr.go.
-    fn to_workloads(&self) -> impl Iterator<Item = Route> {
+    fn workload_routes(&self) -> impl Iterator<Item = Route> {
         let of_felix = self.workloads.iter().filter(|_| !self.settings.route_sync_disabled);
-        of_felix.flat_map(|workload| workload.addresses.iter().map(|address| self.to_workload(workload, *address)))
+        of_felix.flat_map(|workload| {
+            workload
+                .addresses
+                .iter()
+                .map(|address| self.workload_route(workload, *address))
+        })
     }
 
-    fn to_workload(&self, workload: &LocalWorkload, address: IpAddr) -> Route {
+    fn workload_route(&self, workload: &LocalWorkload, address: IpAddr) -> Route {
         let destination = IpNet::from(address);
         let endpoint = self.cluster.endpoints().get(&workload.name);
         let at = endpoint.map(|endpoint| endpoint.at.clone()).unwrap_or_default();
