@@ -1,5 +1,5 @@
-//! Whose packet is this? Packets are told apart by what is in their bytes, so that both backends attribute them alike: a flow
-//! by its port or ICMP identifier, a packet of it by the sequence number that it carries.
+//! Whose packet is this? Packets are told apart by what is in their bytes, so that both backends attribute them alike: by the
+//! stamp in front of their payload, which no translation on the way changes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,8 +23,8 @@ type Train = (IpAddr, IpAddr, u8, u32);
 /// Tells which packet of which flow some bytes are.
 #[derive(Debug)]
 pub(super) struct Attribution {
-    icmp: BTreeMap<u16, FlowId>,
-    udp: BTreeMap<(u16, u16), FlowId>,
+    /// Flows and their destination ports, by transport and source port.
+    flows: BTreeMap<(Transport, u16), (FlowId, u16)>,
     trains: BTreeMap<Train, PacketKey>,
     vxlan_port: u16,
 }
@@ -48,17 +48,14 @@ impl Attribution {
     /// An attribution over the flows of a scenario.
     pub(super) fn new(flows: &[Flow], vxlan_port: u16) -> Attribution {
         let mut attribution = Attribution {
-            icmp: BTreeMap::new(),
-            udp: BTreeMap::new(),
+            flows: BTreeMap::new(),
             trains: BTreeMap::new(),
             vxlan_port,
         };
         for (i, flow) in flows.iter().enumerate() {
             let id = FlowId(i as u32);
-            match flow.transport {
-                Transport::Icmp => drop(attribution.icmp.insert(flow.source_port, id)),
-                Transport::Udp => drop(attribution.udp.insert((flow.source_port, flow.destination_port), id)),
-            }
+            let key = (flow.transport, flow.source_port);
+            attribution.flows.insert(key, (id, flow.destination_port));
         }
         attribution
     }
@@ -135,11 +132,12 @@ impl Attribution {
             _ => return None,
         };
         let &[_, _, _, _, id_high, id_low, sequence_high, sequence_low] = bytes.first_chunk::<8>()?;
-        let flow = *self.icmp.get(&u16::from_be_bytes([id_high, id_low]))?;
-        let sequence = match bytes.get(8..).and_then(sequence) {
-            Some(sequence) => sequence,
-            None => u32::from(u16::from_be_bytes([sequence_high, sequence_low])),
-        };
+        // An error may quote no more than the header of a request.
+        let (port, sequence) = bytes.get(8..).and_then(read_stamp).unwrap_or((
+            u16::from_be_bytes([id_high, id_low]),
+            u32::from(u16::from_be_bytes([sequence_high, sequence_low])),
+        ));
+        let (flow, _) = *self.flows.get(&(Transport::Icmp, port))?;
         Some(PacketKey {
             flow,
             direction,
@@ -149,19 +147,29 @@ impl Attribution {
 
     fn datagram(&self, bytes: &[u8]) -> Option<PacketKey> {
         let udp = UdpPacket::new(bytes)?;
-        let (source, destination) = (udp.get_source(), udp.get_destination());
-        let forward = self.udp.get(&(source, destination)).map(|flow| (*flow, Direction::Forward));
-        let reverse = || self.udp.get(&(destination, source)).map(|flow| (*flow, Direction::Reverse));
-        let (flow, direction) = forward.or_else(reverse)?;
+        let (port, sequence) = read_stamp(bytes.get(8..)?)?;
+        let (flow, destination_port) = *self.flows.get(&(Transport::Udp, port))?;
+        let direction = if udp.get_destination() == destination_port {
+            Direction::Forward
+        } else {
+            Direction::Reverse
+        };
         Some(PacketKey {
             flow,
             direction,
-            sequence: sequence(bytes.get(8..)?)?,
+            sequence,
         })
     }
 }
 
-/// The sequence number in front of a flow's payload: eight octets, big-endian.
-pub fn sequence(payload: &[u8]) -> Option<u32> {
-    u32::try_from(u64::from_be_bytes(*payload.first_chunk::<8>()?)).ok()
+/// What a packet's payload begins with, a request's as an answer's: the flow's source port (or echo identifier) and the packet's
+/// number, in eight octets, big-endian.
+pub fn stamp(port: u16, sequence: u32) -> [u8; 8] {
+    (u64::from(port) << 32 | u64::from(sequence)).to_be_bytes()
+}
+
+/// The source port and number of a [`stamp`]; none if there is no stamp.
+pub fn read_stamp(payload: &[u8]) -> Option<(u16, u32)> {
+    let [z0, z1, p0, p1, sequence @ ..] = *payload.first_chunk::<8>()?;
+    ([z0, z1] == [0, 0]).then(|| (u16::from_be_bytes([p0, p1]), u32::from_be_bytes(sequence)))
 }

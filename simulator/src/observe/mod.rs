@@ -9,7 +9,7 @@ mod reader;
 mod tell;
 mod trace;
 
-pub use attribution::sequence;
+pub use attribution::{read_stamp, stamp};
 pub use capture::{Capture, TapId};
 pub use drop::{DropReason, HostDropReason};
 pub use headers::wire_packet;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use overlab_dataplane::calico::ClusterState;
 use overlab_dataplane::fields::FieldRef;
+use overlab_dataplane::route::RpFilter;
 use overlab_dataplane::{Instant, Mtu, PerFamily};
 
 use crate::expectations::Claim;
@@ -191,6 +192,8 @@ pub struct Machine {
     pub allowed_addresses: Vec<IpNet>,
     /// The security groups that its card is in.
     pub groups: Vec<Arc<str>>,
+    /// Its reverse-path filter.
+    pub rp_filter: RpFilter,
     /// Where it is declared.
     pub field: FieldRef,
 }
@@ -268,6 +271,8 @@ pub struct Flow {
     pub from: Endpoint,
     /// The receiver, where the destination address is a machine's or workload's of the scenario.
     pub to: Option<Endpoint>,
+    /// The source address of requests, the sender's own or a false one; the choice of the sender's stack if none.
+    pub source: Option<IpAddr>,
     /// The address that is sent to.
     pub destination: IpAddr,
     /// ICMP or UDP.

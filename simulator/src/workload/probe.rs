@@ -9,11 +9,15 @@ use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::packet::ipv4::{Ipv4Flags, MutableIpv4Packet};
 use pnet::packet::udp::MutableUdpPacket;
 
-/// The payload of packet `sequence` of a flow: the sequence number in eight octets, then a counting pattern. Shorter than
-/// eight octets, the number is cut off.
-pub fn payload(sequence: u32, length: usize) -> Vec<u8> {
-    let number = u64::from(sequence).to_be_bytes();
-    number.into_iter().chain((8u8..=255).cycle()).take(length).collect()
+use crate::observe::stamp;
+
+/// The payload of packet `sequence` of the flow with this source port: its stamp, then a counting pattern.
+pub fn payload(port: u16, sequence: u32, length: usize) -> Vec<u8> {
+    stamp(port, sequence)
+        .into_iter()
+        .chain((8u8..=255).cycle())
+        .take(length)
+        .collect()
 }
 
 /// Fields of an IPv4 header that a stack chooses.

@@ -13,7 +13,7 @@ use overlab_dataplane::{Fib, Instant, Mtu, Packet};
 
 use super::probe::{self, Header};
 use crate::host::{FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
-use crate::observe::{Direction, sequence};
+use crate::observe::{Direction, read_stamp};
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
 
 /// What `net.ipv4.route.min_pmtu` holds path MTUs to (Linux: 552).
@@ -138,8 +138,12 @@ impl HostStack {
             event: FlowEvent::Sent { sequence },
         });
         let IpAddr::V4(destination) = flow.destination else { return };
+        let source = flow.source.and_then(|source| match source {
+            IpAddr::V4(source) => Some(source),
+            IpAddr::V6(_) => None,
+        });
         let request = Request {
-            source: None,
+            source,
             destination,
             protocol: match flow.transport {
                 Transport::Icmp => protocol::ICMP,
@@ -150,7 +154,7 @@ impl HostStack {
             ecn: flow.ecn,
             discovery: flow.path_mtu_discovery,
         };
-        let data = probe::payload(sequence, flow.payload);
+        let data = probe::payload(flow.source_port, sequence, flow.payload);
         let sent = self.send_ip(&request, out, |source| match flow.transport {
             Transport::Icmp => probe::echo_request(flow.source_port, sequence as u16, &data),
             Transport::Udp => probe::datagram((source, flow.source_port), (destination, flow.destination_port), &data),
@@ -284,7 +288,7 @@ impl HostStack {
                     .sockets
                     .iter()
                     .find(|s| s.sender && s.flow.transport == Transport::Icmp && s.flow.source_port == identifier);
-                if let Some((socket, sequence)) = socket.zip(sequence(payload)) {
+                if let Some((socket, (_, sequence))) = socket.zip(read_stamp(payload)) {
                     let from = IpAddr::V4(ip.source());
                     let event = FlowEvent::Received {
                         direction: Direction::Reverse,
@@ -317,17 +321,20 @@ impl HostStack {
             return;
         }
         let (source, destination) = (udp.source_port(), udp.destination_port());
+        let stamp = read_stamp(udp.payload());
         let end = |socket: &&Socket| {
-            let (own, other) = match socket.sender {
-                true => (socket.flow.source_port, socket.flow.destination_port),
-                false => (socket.flow.destination_port, socket.flow.source_port),
+            let flow = &socket.flow;
+            // A listener's peer may have been translated on the way; the stamp says whose packet it is.
+            let is_own = match socket.sender {
+                true => (flow.source_port, flow.destination_port) == (destination, source),
+                false => flow.destination_port == destination && stamp.is_some_and(|(port, _)| port == flow.source_port),
             };
-            socket.flow.transport == Transport::Udp && (own, other) == (destination, source)
+            flow.transport == Transport::Udp && is_own
         };
         let Some(socket) = self.sockets.iter().find(end).cloned() else {
             return self.answer_error(IcmpError::DestinationUnreachable { code: 3 }, ip, packet, out);
         };
-        let Some(sequence) = sequence(udp.payload()) else { return };
+        let Some((_, sequence)) = stamp else { return };
         let direction = if socket.sender {
             Direction::Reverse
         } else {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use overlab_dataplane::engine::{Engine, Ingress, Outcome};
 use overlab_dataplane::route::{
-    Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, RouteKind, RouteProtocol, RpFilter, host_tables,
-    node_tables,
+    Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, RouteKind, RouteProtocol, host_tables, node_tables,
 };
 use overlab_dataplane::{Family, Instant, PerFamily};
 
@@ -39,7 +38,7 @@ fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
             mtu: machine.mtu,
         }],
         gateways: subnet.gateway,
-        rp_filter: RpFilter::Off,
+        rp_filter: machine.rp_filter,
     }
 }
 

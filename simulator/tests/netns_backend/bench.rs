@@ -153,6 +153,7 @@ pub(crate) fn flow(transport: Transport, destination: &str, port: u16) -> Flow {
         name: "probe".into(),
         from: Endpoint::Workload(0),
         to: Some(Endpoint::Workload(1)),
+        source: None,
         destination: ip(destination),
         transport,
         source_port: port,

@@ -217,26 +217,6 @@ error[E-FLOW]: only 100 of 101 packets are sent before 1.000 s
 }
 
 #[test]
-fn a_flow_that_would_be_masqueraded_is_refused() {
-    let text = broken("to: web-b1, proto", "to: b1, proto").replace("CrossSubnet}", "CrossSubnet, natOutgoing: true}");
-    insta::assert_snapshot!(rendered(text), @r#"
-error[K-NOT-MODELLED]: natOutgoing, which flow `az` to 10.20.2.11 outside every pool needs, is not modelled yet
-  --> x.yaml:20:28
-   |
-20 |     az: {from: web-a1, to: b1, proto: udp, dport: 5000, rate: 100/s}
-   |                            ^^
-   |
-  ::: x.yaml:32:66
-   |
-32 | spec: {cidr: 192.168.0.0/16, ipipMode: CrossSubnet, natOutgoing: true}
-   |                                                                  ---- it is on here
-   |
-   = note: what is not modelled is refused, since a guess would look like a result
-   = help: set `natOutgoing: false` on pool pool, or send to an address of a pool
-"#);
-}
-
-#[test]
 fn an_entry_without_what_it_needs_is_refused() {
     let text = broken("    web-a1: {node: a1, ip: 192.168.10.2}", "    web-a1:");
     insta::assert_snapshot!(rendered(text), @r#"

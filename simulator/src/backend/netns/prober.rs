@@ -14,7 +14,7 @@ use overlab_dataplane::{Family, Instant};
 use super::clock::Clock;
 use super::{failed, sockets, sys};
 use crate::backend::{BackendError, FlowEvent, FlowStart, HostEvent, SendError, StackId};
-use crate::observe::Direction;
+use crate::observe::{Direction, read_stamp, stamp};
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
 
 /// Packets that are sent or read in one go before other work has its turn.
@@ -55,7 +55,7 @@ struct Sender {
 struct Listener {
     socket: UdpSocket,
     family: Family,
-    /// Whose datagrams they are, by source port.
+    /// Whose datagrams they are, by the port in their stamp: the source port may have been translated on the way.
     flows: BTreeMap<u16, (FlowId, PathMtuDiscovery, Reply)>,
     discovery: PathMtuDiscovery,
     control: Vec<u8>,
@@ -210,10 +210,9 @@ impl Prober {
                 Err(error) if is_about_a_packet(&error) => continue,
                 Err(error) => return Err(failed(format!("read UDP port {}", at.port))(error)),
             };
-            let (Some(&(id, discovery, reply)), Some(payload)) = (listener.flows.get(&from.port()), self.buffer.get(..length))
-            else {
-                continue;
-            };
+            let payload = self.buffer.get(..length).unwrap_or_default();
+            let flow = read_stamp(payload).and_then(|(port, _)| listener.flows.get(&port));
+            let Some(&(id, discovery, reply)) = flow else { continue };
             let now = clock.now();
             let sequence = push_received(events, id, now, Direction::Forward, from.ip(), payload);
             if let (Some(sequence), Reply::Echo) = (sequence, reply) {
@@ -236,7 +235,7 @@ impl Sender {
             field.copy_from_slice(&(self.next as u16).to_be_bytes());
         }
         if let Some(number) = self.packet.get_mut(header..header + 8) {
-            number.copy_from_slice(&u64::from(self.next).to_be_bytes());
+            number.copy_from_slice(&stamp(self.flow.source_port, self.next));
         }
         let to = SocketAddr::new(self.flow.destination, self.flow.destination_port);
         again_after_an_old_error(|| self.socket.send_to(&self.packet, to).map(drop))
@@ -305,7 +304,7 @@ fn push_received(
     from: IpAddr,
     payload: &[u8],
 ) -> Option<u32> {
-    let sequence = u32::try_from(u64::from_be_bytes(*payload.first_chunk()?)).ok()?;
+    let (_, sequence) = read_stamp(payload)?;
     let event = FlowEvent::Received {
         direction,
         sequence,

@@ -28,7 +28,7 @@ pub(super) fn sender(flow: &Flow) -> io::Result<UdpSocket> {
         (Transport::Icmp, Family::V4) => SockProtocol::Icmp,
         (Transport::Icmp, Family::V6) => SockProtocol::IcmpV6,
     };
-    let socket = bound(family, protocol, flow.source_port)?;
+    let socket = bound(family, protocol, flow.source, flow.source_port)?;
     let class = i32::from(flow.dscp << 2 | flow.ecn & 3);
     match family {
         Family::V4 => {
@@ -46,7 +46,7 @@ pub(super) fn sender(flow: &Flow) -> io::Result<UdpSocket> {
 
 /// A UDP socket on a port of every address of a family, which tells what address each datagram was sent to.
 pub(super) fn listener(family: Family, port: u16) -> io::Result<UdpSocket> {
-    let socket = bound(family, SockProtocol::Udp, port)?;
+    let socket = bound(family, SockProtocol::Udp, None, port)?;
     match family {
         Family::V4 => socket::setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
         Family::V6 => socket::setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
@@ -55,8 +55,9 @@ pub(super) fn listener(family: Family, port: u16) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// A datagram socket that never blocks. An IPv6 one leaves the port free for IPv4.
-fn bound(family: Family, protocol: SockProtocol, port: u16) -> io::Result<UdpSocket> {
+/// A datagram socket that never blocks, on all addresses unless one is given, which over IPv4 need not be the stack's own. An IPv6
+/// one leaves the port free for IPv4.
+fn bound(family: Family, protocol: SockProtocol, source: Option<IpAddr>, port: u16) -> io::Result<UdpSocket> {
     let (domain, any) = match family {
         Family::V4 => (AddressFamily::Inet, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         Family::V6 => (AddressFamily::Inet6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
@@ -70,7 +71,11 @@ fn bound(family: Family, protocol: SockProtocol, port: u16) -> io::Result<UdpSoc
     if family == Family::V6 {
         socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
-    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, port)))?;
+    if family == Family::V4 && source.is_some() {
+        socket::setsockopt(&socket, sockopt::IpTransparent, &true)?;
+    }
+    let address = SocketAddr::new(source.unwrap_or(any), port);
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     enlarge(&socket)?;
     Ok(UdpSocket::from(socket))
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlab_dataplane::calico::{ClusterState, IpPool};
+use overlab_dataplane::calico::ClusterState;
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, text, word};
 use overlab_dataplane::{Family, Instant};
 use serde_json::Value;
@@ -63,6 +63,7 @@ fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, ref
     let from = fields.require("from", refusals, |v| cast.find(text(v)?));
     let to = fields.require("to", refusals, |v| destination(v, cast));
     let family = fields.parse("family", refusals, quantity::family);
+    let source = fields.parse("source", refusals, |v| unicast(quantity::address(v)?));
     let transport = fields.parse("proto", refusals, transport).unwrap_or(Transport::Icmp);
     let payload = fields.parse("payload", refusals, |v| quantity::size(v, SMALLEST_PAYLOAD, LARGEST_PAYLOAD));
     let ports = ports(fields, transport, refusals);
@@ -85,6 +86,14 @@ fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, ref
         }
         Some(_) | None => Ok(()),
     });
+    fields.parse("source", refusals, |_| match source {
+        Some(source) if source.is_ipv6() != destination.is_ipv6() => Err(Wrong::rule(
+            "E-FAMILY",
+            format!("{source} and {destination} are of two families"),
+        )
+        .why("a packet has addresses of one family")),
+        Some(_) | None => Ok(()),
+    });
     if Some(from) == to {
         refusals.push(
             Refusal::new("E-FLOW", fields.field("to"), format!("flow `{name}` goes to its own sender"))
@@ -97,6 +106,7 @@ fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, ref
         name: name.into(),
         from,
         to,
+        source,
         destination,
         transport,
         source_port: ports.0.unwrap_or(0),
@@ -131,12 +141,18 @@ fn destination(value: &Value, cast: &Cast) -> Result<To, Wrong> {
     let Ok(address) = name.parse::<IpAddr>() else {
         return cast.find(name).map(To::Somebody);
     };
+    unicast(address)
+        .map(To::Address)
+        .map_err(|wrong| wrong.why("a flow has one receiver"))
+}
+
+fn unicast(address: IpAddr) -> Result<IpAddr, Wrong> {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
     let link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
     if address.is_multicast() || broadcast || link || address.is_loopback() || address.is_unspecified() {
-        return Err(Wrong::expected("the unicast address of some machine").why("a flow has one receiver"));
+        return Err(Wrong::expected("the unicast address of some machine"));
     }
-    Ok(To::Address(address))
+    Ok(address)
 }
 
 /// The receiver and its address, of a family that the sender has too.
@@ -257,13 +273,7 @@ fn count(value: &Value, fitting: u128, stop: Instant) -> Result<u64, Wrong> {
 
 impl Flows {
     /// Gives out source ports, and refuses what nothing here could carry.
-    pub(super) fn finish(
-        mut self,
-        cast: &Cast,
-        cluster: Option<&ClusterState>,
-        at: &FieldRef,
-        refusals: &mut Vec<Refusal>,
-    ) -> Vec<Flow> {
+    pub(super) fn finish(mut self, cluster: Option<&ClusterState>, at: &FieldRef, refusals: &mut Vec<Refusal>) -> Vec<Flow> {
         if self.list.len() > MOST_FLOWS {
             let message = format!("the scenario has more than {MOST_FLOWS} flows");
             let help = "use fewer workloads, or `matrix: {from: …, to: …}`";
@@ -271,9 +281,6 @@ impl Flows {
             return Vec::new();
         }
         refuse_ipv6(&self.list, refusals);
-        if let Some(cluster) = cluster {
-            refuse_masqueraded(&self.list, cast, cluster, refusals);
-        }
         self.give_ports(cluster, refusals);
         self.list
     }
@@ -347,45 +354,4 @@ fn refuse_ipv6(flows: &[Flow], refusals: &mut Vec<Refusal>) {
             refusals.push(not_modelled(at, &what).help("send over IPv4; `overlab plan` shows the tables of both families"));
         }
     }
-}
-
-/// Refuses flows that Calico would masquerade, the first of each place.
-fn refuse_masqueraded(flows: &[Flow], cast: &Cast, cluster: &ClusterState, refusals: &mut Vec<Refusal>) {
-    let mut seen = BTreeSet::new();
-    for flow in flows {
-        let Some(pool) = masquerading_pool(flow, cast, cluster) else {
-            continue;
-        };
-        let at = at_destination(flow);
-        if !seen.insert(at.clone()) {
-            continue;
-        }
-        let what = format!(
-            "natOutgoing, which flow `{}` to {} outside every pool needs,",
-            flow.name, flow.destination
-        );
-        refusals.push(
-            not_modelled(at, &what)
-                .help(format!(
-                    "set `natOutgoing: false` on pool {}, or send to an address of a pool",
-                    pool.name
-                ))
-                .related(pool.field("spec.natOutgoing"), "it is on here"),
-        );
-    }
-}
-
-/// The pool whose `natOutgoing` rewrites the source of a flow's packets; a packet for the own node never gets that far.
-///
-/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables.
-fn masquerading_pool<'c>(flow: &Flow, cast: &Cast, cluster: &'c ClusterState) -> Option<&'c IpPool> {
-    let Endpoint::Workload(sender) = flow.from else { return None };
-    let source = (*cast.workloads[sender].addresses.get(Family::of(flow.destination)))?;
-    if cast.machine(flow.from).has(flow.destination) || cluster.pool_of(flow.destination).is_some() {
-        return None;
-    }
-    cluster
-        .pools()
-        .values()
-        .find(|pool| pool.nat_outgoing && pool.cidr.contains(&source))
 }

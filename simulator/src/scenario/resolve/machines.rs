@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text, word};
+use overlab_dataplane::route::RpFilter;
 use overlab_dataplane::{Family, Mtu, PerFamily};
+use serde_json::Value;
 
 use super::addresses::{self, Pair};
 use super::names::Names;
@@ -35,6 +37,7 @@ struct Draft {
     check: Option<bool>,
     allowed: Vec<IpNet>,
     groups: Vec<Arc<str>>,
+    rp_filter: RpFilter,
     field: FieldRef,
 }
 
@@ -44,7 +47,8 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
     let count = nodes.len();
     for (name, field, value) in spec.entries("nodes", refusals) {
         let mut fields = Fields::new(value, field, refusals);
-        let draft = draft(name, &mut fields, wires, refusals);
+        let mut draft = draft(name, &mut fields, wires, refusals);
+        draft.rp_filter = fields.parse("rpFilter", refusals, rp_filter).unwrap_or_default();
         refuse_unmodelled(&mut fields, &["quirks", "interfaces", "nics", "dataplane"], refusals);
         fields.finish(refusals);
         nodes.push(draft);
@@ -96,6 +100,7 @@ fn counted(wires: &Wires) -> Vec<Draft> {
             check: None,
             allowed: Vec::new(),
             groups: Vec::new(),
+            rp_filter: RpFilter::Off,
             field: counted.field.clone(),
         }));
     }
@@ -143,6 +148,7 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
         check,
         allowed,
         groups,
+        rp_filter: RpFilter::Off,
         field: fields.at().clone(),
     }
 }
@@ -201,6 +207,17 @@ fn groups(fields: &mut Fields<'_>, underlay: Option<&Underlay>, refusals: &mut V
         }
     }
     groups
+}
+
+fn rp_filter(value: &Value) -> Result<RpFilter, Wrong> {
+    word(
+        value,
+        &[
+            ("off", RpFilter::Off),
+            ("strict", RpFilter::Strict),
+            ("loose", RpFilter::Loose),
+        ],
+    )
 }
 
 impl Draft {
@@ -319,6 +336,7 @@ fn machine(draft: Draft, wires: &Wires, taken: &mut BTreeMap<IpAddr, FieldRef>, 
             .unwrap_or(known.is_some_and(|(u, _)| u.knobs.source_destination_check)),
         allowed_addresses: draft.allowed,
         groups: draft.groups,
+        rp_filter: draft.rp_filter,
         field: draft.field,
     }
 }

@@ -143,6 +143,7 @@ impl Matrix {
             to: Some(to),
             destination,
             transport: self.transport,
+            source: None,
             source_port: 0,
             destination_port: if self.transport == Transport::Udp { ECHO_PORT } else { 0 },
             payload: self.payload,

@@ -90,7 +90,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let rewirings = rewire::rewirings(written, &settings, &cast, refusals);
     let expectations = expect::read(&mut spec, &cast, &clock, &mut flows, refusals);
     let at = root.field("spec");
-    let flows = flows.finish(&cast, cluster.as_ref(), &at, refusals);
+    let flows = flows.finish(cluster.as_ref(), &at, refusals);
     spec.finish(refusals);
     root.finish(refusals);
 
