@@ -7,17 +7,19 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::addressing::{check_workloads, endpoint};
+use super::backend::Networking;
 use super::bgpconfiguration::DEFAULT_AS;
+use super::daemonset::Environment;
 use super::inventory::Inventory;
 use super::ipam::Ipam;
-use super::reading::below;
+use super::reading::{below, not_modelled};
 use super::{
-    BgpConfiguration, BgpFilter, BgpPeer, BgpSettings, Block, ClusterRoutes, FelixConfiguration, Installation, IpPool, Node,
-    Profile, Resource, tunnels,
+    BgpConfiguration, BgpFilter, BgpPeer, BgpSettings, Block, ClusterRoutes, ClusterRoutingMode, FelixConfiguration,
+    Installation, IpPool, NetworkingBackend, Node, Profile, Readiness, Resource, tunnels,
 };
-use crate::Family;
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
+use crate::{Family, Mtu};
 
 /// The port of BGP unless configured.
 const BGP_PORT: u16 = 179;
@@ -66,6 +68,7 @@ pub struct ClusterState {
     peers: BTreeMap<Arc<str>, BgpPeer>,
     filters: BTreeMap<Arc<str>, BgpFilter>,
     environment: FelixConfiguration,
+    networking: Networking,
 }
 
 impl ClusterState {
@@ -83,9 +86,20 @@ impl ClusterState {
         let inventory = Inventory::sort(resources, &mut refusals);
         inventory.check(profile, &mut refusals);
         check_workloads(&workloads, &inventory, &mut refusals);
+        if let Some(installation) = inventory
+            .installation
+            .as_ref()
+            .filter(|i| !i.calico_cni() && !workloads.is_empty())
+        {
+            let field = installation.field("spec.cni.type");
+            refusals.push(not_modelled(field, "a network plugin other than Calico's").help("leave the workloads out"));
+        }
         if !refusals.is_empty() {
             return Err(refusals);
         }
+        let networking = Networking::of(&inventory);
+        let variables = inventory.environment.iter().flat_map(Environment::iter);
+        let felix_environment = FelixConfiguration::from_environment(variables, &mut refusals);
         let mut ipam = Ipam::new(&inventory.pools, inventory.blocks.values().map(|b| b.block.clone()));
         let mut nodes = inventory.nodes;
         let mut endpoints = BTreeMap::new();
@@ -119,7 +133,8 @@ impl ClusterState {
             bgp: inventory.bgp,
             peers: inventory.peers,
             filters: inventory.filters,
-            environment: inventory.environment,
+            environment: felix_environment,
+            networking,
         })
     }
 
@@ -213,9 +228,30 @@ impl ClusterState {
         self.pools.values().find(|pool| pool.cidr.contains(&address))
     }
 
-    /// Whether BGP runs: it does unless an Installation disables it.
+    /// Which daemons run beside Felix: what calico-node's environment says, else the ConfigMap `calico-config`, else an
+    /// Installation, else BIRD.
+    pub fn networking_backend(&self) -> NetworkingBackend {
+        self.networking.backend
+    }
+
+    /// The MTU that the network plugin gives to workloads, if it is fixed.
+    pub(super) fn cni_mtu(&self) -> Option<Mtu> {
+        self.networking.cni_mtu
+    }
+
+    /// Whether BGP runs.
     pub fn bgp(&self) -> bool {
-        self.installation.as_ref().is_none_or(|installation| installation.bgp)
+        self.networking.backend == NetworkingBackend::Bird
+    }
+
+    /// What calico-node's readiness waits for, if a manifest says so.
+    pub fn readiness(&self) -> Option<&Readiness> {
+        self.networking.readiness.as_ref()
+    }
+
+    /// Who programs routes to other nodes, if an Installation says it in a way that this Calico version knows.
+    pub fn cluster_routing_mode(&self) -> Option<ClusterRoutingMode> {
+        self.installation.as_ref()?.routing_mode_in(self.profile)
     }
 
     /// The settings of BGP on a node: the Node's own AS, else the node's configuration, else the global one, else the default.
@@ -247,6 +283,7 @@ impl ClusterState {
         layers
             .find_map(|b| b.program_cluster_routes.as_deref())
             .and_then(|text| self.profile.program_cluster_routes(text))
+            .or_else(|| self.cluster_routing_mode().map(ClusterRoutingMode::bird_routes))
             .unwrap_or(self.profile.bird_routes())
     }
 

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::daemonset::Environment;
+use super::ippool::Declared;
 use super::poolrules::overlap;
 use super::reading::{DUPLICATE, below};
 use super::{
-    BgpConfiguration, BgpFilter, BgpPeer, FelixConfiguration, Installation, IpPool, IpamBlock, Node, Profile, Resource, since,
+    BgpConfiguration, BgpFilter, BgpPeer, CalicoConfig, CalicoNode, FelixConfiguration, Installation, IpPool, IpamBlock,
+    KubeadmConfig, Node, Profile, Resource, envpools, since,
 };
 use crate::Family;
 use crate::fields::{FieldRef, Refusal, suggestion};
@@ -23,12 +26,16 @@ pub(super) struct Inventory {
     pub(super) bgp: BTreeMap<Arc<str>, BgpConfiguration>,
     pub(super) peers: BTreeMap<Arc<str>, BgpPeer>,
     pub(super) filters: BTreeMap<Arc<str>, BgpFilter>,
-    /// What the environment of calico-node sets of Felix.
-    pub(super) environment: FelixConfiguration,
+    pub(super) calico_node: Option<CalicoNode>,
+    pub(super) calico_config: Option<CalicoConfig>,
+    pub(super) kubeadm_config: Option<KubeadmConfig>,
+    /// The environment of calico-node, if its DaemonSet is there.
+    pub(super) environment: Option<Environment>,
 }
 
 impl Inventory {
-    /// Sorts resources, and adds the pools that an Installation brings. The second of two objects of one name is refused.
+    /// Sorts resources, and adds the pools that an Installation and the environment of calico-node bring. The second of two
+    /// objects of one name is refused.
     pub(super) fn sort(resources: Vec<Resource>, refusals: &mut Vec<Refusal>) -> Inventory {
         let mut inventory = Inventory::default();
         for resource in resources {
@@ -41,11 +48,15 @@ impl Inventory {
                 Resource::BgpConfiguration(bgp) => add(&mut inventory.bgp, bgp.name.clone(), bgp, |b| &b.at),
                 Resource::BgpPeer(peer) => add(&mut inventory.peers, peer.name.clone(), peer, |p| &p.at),
                 Resource::BgpFilter(filter) => add(&mut inventory.filters, filter.name.clone(), filter, |f| &f.at),
-                Resource::Installation(new) => inventory.add_installation(new),
+                Resource::Installation(new) => set(&mut inventory.installation, new, |i| (&i.name, &i.at)),
+                Resource::CalicoNode(new) => set(&mut inventory.calico_node, new, |n| (&n.name, &n.at)),
+                Resource::CalicoConfig(new) => set(&mut inventory.calico_config, new, |c| (&c.name, &c.at)),
+                Resource::KubeadmConfig(new) => set(&mut inventory.kubeadm_config, new, |c| (&c.name, &c.at)),
             };
             refusals.extend(taken.map(|taken| taken.refusal(kind)));
         }
         inventory.add_operators_pools(refusals);
+        inventory.add_environments_pools(refusals);
         inventory
     }
 
@@ -53,36 +64,33 @@ impl Inventory {
         add(&mut self.pools, pool.name.clone(), pool, |p| &p.at)
     }
 
-    fn add_installation(&mut self, new: Installation) -> Option<Taken> {
-        match &self.installation {
-            Some(first) => Some(Taken {
-                name: new.name,
-                first: first.at.clone(),
-                second: new.at,
-            }),
-            None => {
-                self.installation = Some(new);
-                None
+    /// A pool that is there already stands for the one of the same range in the Installation.
+    fn add_operators_pools(&mut self, refusals: &mut Vec<Refusal>) {
+        let Some(installation) = &self.installation else { return };
+        let pools = match &installation.pools {
+            Some(pools) => pools.clone(),
+            None if self.pools.is_empty() => installation.default_pool().into_iter().collect(),
+            None => Vec::new(),
+        };
+        for pool in pools {
+            match self
+                .pools
+                .values()
+                .find(|there| there.cidr == pool.cidr && there.declared == Declared::Manifest)
+            {
+                Some(there) => refusals.extend(differ(there, &pool)),
+                None => refusals.extend(self.add_pool(pool).map(|taken| taken.refusal("IPPool"))),
             }
         }
     }
 
-    fn add_operators_pools(&mut self, refusals: &mut Vec<Refusal>) {
-        let Some(installation) = self.installation.clone() else {
-            return;
-        };
-        let pools = match &installation.pools {
-            Some(pools) => pools.clone(),
-            None if self.pools.is_empty() => {
-                let pool = installation.default_pool();
-                installation.check_bgp(&pool, refusals);
-                vec![pool]
-            }
-            None => Vec::new(),
-        };
-        for pool in pools {
+    fn add_environments_pools(&mut self, refusals: &mut Vec<Refusal>) {
+        let Some(node) = &self.calico_node else { return };
+        let environment = node.environment(self.calico_config.as_ref(), refusals);
+        for pool in envpools::pools(&environment, self, refusals) {
             refusals.extend(self.add_pool(pool).map(|taken| taken.refusal("IPPool")));
         }
+        self.environment = Some(environment);
     }
 
     /// Applies the rules between objects, and those that depend on the Calico version.
@@ -90,6 +98,9 @@ impl Inventory {
         for pool in self.pools.values() {
             check_family(pool, profile, refusals);
             since::check(&pool.since, profile, refusals);
+            if let Some(installation) = self.installation.as_ref().filter(|_| pool.declared == Declared::Installation) {
+                installation.check(pool, profile, refusals);
+            }
         }
         for felix in self.felix.values() {
             since::check(&felix.since, profile, refusals);
@@ -150,11 +161,12 @@ impl Inventory {
 
     /// Source: Calico libcalico-go/lib/clientv3/ippool.go, Create.
     fn check_blocks(&self, refusals: &mut Vec<Refusal>) {
-        let mut by_range: BTreeMap<_, &IpamBlock> = BTreeMap::new();
-        for block in self.blocks.values() {
+        let mut by_range: Vec<&IpamBlock> = self.blocks.values().collect();
+        by_range.sort_by_key(|block| block.block.cidr);
+        let mut widest: Option<&IpamBlock> = None;
+        for block in by_range {
             let (range, field) = (block.block.cidr, below(block.at(), "spec.cidr"));
-            let same = by_range.values().find(|other| overlap(other.block.cidr, range));
-            if let Some(other) = same {
+            if let Some(other) = widest.filter(|other| other.block.cidr.contains(&range)) {
                 let message = format!("block {range} overlaps block {}", other.block.cidr);
                 refusals.push(
                     Refusal::new(DUPLICATE, field.clone(), message)
@@ -162,8 +174,9 @@ impl Inventory {
                         .help("remove one of the blocks")
                         .related(below(other.at(), "spec.cidr"), "the other block"),
                 );
+            } else {
+                widest = Some(block);
             }
-            by_range.insert(range, block);
             let pool = self.pools.values().find(|pool| overlap(pool.cidr, range));
             if let Some(pool) = pool.filter(|pool| pool.block_size != range.prefix_len()) {
                 refusals.push(
@@ -236,6 +249,33 @@ fn add<T>(map: &mut BTreeMap<Arc<str>, T>, name: Arc<str>, object: T, at: fn(&T)
     }
     map.insert(name, object);
     None
+}
+
+/// As [`add`], for a kind of which there is one object.
+fn set<T>(slot: &mut Option<T>, object: T, key: fn(&T) -> (&Arc<str>, &FieldRef)) -> Option<Taken> {
+    let Some(first) = slot else {
+        *slot = Some(object);
+        return None;
+    };
+    let ((_, first), (name, second)) = (key(first), key(&object));
+    Some(Taken {
+        name: name.clone(),
+        first: first.clone(),
+        second: second.clone(),
+    })
+}
+
+/// Refuses a pool that the operator would change to what its Installation says.
+///
+/// Source: operator pkg/controller/ippool/pool_controller.go.
+fn differ(there: &IpPool, wanted: &IpPool) -> Option<Refusal> {
+    ((there.ipip, there.vxlan) != (wanted.ipip, wanted.vxlan)).then(|| {
+        let message = format!("pool {} has another encapsulation than the Installation gives it", there.name);
+        Refusal::new(DUPLICATE, there.mode_field(), message)
+            .why("the operator sets its pools to what its Installation says, whatever they hold")
+            .help("state the same encapsulation in both, or leave one of them out")
+            .related(wanted.mode_field(), "the Installation says otherwise here")
+    })
 }
 
 fn check_family(pool: &IpPool, profile: Profile, refusals: &mut Vec<Refusal>) {

@@ -1,5 +1,6 @@
 //! `IPPool`: a range of workload addresses and how packets to it travel. Rules between pools are not here.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::route::Mode;
 pub struct IpPool {
     /// Its name.
     pub name: Arc<str>,
-    /// Where it is declared: an IPPool object, or an entry of an Installation.
+    /// Where it is declared: an IPPool object, an entry of an Installation, or the environment of calico-node.
     pub at: FieldRef,
     /// Its range.
     pub cidr: IpNet,
@@ -49,11 +50,18 @@ pub struct IpPool {
 }
 
 /// The kind of object that a pool is declared in; it decides where its fields are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Declared {
     Manifest,
     Installation,
+    /// Variables of calico-node's environment; each field of an IPPool has a place.
+    Environment(Arc<BTreeMap<&'static str, FieldRef>>),
 }
+
+/// The name of the IPv4 pool that an installation brings.
+pub(super) const DEFAULT_V4: &str = "default-ipv4-ippool";
+/// The name of the IPv6 pool that an installation brings.
+pub(super) const DEFAULT_V6: &str = "default-ipv6-ippool";
 
 /// What the addresses of a pool may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,11 +173,12 @@ impl IpPool {
             .unwrap_or_default();
     }
 
-    /// The field of this pool at a path of the IPPool object, as `spec.ipipMode`. For a pool that an Installation describes
-    /// it is the field of the Installation that stands for it.
+    /// The field of this pool at a path of the IPPool object, as `spec.ipipMode`. For a pool that an Installation or
+    /// calico-node's environment describes it is the field or the variable that stands for it.
     pub fn field(&self, path: &str) -> FieldRef {
-        match (self.declared, path.strip_prefix("spec.")) {
+        match (&self.declared, path.strip_prefix("spec.")) {
             (Declared::Manifest, _) => below(&self.at, path),
+            (Declared::Environment(places), _) => places.get(path).unwrap_or(&self.at).clone(),
             (Declared::Installation, Some("ipipMode" | "vxlanMode")) => below(&self.at, "encapsulation"),
             (Declared::Installation, Some("disabled")) => below(&self.at, "disableNewAllocations"),
             (Declared::Installation, Some(key)) => below(&self.at, key),

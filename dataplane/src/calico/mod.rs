@@ -2,13 +2,17 @@
 //!
 //! It reads values, not files, and knows nothing of wires: what is here is what Calico believes. The way through it:
 //! [`Resource::read`] takes one object and applies the rules that concern it alone; [`ClusterState::build`] applies the rules
-//! between objects, fills what an operator would create, and hands out blocks and addresses. [`crate::route`] reads the result.
+//! between objects, fills what the operator and calico-node would create, and hands out blocks and addresses. [`crate::route`] reads the result.
 
 mod addressing;
+mod backend;
 mod bgpconfiguration;
 mod bgpfilter;
 mod bgppeer;
 mod cluster;
+mod configmap;
+mod daemonset;
+mod envpools;
 mod felix;
 mod felixenv;
 mod felixvalues;
@@ -27,12 +31,15 @@ mod settings;
 mod since;
 mod tunnels;
 
+pub use backend::NetworkingBackend;
 pub use bgpconfiguration::{BgpConfiguration, BgpSettings};
 pub use bgpfilter::{BgpFilter, Candidate, FilterRule, MatchOperator, PeerType, PrefixMatch};
 pub use bgppeer::{BgpPeer, NextHopMode, Nodes, Peer};
 pub use cluster::{ClusterState, Endpoint, WorkloadRequest};
+pub use configmap::{CalicoConfig, KubeadmConfig};
+pub use daemonset::{CalicoNode, Readiness};
 pub use felix::{AwsSrcDstCheck, FelixConfiguration};
-pub use installation::Installation;
+pub use installation::{ClusterRoutingMode, Installation};
 pub use ipam::{Allocation, Block};
 pub use ipamblock::IpamBlock;
 pub use ippool::{AllowedUses, Assignment, IpPool};

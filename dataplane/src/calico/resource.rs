@@ -3,13 +3,17 @@
 use serde_json::Value;
 
 use super::reading::{NOT_MODELLED, not_modelled};
-use super::{BgpConfiguration, BgpFilter, BgpPeer, FelixConfiguration, Installation, IpPool, IpamBlock, Node};
+use super::{
+    BgpConfiguration, BgpFilter, BgpPeer, CalicoConfig, CalicoNode, FelixConfiguration, Installation, IpPool, IpamBlock,
+    KubeadmConfig, Node,
+};
 use crate::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
 
 const CALICO: &str = "projectcalico.org/v3";
 const CRD: &str = "crd.projectcalico.org/v1";
 const OPERATOR: &str = "operator.tigera.io/v1";
 const KUBERNETES: &str = "v1";
+const APPS: &str = "apps/v1";
 
 /// The kinds that are read, each with the API versions that it is read from; the first is the one to suggest.
 const KINDS: [(&str, &[&str]); 8] = [
@@ -24,14 +28,7 @@ const KINDS: [(&str, &[&str]); 8] = [
 ];
 
 /// Kinds outside Calico's own API groups that could change routes, encapsulation or delivery.
-const RELEVANT: [&str; 6] = [
-    "ConfigMap",
-    "DaemonSet",
-    "IPAddressPool",
-    "NetworkPolicy",
-    "Pod",
-    "ReplicaSet",
-];
+const RELEVANT: [&str; 4] = ["IPAddressPool", "NetworkPolicy", "Pod", "ReplicaSet"];
 
 /// Kinds of Calico's own API groups that cannot.
 const HARMLESS: [&str; 9] = [
@@ -65,6 +62,12 @@ pub enum Resource {
     BgpPeer(BgpPeer),
     /// Rules for the routes of peers.
     BgpFilter(BgpFilter),
+    /// The DaemonSet calico-node.
+    CalicoNode(CalicoNode),
+    /// The ConfigMap calico-config.
+    CalicoConfig(CalicoConfig),
+    /// The ConfigMap of kubeadm.
+    KubeadmConfig(KubeadmConfig),
 }
 
 /// What became of one object.
@@ -108,6 +111,8 @@ impl Resource {
             Resource::BgpConfiguration(_) => "BGPConfiguration",
             Resource::BgpPeer(_) => "BGPPeer",
             Resource::BgpFilter(_) => "BGPFilter",
+            Resource::CalicoNode(_) => "DaemonSet",
+            Resource::CalicoConfig(_) | Resource::KubeadmConfig(_) => "ConfigMap",
         }
     }
 }
@@ -171,9 +176,20 @@ fn read_one(value: &Value, at: FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<
         ("BGPConfiguration", CALICO | CRD) => Resource::BgpConfiguration(BgpConfiguration::read(value, at, refusals)),
         ("BGPPeer", CALICO | CRD) => Resource::BgpPeer(BgpPeer::read(value, at, refusals)),
         ("BGPFilter", CALICO | CRD) => Resource::BgpFilter(BgpFilter::read(value, at, refusals)),
+        ("DaemonSet", APPS) if CalicoNode::is(value) => Resource::CalicoNode(CalicoNode::read(value, at, refusals)?),
+        ("ConfigMap", KUBERNETES) if named(value, CalicoConfig::NAME) => {
+            Resource::CalicoConfig(CalicoConfig::read(value, at, refusals))
+        }
+        ("ConfigMap", KUBERNETES) if named(value, KubeadmConfig::NAME) => {
+            Resource::KubeadmConfig(KubeadmConfig::read(value, at, refusals))
+        }
         _ => return ignore_or_refuse(value, &at, meta, refusals),
     };
     (refusals.len() == before).then_some(Reading::Resource(resource))
+}
+
+fn named(value: &Value, name: &str) -> bool {
+    value.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
 }
 
 fn ignore_or_refuse(value: &Value, at: &FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<Refusal>) -> Option<Reading> {

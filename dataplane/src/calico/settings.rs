@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{AwsSrcDstCheck, ClusterState, FelixConfiguration};
+use super::{AwsSrcDstCheck, ClusterRoutingMode, ClusterState, FelixConfiguration};
 use crate::encap::Encap;
 use crate::route::{EndpointToHostAction, RouteProtocol};
 use crate::{Family, Mtu, PerFamily, Vni};
@@ -118,7 +118,7 @@ impl ClusterState {
                 v6: fixed_mtu.or_else(|| layers.first(|f| f.vxlan_mtu_v6).flatten()),
             },
             mtu_iface_pattern: layers.first(|f| f.mtu_iface_pattern.clone()),
-            workload_mtu: fixed_mtu,
+            workload_mtu: self.cni_mtu(),
             vxlan_port: layers.first(|f| f.vxlan_port).unwrap_or(VXLAN_PORT),
             vni: layers.first(|f| f.vxlan_vni).unwrap_or(Vni::CALICO),
             endpoint_to_host: if self.installation().is_some() {
@@ -141,6 +141,7 @@ impl ClusterState {
             felix_routes: layers
                 .first(|f| f.program_cluster_routes.clone())
                 .and_then(|text| self.profile().program_cluster_routes(&text))
+                .or_else(|| self.cluster_routing_mode().map(ClusterRoutingMode::felix_routes))
                 .unwrap_or(self.profile().felix_routes()),
             route_source_address: PerFamily {
                 v4: layers.first(|f| f.route_source_address).flatten().map(IpAddr::V4),

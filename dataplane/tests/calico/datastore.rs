@@ -35,6 +35,31 @@ pub(crate) fn installation(network: Value) -> Value {
            "spec": {"calicoNetwork": network}})
 }
 
+/// The DaemonSet calico-node with an environment; the value of a variable is a text, or what stands under `valueFrom`.
+pub(crate) fn calico_node(env: &[(&str, Value)]) -> Value {
+    let entry = |(name, value): &(&str, Value)| {
+        let key = if value.is_string() { "value" } else { "valueFrom" };
+        json!({"name": name, key: value})
+    };
+    let env: Vec<Value> = env.iter().map(entry).collect();
+    let probe = json!({"exec": {"command": ["/bin/calico-node", "-felix-ready", "-bird-ready"]}});
+    json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "calico-node", "namespace": "kube-system"},
+           "spec": {"template": {"spec": {"containers": [
+               {"name": "sidecar"}, {"name": "calico-node", "env": env, "readinessProbe": probe}]}}}})
+}
+
+/// A ConfigMap.
+pub(crate) fn config_map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+/// The one refusal that there is.
+pub(crate) fn only(refused: Result<impl Sized, Vec<Refusal>>) -> Refusal {
+    let mut refusals = refused.err().expect("nothing was refused");
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    refusals.remove(0)
+}
+
 /// The resources in manifests; manifest i is document i.
 pub(crate) fn read(manifests: &[Value]) -> Result<Vec<Resource>, Vec<Refusal>> {
     let mut resources = Vec::new();

@@ -7,8 +7,7 @@ use overlab_dataplane::{Mtu, PerFamily};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::datastore::{felix, node, pool, read};
-use crate::rules::only;
+use crate::datastore::{felix, node, only, pool, read};
 
 fn build(profile: Profile, configurations: &[(&str, Value)]) -> Result<ClusterState, Vec<Refusal>> {
     let mut manifests = vec![node("a", "10.0.0.1/24"), node("b", "10.0.0.2/24")];

@@ -3,7 +3,9 @@
 mod addresses;
 mod bgp;
 mod datastore;
+mod environment;
 mod felix;
+mod installation;
 mod properties;
 mod rules;
 mod tables;

@@ -1,17 +1,11 @@
 //! What Calico refuses, and that each refusal names its rule, its field and what would be right.
 
-use crate::datastore::{cluster, installation, node, node_spec, pool, read};
+use crate::datastore::{cluster, node, node_spec, only, pool, read};
 use overlab_dataplane::Family;
 use overlab_dataplane::calico::{ClusterState, Profile, Reading, Resource};
-use overlab_dataplane::fields::{Origin, Refusal};
+use overlab_dataplane::fields::Origin;
 use rstest::rstest;
 use serde_json::{Value, json};
-
-pub(crate) fn only(refused: Result<impl Sized, Vec<Refusal>>) -> Refusal {
-    let mut refusals = refused.err().expect("nothing was refused");
-    assert_eq!(refusals.len(), 1, "{refusals:#?}");
-    refusals.remove(0)
-}
 
 #[rstest]
 #[case::no_range(json!({}), "R1", "spec", "192.168.0.0/16")]
@@ -118,73 +112,6 @@ fn a_node_that_calico_rejects_is_refused(#[case] spec: Value, #[case] code: &str
     let refusals = read(&[node_spec("a", spec)]).unwrap_err();
     let found = refusals.iter().find(|r| r.code == code && r.field.path.to_string() == field);
     assert!(found.is_some(), "{refusals:#?}");
-}
-
-#[rstest]
-#[case::ipip_without_bgp(json!({"bgp": "Disabled", "ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "IPIP"}]}), "A3", "spec.calicoNetwork.ipPools[0].encapsulation")]
-#[case::plain_without_bgp(json!({"bgp": "Disabled", "ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "None"}]}), "A3", "spec.calicoNetwork.ipPools[0].encapsulation")]
-#[case::spelling(json!({"ipPools": [{"cidr": "10.0.0.0/16", "encapsulation": "VxlanCrossSubnet"}]}), "A1", "spec.calicoNetwork.ipPools[0].encapsulation")]
-#[case::host_bits(json!({"ipPools": [{"cidr": "10.0.0.1/16"}]}), "R3", "spec.calicoNetwork.ipPools[0].cidr")]
-#[case::ipip_v6(json!({"ipPools": [{"cidr": "fd00::/64", "encapsulation": "IPIP"}]}), "R9", "spec.calicoNetwork.ipPools[0].encapsulation")]
-#[case::routing_mode(json!({"clusterRoutingMode": "Felix"}), "K-NOT-MODELLED", "spec.calicoNetwork.clusterRoutingMode")]
-fn an_installation_that_the_operator_rejects_is_refused(#[case] network: Value, #[case] code: &str, #[case] field: &str) {
-    let refusal = only(read(&[installation(network)]));
-    assert_eq!(
-        (refusal.code, refusal.field.path.to_string().as_str()),
-        (code, field),
-        "{refusal:#?}"
-    );
-}
-
-#[test]
-fn an_installation_becomes_the_pools_that_the_operator_would_create() {
-    let network = json!({"ipPools": [{"cidr": "192.168.0.0/16", "encapsulation": "VXLANCrossSubnet"},
-                                     {"cidr": "10.9.0.0/16", "natOutgoing": "Disabled"}]});
-    let cluster = cluster(&[installation(network)], &[]).unwrap();
-    let shown: Vec<_> = cluster
-        .pools()
-        .values()
-        .map(|p| {
-            format!(
-                "{} {} {} {} {} {}",
-                p.name,
-                p.cidr,
-                p.ipip,
-                p.vxlan,
-                p.nat_outgoing,
-                p.mode_field().path
-            )
-        })
-        .collect();
-    assert_eq!(
-        shown,
-        [
-            "10-9-0-0-16 10.9.0.0/16 Always Never false spec.calicoNetwork.ipPools[1].encapsulation",
-            "default-ipv4-ippool 192.168.0.0/16 Never CrossSubnet true spec.calicoNetwork.ipPools[0].encapsulation",
-        ]
-    );
-}
-
-#[test]
-fn an_installation_without_pools_brings_the_default_one_only_where_there_is_none() {
-    let names = |manifests: &[Value]| {
-        let cluster = cluster(manifests, &[]).unwrap();
-        cluster
-            .pools()
-            .values()
-            .map(|p| format!("{} {} {}", p.name, p.cidr, p.ipip))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        names(&[installation(json!({}))]),
-        ["default-ipv4-ippool 192.168.0.0/16 Always"]
-    );
-    assert_eq!(
-        names(&[installation(json!({})), pool("mine", json!({"cidr": "10.0.0.0/16"}))]),
-        ["mine 10.0.0.0/16 Never"]
-    );
-    assert!(names(&[installation(json!({"ipPools": []}))]).is_empty());
-    assert_eq!(only(cluster(&[installation(json!({"bgp": "Disabled"}))], &[])).code, "A3");
 }
 
 #[rstest]

@@ -49,15 +49,9 @@ pub(super) fn cluster(
     complete(written, nodes, &mut resources);
     let recorded: Vec<Node> = resources
         .iter()
-        .filter_map(|resource| match resource {
-            Resource::Node(node) => Some(node.clone()),
-            Resource::IpPool(_)
-            | Resource::IpamBlock(_)
-            | Resource::Installation(_)
-            | Resource::FelixConfiguration(_)
-            | Resource::BgpConfiguration(_)
-            | Resource::BgpPeer(_)
-            | Resource::BgpFilter(_) => None,
+        .filter_map(|resource| {
+            let Resource::Node(node) = resource else { return None };
+            Some(node.clone())
         })
         .collect();
     for node in &recorded {
