@@ -102,6 +102,9 @@ impl ClusterState {
         let felix_environment = FelixConfiguration::from_environment(variables, &mut refusals);
         let mut ipam = Ipam::new(&inventory.pools, inventory.blocks.values().map(|b| b.block.clone()));
         let mut nodes = inventory.nodes;
+        if networking.backend == NetworkingBackend::None {
+            nodes.values_mut().for_each(Node::leave_unrecorded);
+        }
         let mut endpoints = BTreeMap::new();
         for workload in &workloads {
             for address in &workload.addresses {

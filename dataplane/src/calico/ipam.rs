@@ -128,6 +128,20 @@ impl<'a> Ipam<'a> {
         self.held.get(handle).copied()
     }
 
+    /// Who has an address.
+    pub(super) fn holder(&self, address: IpAddr) -> Option<&str> {
+        let block = self.blocks.get(&self.range_of(address)?)?;
+        block.allocations.get(&address).map(|allocation| &*allocation.handle)
+    }
+
+    /// Gives an address back.
+    pub(super) fn release(&mut self, address: IpAddr) {
+        let Some(range) = self.range_of(address) else { return };
+        if let Some(block) = self.blocks.get_mut(&range) {
+            block.allocations.remove(&address);
+        }
+    }
+
     /// Takes an address from pools, in their order: from the node's own blocks, else from a new one, else borrowed from another
     /// node's; none if all are full.
     ///

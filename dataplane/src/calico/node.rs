@@ -116,6 +116,26 @@ impl Node {
         node
     }
 
+    /// Takes back what Calico would have recorded by looking at the wires: with the backend `none` it does not look, and what is
+    /// left of a derived record is the address that Kubernetes knows, without a mask. A record that a manifest holds stays.
+    ///
+    /// Source: Calico node/pkg/lifecycle/startup/startup.go.
+    pub(super) fn leave_unrecorded(&mut self) {
+        if self.form != Form::Derived {
+            return;
+        }
+        for net in [self.ipv4.take().map(IpNet::V4), self.ipv6.take().map(IpNet::V6)]
+            .into_iter()
+            .flatten()
+        {
+            self.addresses.push(NodeAddress {
+                kind: AddressKind::InternalIp,
+                address: net.addr().into(),
+                at: self.at.clone(),
+            });
+        }
+    }
+
     fn empty(name: Arc<str>, at: FieldRef, form: Form) -> Node {
         Node {
             name,

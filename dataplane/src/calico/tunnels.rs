@@ -77,8 +77,7 @@ pub(super) fn stated(node: &Node) -> impl Iterator<Item = (Tunnel, IpAddr, &'sta
         .filter_map(|tunnel| Some((tunnel, tunnel.address(node)?, tunnel.field)))
 }
 
-/// Gives each node one address for each kind of tunnel that has an eligible pool. An address that the Node states is kept, as
-/// is one that a manifest's block holds for it.
+/// Gives each node one address for each kind of tunnel that has an eligible pool; a node has none of the others.
 ///
 /// Source: Calico node/pkg/allocateip/allocateip.go, reconcileTunnelAddrs.
 pub(super) fn assign(
@@ -87,9 +86,14 @@ pub(super) fn assign(
     nodes: &mut BTreeMap<Arc<str>, Node>,
     refusals: &mut Vec<Refusal>,
 ) {
-    for node in nodes.values() {
-        for (tunnel, address, field) in stated(node) {
-            ipam.record(address, &node.name, tunnel.handle(&node.name), &node.field(field));
+    for node in nodes.values_mut() {
+        for (tunnel, address, field) in stated(node).collect::<Vec<_>>() {
+            let handle = tunnel.handle(&node.name);
+            if tunnel.keeps(address, &handle, ipam, pools) {
+                ipam.record(address, &node.name, handle, &node.field(field));
+            } else {
+                tunnel.set(node, None);
+            }
         }
     }
     for node in nodes.values_mut() {
@@ -102,6 +106,27 @@ pub(super) fn assign(
     }
 }
 
+impl Tunnel {
+    /// Whether a node keeps an address that its record states: nobody else has it, and it is in no pool or in one for this kind
+    /// of tunnel. An address in no pool, or in one that does not select the node, was written there by hand and is obeyed.
+    ///
+    /// Source: Calico node/pkg/allocateip/allocateip.go, ensureHostTunnelAddress; libcalico-go/lib/backend/k8s/resources/node.go.
+    fn keeps(self, address: IpAddr, handle: &str, ipam: &Ipam<'_>, pools: &BTreeMap<Arc<str>, IpPool>) -> bool {
+        let own = ipam.holder(address).is_none_or(|holder| holder == handle);
+        let mut around = pools.values().filter(|pool| pool.cidr.contains(&address)).peekable();
+        own && (around.peek().is_none() || around.any(|pool| self.suits(pool)))
+    }
+
+    /// Whether a pool is for this kind of tunnel, on whatever node.
+    fn suits(self, pool: &IpPool) -> bool {
+        pool.encapsulation() == self.encapsulation
+            && Family::of_net(pool.cidr) == self.family
+            && pool.allowed_uses.tunnel
+            && !pool.disabled
+    }
+}
+
+/// A new address; one that a manifest's block holds for the tunnel comes first.
 fn assign_one(
     ipam: &mut Ipam<'_>,
     pools: &BTreeMap<Arc<str>, IpPool>,
@@ -111,15 +136,19 @@ fn assign_one(
 ) -> Option<IpAddr> {
     let eligible: Vec<&IpPool> = pools
         .values()
-        .filter(|pool| pool.encapsulation() == tunnel.encapsulation && Family::of_net(pool.cidr) == tunnel.family)
-        .filter(|pool| pool.allowed_uses.tunnel && allocates(pool, node))
+        .filter(|pool| tunnel.suits(pool) && allocates(pool, node))
         .collect();
-    let first = eligible.first()?;
     let handle = tunnel.handle(&node.name);
-    let held = ipam
-        .held(&handle)
-        .filter(|address| eligible.iter().any(|pool| pool.cidr.contains(address)));
-    let address = held.or_else(|| ipam.assign(&eligible, &node.name, handle, &node.at));
+    let held = ipam.held(&handle);
+    let fits = |address: &IpAddr| eligible.iter().any(|pool| pool.cidr.contains(address));
+    if let Some(address) = held.filter(fits) {
+        return Some(address);
+    }
+    if let Some(address) = held {
+        ipam.release(address);
+    }
+    let first = eligible.first()?;
+    let address = ipam.assign(&eligible, &node.name, handle, &node.at);
     if address.is_none() {
         let message = format!(
             "no address is left for the {} tunnel of node {}",

@@ -4,7 +4,7 @@ use overlab_dataplane::calico::ClusterState;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::datastore::{cluster, node, pool};
+use crate::datastore::{cluster, node, node_spec, pool};
 
 /// The addresses of a workload, with blanks between them.
 fn workload(cluster: &ClusterState, name: &str) -> String {
@@ -43,4 +43,77 @@ fn a_workload_has_one_address_of_each_family_that_has_a_pool(#[case] request: &s
 #[test]
 fn a_node_without_ipv6_record_has_a_tunnel_address_of_an_ipv6_vxlan_pool() {
     assert_eq!(tunnels(&cluster(&dual_stack(), &[]).unwrap(), "a"), "- - fd00:10::");
+}
+
+/// A VXLAN pool for addresses of tunnels alone, with these fields besides.
+fn tunnel_pool(name: &str, cidr: &str, more: Value) -> Value {
+    let mut spec = json!({"cidr": cidr, "vxlanMode": "CrossSubnet"});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    pool(name, spec)
+}
+
+/// Node a, labelled `zone: a`, with this tunnel address on record.
+fn recorded(vxlan: Option<&str>) -> Value {
+    let mut node = node_spec(
+        "a",
+        json!({"bgp": {"ipv4Address": "172.16.0.1/24"}, "ipv4VXLANTunnelAddr": vxlan}),
+    );
+    node["metadata"]["labels"] = json!({"zone": "a"});
+    node
+}
+
+#[rstest]
+#[case::t1_each_kind_that_has_a_pool(vec![tunnel_pool("v", "10.0.0.0/16", json!({})), pool("i", json!({"cidr": "10.1.0.0/16", "ipipMode": "CrossSubnet"}))], None, "10.1.0.0 10.0.0.0 -")]
+#[case::t1_no_pool(vec![pool("plain", json!({"cidr": "10.0.0.0/16"}))], None, "- - -")]
+#[case::t2_disabled(vec![tunnel_pool("v", "10.0.0.0/16", json!({"disabled": true}))], None, "- - -")]
+#[case::t2_not_for_tunnels(vec![tunnel_pool("v", "10.0.0.0/16", json!({"allowedUses": ["Workload"]}))], None, "- - -")]
+#[case::t2_other_nodes(vec![tunnel_pool("v", "10.0.0.0/16", json!({"nodeSelector": "zone == 'b'"}))], None, "- - -")]
+#[case::t2_this_node(vec![tunnel_pool("v", "10.0.0.0/16", json!({"nodeSelector": "zone == 'a'"}))], None, "- 10.0.0.0 -")]
+#[case::t4_own_and_eligible_is_kept(vec![tunnel_pool("v", "10.0.0.0/16", json!({}))], Some("10.0.0.9"), "- 10.0.0.9 -")]
+#[case::t4_of_a_disabled_pool_is_replaced(vec![tunnel_pool("off", "10.0.0.0/16", json!({"disabled": true})), tunnel_pool("on", "10.1.0.0/16", json!({}))], Some("10.0.0.9"), "- 10.1.0.0 -")]
+#[case::t4_of_the_wrong_encapsulation_is_replaced(vec![pool("i", json!({"cidr": "10.0.0.0/16"})), tunnel_pool("v", "10.1.0.0/16", json!({}))], Some("10.0.0.9"), "- 10.1.0.0 -")]
+#[case::t5_with_the_last_pool_disabled_it_is_gone(vec![tunnel_pool("off", "10.0.0.0/16", json!({"disabled": true}))], Some("10.0.0.9"), "- - -")]
+#[case::t6_a_pool_of_no_node_gives_none(vec![tunnel_pool("v", "10.0.0.0/16", json!({"nodeSelector": "!all()"}))], None, "- - -")]
+#[case::by_hand_against_the_selector_is_obeyed(vec![tunnel_pool("v", "10.0.0.0/16", json!({"nodeSelector": "!all()"}))], Some("10.0.0.9"), "- 10.0.0.9 -")]
+#[case::by_hand_outside_every_pool_is_obeyed(vec![tunnel_pool("v", "10.0.0.0/16", json!({}))], Some("10.9.0.9"), "- 10.9.0.9 -")]
+fn tunnel_addresses_follow_their_rules(#[case] pools: Vec<Value>, #[case] stated: Option<&str>, #[case] expected: &str) {
+    let manifests: Vec<Value> = pools.into_iter().chain([recorded(stated)]).collect();
+    assert_eq!(tunnels(&cluster(&manifests, &[]).unwrap(), "a"), expected);
+}
+
+/// A block of node a at 10.0.0.0/26 whose first address has this handle.
+fn block(handle: &str) -> Value {
+    json!({"apiVersion": "crd.projectcalico.org/v1", "kind": "IPAMBlock", "metadata": {"name": "10-0-0-0-26"},
+           "spec": {"cidr": "10.0.0.0/26", "affinity": "host:a", "allocations": [0], "unallocated": [],
+                    "attributes": [{"handle_id": handle, "secondary": {"node": "a"}}]}})
+}
+
+#[test]
+fn t4_an_address_that_somebody_else_has_is_replaced() {
+    let pool = tunnel_pool("v", "10.0.0.0/16", json!({}));
+    let given = |handle: &str, stated| {
+        let manifests = [pool.clone(), recorded(stated), block(handle)];
+        tunnels(&cluster(&manifests, &[]).unwrap(), "a")
+    };
+    assert_eq!(given("k8s-pod-network.1", Some("10.0.0.0")), "- 10.0.0.1 -");
+    assert_eq!(given("vxlan-tunnel-addr-a", Some("10.0.0.0")), "- 10.0.0.0 -");
+    assert_eq!(given("vxlan-tunnel-addr-a", None), "- 10.0.0.0 -");
+}
+
+#[test]
+fn t5_an_address_that_is_given_up_is_free_in_its_block() {
+    let pool = tunnel_pool("v", "10.0.0.0/16", json!({"disabled": true}));
+    let cluster = cluster(&[pool, recorded(Some("10.0.0.0")), block("vxlan-tunnel-addr-a")], &[]).unwrap();
+    assert_eq!(tunnels(&cluster, "a"), "- - -");
+    assert!(cluster.blocks().values().all(|block| block.allocations.is_empty()));
+}
+
+#[test]
+fn truth_29_a_tunnel_takes_an_address_and_claims_a_block_before_any_workload_is_there() {
+    let manifests = [tunnel_pool("v", "10.0.0.0/16", json!({})), recorded(None)];
+    let cluster = cluster(&manifests, &["x a"]).unwrap();
+    assert_eq!(workload(&cluster, "x"), "10.0.0.1");
+    let block = cluster.blocks().values().next().unwrap();
+    let handles: Vec<&str> = block.allocations.values().map(|a| &*a.handle).collect();
+    assert_eq!(handles, ["vxlan-tunnel-addr-a", "x"]);
 }

@@ -1,11 +1,12 @@
 //! What calico-node's environment and the ConfigMaps beside it bring: pools by rules E1 to E9, the backend, MTUs.
 
-use overlab_dataplane::calico::{ClusterState, NetworkingBackend};
-use overlab_dataplane::fields::Origin;
+use overlab_dataplane::Family;
+use overlab_dataplane::calico::{ClusterState, NetworkingBackend, Node, Profile, Recorded, Resource};
+use overlab_dataplane::fields::{FieldRef, Origin};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::datastore::{calico_node, cluster, config_map, node, node_spec, only, pool};
+use crate::datastore::{calico_node, cluster, config_map, node, node_spec, only, pool, read};
 
 const V4: &str = "CALICO_IPV4POOL_CIDR";
 const V6: &str = "CALICO_IPV6POOL_CIDR";
@@ -185,4 +186,22 @@ fn objects_of_other_names_are_left_alone() {
 fn a_second_daemon_set_is_refused_with_the_first_named() {
     let refusal = only(cluster(&[env(&[]), env(&[])], &[]));
     assert_eq!((refusal.code, refusal.field.origin), ("K-DUPLICATE", Origin(1)));
+}
+
+#[test]
+fn with_backend_none_no_address_is_recorded_but_the_one_of_kubernetes() {
+    let derived = Node::derived("a".into(), "10.0.0.1/24".parse().unwrap(), FieldRef::default());
+    let build = |backend: &str| {
+        let mut resources = read(&[env(&[("CALICO_NETWORKING_BACKEND", backend)])]).unwrap();
+        resources.push(Resource::Node(derived.clone()));
+        ClusterState::build(Profile::default(), resources, Vec::new()).unwrap()
+    };
+    let seen = |cluster: &ClusterState| {
+        let node = &cluster.nodes()["a"];
+        let text = |record: Option<Recorded>| record.map(|record| record.net.to_string());
+        (text(node.bgp_address(Family::V4)), text(node.resolver_address(Family::V4)))
+    };
+    let recorded = Some("10.0.0.1/24".to_owned());
+    assert_eq!(seen(&build("vxlan")), (recorded.clone(), recorded));
+    assert_eq!(seen(&build("none")), (None, Some("10.0.0.1/32".to_owned())));
 }
