@@ -3,6 +3,7 @@
 mod addresses;
 mod bgp;
 mod datastore;
+mod decisions;
 mod environment;
 mod felix;
 mod installation;
