@@ -128,3 +128,83 @@ fn replace(bytes: &mut [u8], offset: usize, word: u16) -> Option<u16> {
     let place = bytes.get_mut(offset..)?.first_chunk_mut()?;
     Some(u16::from_be_bytes(std::mem::replace(place, word.to_be_bytes())))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use pnet::packet::ip::IpNextHeaderProtocol;
+    use pnet::packet::ipv4::{self, MutableIpv4Packet};
+    use pnet::packet::tcp::{self, TcpPacket};
+    use pnet::packet::udp::{self, UdpPacket};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A packet as pnet sees it, with the right checksums.
+    fn packet(number: u8, ends: [(u32, u16); 2], payload: &[u8]) -> Vec<u8> {
+        let [(source, sport), (destination, dport)] = ends.map(|(address, port)| (Ipv4Addr::from(address), port));
+        let mut bytes = vec![0; 40];
+        bytes.extend(payload);
+        let length = bytes.len() as u16;
+        bytes[20..22].copy_from_slice(&sport.to_be_bytes());
+        bytes[22..24].copy_from_slice(&dport.to_be_bytes());
+        match number {
+            protocol::UDP => bytes[24..26].copy_from_slice(&(length - 20).to_be_bytes()),
+            _ => bytes[32] = 5 << 4,
+        }
+        let (sum, at) = sum(&bytes, number, source, destination);
+        bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        let mut ip = MutableIpv4Packet::new(&mut bytes).unwrap();
+        ip.set_version(4);
+        ip.set_header_length(5);
+        ip.set_total_length(length);
+        ip.set_next_level_protocol(IpNextHeaderProtocol(number));
+        ip.set_source(source);
+        ip.set_destination(destination);
+        let checksum = ipv4::checksum(&ip.to_immutable());
+        ip.set_checksum(checksum);
+        bytes
+    }
+
+    /// The checksum that pnet computes, and where it stands.
+    fn sum(bytes: &[u8], number: u8, source: Ipv4Addr, destination: Ipv4Addr) -> (u16, usize) {
+        match number {
+            protocol::UDP => {
+                let sum = udp::ipv4_checksum(&UdpPacket::new(&bytes[20..]).unwrap(), &source, &destination);
+                (if sum == 0 { u16::MAX } else { sum }, 26)
+            }
+            _ => {
+                let sum = tcp::ipv4_checksum(&TcpPacket::new(&bytes[20..]).unwrap(), &source, &destination);
+                (sum, 36)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_translated_packet_is_the_one_that_would_have_been_built(
+            number in prop_oneof![Just(protocol::UDP), Just(protocol::TCP)],
+            old: [(u32, u16); 2],
+            new: (u32, u16),
+            at_source: bool,
+            payload in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let mut bytes = packet(number, old, &payload);
+            let (end, ends) = match at_source {
+                true => (End::Source, [new, old[1]]),
+                false => (End::Destination, [old[0], new]),
+            };
+            set_end(&mut bytes, end, Ipv4Addr::from(new.0).into(), Some(new.1));
+            prop_assert_eq!(bytes, packet(number, ends, &payload));
+        }
+    }
+
+    #[test]
+    fn a_udp_checksum_that_says_there_is_none_stays_so() {
+        let mut bytes = packet(protocol::UDP, [(1 << 24, 1), (2 << 24, 2)], &[]);
+        bytes[26..28].fill(0);
+        set_end(&mut bytes, End::Source, Ipv4Addr::new(3, 0, 0, 0).into(), Some(3));
+        assert_eq!(&bytes[26..28], [0, 0]);
+    }
+}

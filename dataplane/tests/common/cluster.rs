@@ -87,6 +87,7 @@ pub(crate) struct Udp {
     pub(crate) ttl: u8,
     pub(crate) dont_fragment: bool,
     pub(crate) traffic_class: u8,
+    pub(crate) source_port: u16,
     pub(crate) destination_port: u16,
 }
 
@@ -99,6 +100,7 @@ impl Udp {
             ttl: 64,
             dont_fragment: true,
             traffic_class: 0,
+            source_port: 40000,
             destination_port: 5000,
         }
     }
@@ -113,7 +115,7 @@ impl Udp {
             .for_each(|(byte, n)| *byte = n);
         let length = payload.len() as u16;
         let mut udp = MutableUdpPacket::new(&mut payload).unwrap();
-        udp.set_source(40000);
+        udp.set_source(self.source_port);
         udp.set_destination(self.destination_port);
         udp.set_length(length);
         let checksum = pnet::packet::udp::ipv4_checksum(&udp.to_immutable(), &self.source, &self.destination);

@@ -4,7 +4,9 @@
 mod cluster;
 mod drops;
 mod errors;
+mod firewall;
 mod host;
+mod nat;
 mod robustness;
 mod sizes;
 mod tunnels;
