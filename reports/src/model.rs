@@ -100,6 +100,9 @@ pub struct ScenarioReport {
     pub fates: Vec<FateReport>,
     /// What was derived rather than written, one sentence each.
     pub notes: Vec<String>,
+    /// What is probably not meant: a lint's id, what it found, and where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lints: Vec<String>,
 }
 
 /// Why something could not be done, and what would help.

@@ -31,6 +31,9 @@ impl Renderer for Text {
 impl Text {
     fn scenario(&self, scenario: &ScenarioReport, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", heading(scenario))?;
+        for lint in &scenario.lints {
+            writeln!(out, "  lint    {lint}")?;
+        }
         let cases: Vec<Case<'_>> = scenario.cases().collect();
         let rows: Vec<Vec<String>> = cases.iter().map(row).collect();
         let width = cases.iter().map(|case| word(case.status()).len()).max().unwrap_or(0);

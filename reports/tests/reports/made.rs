@@ -196,6 +196,7 @@ pub(crate) fn failing() -> ScenarioReport {
             },
         ],
         notes: vec![text("Node a1 is derived from nodes.a1")],
+        lints: vec![],
     }
 }
 
@@ -215,6 +216,7 @@ pub(crate) fn inconclusive() -> ScenarioReport {
         tables: vec![],
         fates: vec![],
         notes: vec![],
+        lints: vec![],
         ..failing()
     }
 }

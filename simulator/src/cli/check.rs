@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::{Exit, refuse, refuse_missing};
 use crate::run::select_manifests;
-use crate::scenario::{Diagnostic, LoadedCluster, Place, Severity, Written, load_variant, open};
+use crate::scenario::lint::LINTS;
+use crate::scenario::{Diagnostic, Loaded, LoadedCluster, Place, Severity, Written, load_variant, open};
 
 /// Parses and validates scenarios and bare Calico manifests.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,12 @@ pub(super) struct Args {
     /// The Calico version whose rules hold for bare manifests, as calico/v3.32
     #[arg(long, value_name = "PROFILE", default_value_t)]
     profile: Profile,
+    /// Lints are errors
+    #[arg(long)]
+    deny_lints: bool,
+    /// List all lints, and look at no file
+    #[arg(long)]
+    list_lints: bool,
     /// Print versioned JSON
     #[arg(long)]
     json: bool,
@@ -31,6 +38,8 @@ struct Sound {
     holds: String,
     /// How many objects of which kind take no part.
     ignored: BTreeMap<String, usize>,
+    /// What is probably not meant.
+    warnings: Vec<Diagnostic>,
 }
 
 /// Runs the verb.
@@ -38,6 +47,9 @@ struct Sound {
 /// # Errors
 /// If the output cannot be written.
 pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
+    if args.list_lints {
+        return list_lints(out);
+    }
     let selected = select_manifests(&args.paths);
     let mut exit = refuse_missing(&selected).err().unwrap_or_default();
     let mut results = Vec::new();
@@ -49,8 +61,19 @@ pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
                     writeln!(out, "{name}: ok  {}", sound.holds)?;
                 }
                 note_ignored(file, &sound.ignored);
-                let Sound { holds, ignored } = sound;
-                results.push(json!({ "file": name.to_string(), "ok": true, "holds": holds, "ignored": ignored }));
+                sound.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+                if args.deny_lints && !sound.warnings.is_empty() {
+                    exit = exit.or(Exit::BadInput);
+                }
+                let Sound {
+                    holds,
+                    ignored,
+                    warnings,
+                } = sound;
+                let lints: Vec<_> = warnings.iter().map(json_of).collect();
+                results.push(json!({
+                    "file": name.to_string(), "ok": true, "holds": holds, "ignored": ignored, "diagnostics": lints,
+                }));
             }
             Err(diagnostics) => {
                 let list: Vec<_> = diagnostics.iter().map(json_of).collect();
@@ -69,6 +92,17 @@ pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     Ok(exit)
 }
 
+fn list_lints(out: &mut dyn Write) -> io::Result<Exit> {
+    for lint in LINTS {
+        writeln!(
+            out,
+            "{}\n  {}\n  try: {}\n  see: {}",
+            lint.id, lint.why, lint.remedy, lint.link
+        )?;
+    }
+    Ok(Exit::Pass)
+}
+
 fn note_ignored(file: &Path, ignored: &BTreeMap<String, usize>) {
     if !ignored.is_empty() {
         let kinds: Vec<_> = ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -81,19 +115,28 @@ fn check_one(file: &Path, profile: Profile) -> Result<Sound, Vec<Diagnostic>> {
     if written.is_scenario() {
         return check_scenario(file, written);
     }
-    let LoadedCluster { cluster, ignored, .. } = written.cluster(profile)?;
+    let loaded = written.cluster(profile)?;
+    let LoadedCluster {
+        cluster,
+        ignored,
+        warnings,
+        ..
+    } = loaded;
     let (pools, nodes, blocks) = (cluster.pools().len(), cluster.nodes().len(), cluster.blocks().len());
     Ok(Sound {
         holds: format!("manifests: {pools} pools, {nodes} nodes, {blocks} blocks"),
         ignored,
+        warnings,
     })
 }
 
 fn check_scenario(file: &Path, written: Written) -> Result<Sound, Vec<Diagnostic>> {
     let variants = written.variants();
-    let model = written.resolve()?.model;
+    let Loaded { model, mut warnings, .. } = written.resolve()?;
     for variant in &variants {
-        load_variant(file, Some(variant))?;
+        let of_variant = load_variant(file, Some(variant))?.warnings;
+        let new: Vec<_> = of_variant.into_iter().filter(|warning| !warnings.contains(warning)).collect();
+        warnings.extend(new);
     }
     let claims = model
         .expectations
@@ -113,6 +156,7 @@ fn check_scenario(file: &Path, written: Written) -> Result<Sound, Vec<Diagnostic
             claims.sum::<usize>()
         ),
         ignored: BTreeMap::new(),
+        warnings,
     })
 }
 

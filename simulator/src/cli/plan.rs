@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, refuse, refuse_missing};
 use crate::run::select_manifests;
-use crate::scenario::{LoadedCluster, Sources, open};
+use crate::scenario::{Diagnostic, LoadedCluster, Sources, open};
 use crate::{rows, world};
 
 /// Prints what is derived: pools, blocks, and every node's devices, routes, tunnel ends, allow-lists, MTUs and translations.
@@ -109,10 +109,20 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
             tables,
             cluster: model.cluster,
             sources: loaded.sources,
-            notes: model.notes,
+            notes: model
+                .notes
+                .into_iter()
+                .chain(loaded.warnings.iter().map(Diagnostic::line))
+                .collect(),
         });
     }
-    let LoadedCluster { cluster, sources, .. } = written.cluster(args.profile).map_err(|diagnostics| refuse(&diagnostics))?;
+    let loaded = written.cluster(args.profile).map_err(|diagnostics| refuse(&diagnostics))?;
+    let LoadedCluster {
+        cluster,
+        sources,
+        warnings,
+        ..
+    } = loaded;
     if let Some(name) = &args.node {
         known(name, cluster.nodes().keys().map(|name| &**name))?;
     }
@@ -121,7 +131,9 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
     let tables = nodes.map(|node| Arc::new(node_tables(&cluster, &wires::host(node, args.mtu))));
     Ok(Plan {
         tables: tables.collect(),
-        notes: vec![wires::assumption(args.mtu)],
+        notes: std::iter::once(wires::assumption(args.mtu))
+            .chain(warnings.iter().map(Diagnostic::line))
+            .collect(),
         cluster,
         sources,
     })

@@ -36,6 +36,7 @@ pub struct Context<'a> {
 pub fn report(loaded: &Loaded, run: &Run, context: &Context<'_>) -> ScenarioReport {
     let model = &loaded.model;
     let mut report = empty(model, context);
+    report.lints = loaded.warnings.iter().map(Diagnostic::line).collect();
     let wanted = |judged: &Judged<'_>| {
         context
             .expect
@@ -90,6 +91,7 @@ pub fn refused(context: &Context<'_>, diagnostics: &[Diagnostic]) -> ScenarioRep
         tables: Vec::new(),
         fates: Vec::new(),
         notes: Vec::new(),
+        lints: Vec::new(),
     }
 }
 
@@ -112,6 +114,7 @@ fn empty(model: &Model, context: &Context<'_>) -> ScenarioReport {
         tables: Vec::new(),
         fates: Vec::new(),
         notes: model.notes.clone(),
+        lints: Vec::new(),
     }
 }
 

@@ -91,6 +91,11 @@ impl Diagnostic {
         }
     }
 
+    /// The diagnostic in one line: `ID: what is wrong [file:line:column]`.
+    pub fn line(&self) -> String {
+        format!("{}: {} [{}]", self.code, self.message, self.place)
+    }
+
     /// The diagnostic as the Rust compiler would show it, ending in a line feed; the same bytes each time.
     pub fn render(&self, colour: bool) -> String {
         let level = match self.severity {

@@ -40,6 +40,8 @@ pub struct Written {
     pub(super) manifests: Vec<Document>,
     /// Node manifests that hold only a part of the record; the wires give the rest.
     pub(super) completed: Vec<Origin>,
+    /// Whether it is a variant of what the file says.
+    pub(super) is_variant: bool,
 }
 
 impl Written {

@@ -5,6 +5,7 @@
 mod diagnostic;
 mod file;
 mod glob;
+pub mod lint;
 mod model;
 mod quantity;
 mod resolve;
@@ -44,6 +45,8 @@ pub struct LoadedCluster {
     pub ignored: BTreeMap<String, usize>,
     /// Where it is written.
     pub sources: Sources,
+    /// What is probably not meant.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Reads and resolves a scenario.
@@ -104,11 +107,15 @@ impl Written {
                 .help("put a document with `apiVersion: overlab.dev/v1alpha1` and `kind: Scenario` first");
             return Err(self.sources.diagnostics(&[refusal]));
         }
-        match resolve::resolve(&self) {
-            Ok(model) => Ok(Loaded {
+        let found = resolve::resolve(&self).and_then(|model| {
+            let findings = lint::unaccepted(&model, self.is_variant)?;
+            Ok((model, findings))
+        });
+        match found {
+            Ok((model, findings)) => Ok(Loaded {
                 model,
+                warnings: lint::warnings(&findings, &self.sources),
                 sources: self.sources,
-                warnings: Vec::new(),
             }),
             Err(refusals) => Err(self.sources.diagnostics(&refusals)),
         }
@@ -121,6 +128,7 @@ impl Written {
     pub fn cluster(self, profile: Profile) -> Result<LoadedCluster, Vec<Diagnostic>> {
         match resolve::bare(&self, profile) {
             Ok((cluster, ignored)) => Ok(LoadedCluster {
+                warnings: lint::warnings(&lint::of_cluster(&cluster), &self.sources),
                 cluster,
                 ignored,
                 sources: self.sources,

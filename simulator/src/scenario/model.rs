@@ -63,6 +63,19 @@ pub struct Model {
     pub cluster: ClusterState,
     /// What was derived rather than written, one sentence each.
     pub notes: Vec<String>,
+    /// Lints that are accepted or expected.
+    pub accepted_lints: Vec<AcceptedLint>,
+}
+
+/// A lint that the scenario knows of.
+#[derive(Clone, Debug)]
+pub struct AcceptedLint {
+    /// Its id.
+    pub lint: &'static str,
+    /// Whether it must be there: an entry of `lints`, not of `allow`.
+    pub expected: bool,
+    /// Where it is named.
+    pub field: FieldRef,
 }
 
 /// The wires from some instant on: another underlay, other cards on it, the same machines.

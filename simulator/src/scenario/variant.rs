@@ -57,6 +57,7 @@ impl Written {
     pub fn with_variant(mut self, name: Option<&str>) -> Result<Written, Vec<Diagnostic>> {
         let Some(name) = name else { return Ok(self) };
         let mut refusals = Vec::new();
+        self.is_variant = true;
         self.apply(name, &mut refusals);
         match refusals.is_empty() {
             true => Ok(self),

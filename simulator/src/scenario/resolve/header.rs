@@ -9,7 +9,8 @@ use overlab_dataplane::fields::{Fields, Refusal, Wrong, integer, text, word};
 use serde_json::Value;
 
 use super::NOT_MODELLED;
-use crate::scenario::model::BackendKind;
+use crate::scenario::lint;
+use crate::scenario::model::{AcceptedLint, BackendKind};
 use crate::scenario::quantity;
 
 /// What holds for the whole run.
@@ -18,6 +19,7 @@ pub(super) struct Run {
     pub(super) seed: u64,
     pub(super) duration: Option<Duration>,
     pub(super) backends: BTreeSet<BackendKind>,
+    pub(super) accepted_lints: Vec<AcceptedLint>,
 }
 
 /// Reads `metadata`: name and title.
@@ -51,9 +53,9 @@ pub(super) fn run(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Run {
         backends: spec
             .parse("backends", refusals, backends)
             .unwrap_or([BackendKind::Sim, BackendKind::Netns].into()),
+        accepted_lints: accepted_lints(spec, refusals),
     };
     spec.parse("wire", refusals, wire);
-    allow(spec, refusals);
     run
 }
 
@@ -89,12 +91,41 @@ fn backends(value: &Value) -> Result<BTreeSet<BackendKind>, Wrong> {
     items.iter().map(|item| word(item, &words)).collect()
 }
 
-/// Lints that the author accepts. Each says why, so that a reader need not guess.
-fn allow(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
+/// Lints that the author accepts, each with the reason, so that a reader need not guess, and those that must be there.
+fn accepted_lints(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Vec<AcceptedLint> {
+    let mut accepted = Vec::new();
     for (field, value) in spec.items("allow", refusals) {
         let mut entry = Fields::new(value, field, refusals);
-        entry.require("lint", refusals, text);
+        let lint = entry.require("lint", refusals, lint_id);
         entry.require("reason", refusals, name);
+        let field = entry.field("lint");
         entry.finish(refusals);
+        accepted.extend(lint.map(|lint| AcceptedLint {
+            lint,
+            expected: false,
+            field,
+        }));
     }
+    for (field, value) in spec.items("lints", refusals) {
+        match lint_id(value) {
+            Ok(lint) => accepted.push(AcceptedLint {
+                lint,
+                expected: true,
+                field,
+            }),
+            Err(wrong) => refusals.push(wrong.at(field, value)),
+        }
+    }
+    accepted
+}
+
+fn lint_id(value: &Value) -> Result<&'static str, Wrong> {
+    let text = text(value)?;
+    lint::id(text).map_err(|near| {
+        let wrong = Wrong::rule("K-VALUE", format!("no lint is called {text:?}"));
+        match near {
+            Some(near) => wrong.help(format!("did you mean `{near}`?")),
+            None => wrong.help("`overlab check --list-lints` shows them all"),
+        }
+    })
 }

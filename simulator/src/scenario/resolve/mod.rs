@@ -57,7 +57,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     metadata.finish(refusals);
     let mut spec = root.fields("spec", refusals);
     let run = header::run(&mut spec, refusals);
-    refuse_unmodelled(&mut spec, &["permute", "lints", "environment", "faults"], refusals);
+    refuse_unmodelled(&mut spec, &["permute", "environment", "faults"], refusals);
     variant::check(&mut spec, refusals);
 
     let mut names = Names::default();
@@ -111,6 +111,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         expectations,
         cluster: cluster?,
         notes,
+        accepted_lints: run.accepted_lints,
     })
 }
 

@@ -1,0 +1,163 @@
+//! Lints: what is allowed and probably not meant, as the field has met it. A lint looks at what Calico believes and, in a
+//! scenario, at the wires; it changes nothing. A new one is a constant beside its kind and a line in [`LINTS`].
+
+mod bgp;
+mod clouds;
+mod mtu;
+mod nodes;
+mod pools;
+
+use overlab_dataplane::calico::{ClusterState, IpPool};
+use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
+use overlab_dataplane::route::Mode;
+
+use super::diagnostic::{Diagnostic, Severity, Sources};
+use super::model::{AcceptedLint, Machine, Model, Underlay};
+
+/// A lint.
+#[derive(Debug)]
+pub struct Lint {
+    /// Its name, in capitals.
+    pub id: &'static str,
+    /// The rule behind it.
+    pub why: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+    /// Where it was met, or is documented.
+    pub link: &'static str,
+    find: fn(&Subject<'_>, &mut Found),
+}
+
+/// Every lint.
+pub const LINTS: [&Lint; 15] = [
+    &nodes::NODE_ADDRESS_SLASH_32,
+    &nodes::NODE_ADDRESS_SLASH_31,
+    &nodes::NODE_MASKS_UNEQUAL,
+    &nodes::NODE_ADDRESS_NOT_ON_WIRE,
+    &nodes::NODE_MASK_WIDER_THAN_WIRE,
+    &mtu::MTU_MISMATCH,
+    &bgp::BGP_NEEDED,
+    &bgp::CLUSTER_ROUTES_PAIR,
+    &bgp::BGP_EXPORT_DISABLED,
+    &pools::VXLAN_ENABLED_STUCK,
+    &pools::IPIP_ENABLED_STUCK,
+    &pools::NO_TUNNEL_ADDRESS_POOL,
+    &clouds::SRC_DST_CHECK_CROSS_SUBNET,
+    &clouds::SRC_DST_CHECK_NO_ENCAPSULATION,
+    &clouds::IPIP_IN_AZURE,
+];
+
+/// What is looked at.
+struct Subject<'a> {
+    cluster: &'a ClusterState,
+    /// The wires, where they are known.
+    wires: Option<Wires<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Wires<'a> {
+    underlays: &'a [Underlay],
+    nodes: &'a [Machine],
+}
+
+impl<'a> Subject<'a> {
+    /// The pools whose addresses are routed.
+    fn pools(&self) -> impl Iterator<Item = &'a IpPool> {
+        self.cluster.pools().values().filter(|pool| pool.routes())
+    }
+
+    /// Whether masks of node addresses decide anything: without any pool they may.
+    fn asks_for_subnets(&self) -> bool {
+        let mut pools = self.pools().peekable();
+        pools.peek().is_none() || pools.any(|pool| pool.mode() == Mode::CrossSubnet)
+    }
+
+    /// The machines of nodes, each with its underlay; none where the wires are not known.
+    fn machines(&self) -> impl Iterator<Item = (&'a Machine, &'a Underlay)> {
+        let wires = self.wires.into_iter();
+        wires.flat_map(|wires| wires.nodes.iter().map(move |node| (node, &wires.underlays[node.underlay])))
+    }
+}
+
+/// What a lint found: a place, and what is wrong there.
+type Found = Vec<(FieldRef, String)>;
+
+/// What one lint found.
+#[derive(Debug)]
+pub struct Finding {
+    /// The lint.
+    pub lint: &'static Lint,
+    /// Where.
+    pub field: FieldRef,
+    /// What, as a lower-case sentence without a full stop.
+    pub message: String,
+}
+
+/// What is probably not meant in a cluster of bare manifests.
+pub(super) fn of_cluster(cluster: &ClusterState) -> Vec<Finding> {
+    all(&Subject { cluster, wires: None })
+}
+
+/// What is probably not meant in a scenario, accepted or not.
+pub fn of_model(model: &Model) -> Vec<Finding> {
+    let (underlays, nodes) = (&model.underlays[..], &model.nodes[..]);
+    all(&Subject {
+        cluster: &model.cluster,
+        wires: Some(Wires { underlays, nodes }),
+    })
+}
+
+fn all(subject: &Subject<'_>) -> Vec<Finding> {
+    let one = |lint: &'static Lint| {
+        let mut found = Found::new();
+        (lint.find)(subject, &mut found);
+        found
+            .into_iter()
+            .map(move |(field, message)| Finding { lint, field, message })
+    };
+    LINTS.into_iter().flat_map(one).collect()
+}
+
+/// Takes away what a scenario accepts. A variant changes a part, so that what it does not show may be accepted all the same.
+///
+/// # Errors
+/// What is accepted or expected and is not there.
+pub(super) fn unaccepted(model: &Model, is_variant: bool) -> Result<Vec<Finding>, Vec<Refusal>> {
+    let mut findings = of_model(model);
+    let is_there = |entry: &AcceptedLint| findings.iter().any(|finding| *finding.lint.id == *entry.lint);
+    let idle = model.accepted_lints.iter().filter(|entry| !is_there(entry));
+    let refusals: Vec<_> = idle
+        .filter(|entry| entry.expected || !is_variant)
+        .map(|entry| {
+            Refusal::new("E-LINT", entry.field.clone(), format!("{} finds nothing here", entry.lint))
+                .why("what is accepted without need would hide it when it comes")
+                .help("remove the entry")
+        })
+        .collect();
+    findings.retain(|finding| model.accepted_lints.iter().all(|entry| *entry.lint != *finding.lint.id));
+    if refusals.is_empty() { Ok(findings) } else { Err(refusals) }
+}
+
+/// Findings as warnings, in file order.
+pub(super) fn warnings(findings: &[Finding], sources: &Sources) -> Vec<Diagnostic> {
+    let refusal = |finding: &Finding| {
+        let Lint {
+            id, why, remedy, link, ..
+        } = finding.lint;
+        Refusal::new(id, finding.field.clone(), finding.message.clone())
+            .why(*why)
+            .help(format!("{remedy}; see {link}"))
+    };
+    let mut warnings = sources.diagnostics(&findings.iter().map(refusal).collect::<Vec<_>>());
+    warnings.iter_mut().for_each(|warning| warning.severity = Severity::Warning);
+    warnings
+}
+
+/// The id of a lint as it is written.
+///
+/// # Errors
+/// The nearest one, if no lint has this name.
+pub(super) fn id(text: &str) -> Result<&'static str, Option<&'static str>> {
+    let known = || LINTS.into_iter().map(|lint| lint.id);
+    known().find(|id| *id == text).ok_or_else(|| suggestion(text, known()))
+}

@@ -1,0 +1,78 @@
+//! Pools and settings of Felix that contradict each other.
+
+use overlab_dataplane::Family;
+use overlab_dataplane::calico::{FelixConfiguration, IpPool, Node};
+use overlab_dataplane::encap::Encap;
+
+use super::{Found, Lint, Subject};
+
+pub(super) const VXLAN_ENABLED_STUCK: Lint = Lint {
+    id: "VXLAN_ENABLED_STUCK",
+    why: "`vxlanEnabled` overrides what follows from the pools, and stays when they change",
+    remedy: "remove `vxlanEnabled`: Felix finds out by itself",
+    link: "https://github.com/projectcalico/calico/issues/9688",
+    find: |subject, found| stuck(subject, Encap::Vxlan, "vxlanEnabled", |felix| felix.vxlan_enabled, found),
+};
+
+pub(super) const IPIP_ENABLED_STUCK: Lint = Lint {
+    id: "IPIP_ENABLED_STUCK",
+    why: "`ipipEnabled` overrides what follows from the pools, and stays when they change",
+    remedy: "remove `ipipEnabled`: Felix finds out by itself",
+    link: "https://github.com/projectcalico/calico/issues/9688",
+    find: |subject, found| stuck(subject, Encap::Ipip, "ipipEnabled", |felix| felix.ipip_enabled, found),
+};
+
+pub(super) const NO_TUNNEL_ADDRESS_POOL: Lint = Lint {
+    id: "NO_TUNNEL_ADDRESS_POOL",
+    why: "a tunnel's address comes from an enabled pool of its own encapsulation that selects the node: VXLAN without one does not work \
+          at all, and IPIP not for the nodes' own packets",
+    remedy: "enable a pool of this encapsulation that selects every node, or leave `disabled` to pools that others stand in for",
+    link: "https://github.com/projectcalico/calico/issues/3672",
+    find: no_tunnel_pool,
+};
+
+fn stuck(
+    subject: &Subject<'_>,
+    encapsulation: Encap,
+    key: &str,
+    stated: fn(&FelixConfiguration) -> Option<bool>,
+    found: &mut Found,
+) {
+    if subject.cluster.pools().is_empty() {
+        return;
+    }
+    let needed = subject.cluster.pools_enable(encapsulation, Family::V4);
+    for felix in subject.cluster.felix().values() {
+        if let Some(on) = stated(felix).filter(|on| *on != needed) {
+            let pools = if needed { "there are pools" } else { "there is no pool" };
+            let message = format!("`{key}` is {on}, and {pools} of this encapsulation");
+            found.push((felix.field(&format!("spec.{key}")), message));
+        }
+    }
+}
+
+fn no_tunnel_pool(subject: &Subject<'_>, found: &mut Found) {
+    let gives =
+        |pool: &IpPool, node: &Node| !pool.disabled && pool.allowed_uses.tunnel && pool.node_selector.matches(&node.labels);
+    for (encapsulation, name) in [(Encap::Vxlan, "VXLAN"), (Encap::Ipip, "IPIP")] {
+        for family in Family::ALL {
+            let of_kind = |pool: &&IpPool| pool.encapsulation() == encapsulation && Family::of_net(pool.cidr) == family;
+            let pools: Vec<_> = subject.pools().filter(of_kind).collect();
+            let without: Vec<_> = subject
+                .cluster
+                .nodes()
+                .values()
+                .filter(|node| !pools.iter().any(|pool| gives(pool, node)))
+                .collect();
+            if let (Some(pool), Some(node)) = (pools.first(), without.first()) {
+                let more = match without.len() - 1 {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                let message = format!("no pool gives node {}{more} an address for its {name} tunnel", node.name);
+                let key = if pool.disabled { "spec.disabled" } else { "spec.nodeSelector" };
+                found.push((pool.field(key), message));
+            }
+        }
+    }
+}
