@@ -10,3 +10,4 @@ mod installation;
 mod properties;
 mod rules;
 mod tables;
+mod truths;
