@@ -111,7 +111,7 @@ impl Local<'_> {
                 ..blackhole
             });
         }
-        let of_bird = |encapsulation| programs(self.cluster.profile().bird_routes(), encapsulation);
+        let of_bird = |encapsulation| programs(self.cluster.bird_routes(&self.node.name), encapsulation);
         (self.cluster.bgp() && encapsulation.is_none_or(of_bird)).then(|| Route {
             owner: Owner::Bird,
             protocol: RouteProtocol::BIRD,

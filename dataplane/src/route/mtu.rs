@@ -1,11 +1,19 @@
 //! MTUs: the host's, each tunnel's, the workloads'. What a packet that is too big meets is not here.
 
-use super::HostNetwork;
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
+use super::{HostNetwork, Nic};
 use crate::calico::Settings;
 use crate::{Family, Mtu};
 
 /// The MTU that Felix assumes when it finds no network card.
 const WITHOUT_CARDS: u16 = 1460;
+/// The names of cards whose MTUs count, unless configured.
+///
+/// Source: Calico felix/config/config_params.go, MTUIfacePattern.
+const CARDS: &str = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)";
 /// What IP-in-IP adds: an IPv4 header.
 const IPIP_OVERHEAD: u16 = 20;
 /// What VXLAN over IPv4 adds: an IPv4, a UDP, a VXLAN and an Ethernet header.
@@ -16,7 +24,7 @@ const VXLAN_V6_OVERHEAD: u16 = 70;
 /// The MTUs of a node, in bytes of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mtus {
-    /// The smallest of its network cards.
+    /// The smallest of its network cards that count.
     pub host: Mtu,
     /// That of `tunl0` and of IPIP routes.
     pub ipip: Mtu,
@@ -31,7 +39,7 @@ pub struct Mtus {
 impl Mtus {
     /// The MTUs of a machine without Calico: workloads would have the smallest card's.
     pub(super) fn of_cards(host: &HostNetwork) -> Mtus {
-        let host = smallest(host);
+        let host = smallest(host.nics.iter());
         Mtus {
             host,
             ipip: host.less(IPIP_OVERHEAD),
@@ -46,7 +54,8 @@ impl Mtus {
     ///
     /// Source: Calico felix/dataplane/linux/int_dataplane.go, findHostMTU, ConfigureDefaultMTUs, determinePodMTU.
     pub fn of(settings: &Settings, host: &HostNetwork) -> Mtus {
-        let host = smallest(host);
+        let pattern = settings.mtu_iface_pattern.as_deref();
+        let host = smallest(host.nics.iter().filter(|nic| counts(pattern, &nic.name)));
         let ipip = settings.ipip_mtu.unwrap_or_else(|| host.less(IPIP_OVERHEAD));
         let vxlan = settings.vxlan_mtu.v4.unwrap_or_else(|| host.less(VXLAN_OVERHEAD));
         let vxlan_v6 = settings.vxlan_mtu.v6.unwrap_or_else(|| host.less(VXLAN_V6_OVERHEAD));
@@ -78,8 +87,17 @@ impl Mtus {
     }
 }
 
-fn smallest(host: &HostNetwork) -> Mtu {
-    let smallest = host.nics.iter().map(|nic| nic.mtu).min();
+/// Whether a card's MTU counts by its name. A pattern that cannot be read leaves the default.
+fn counts(pattern: Option<&str>, name: &str) -> bool {
+    static DEFAULT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(CARDS).ok());
+    match pattern.and_then(|pattern| Regex::new(pattern).ok()) {
+        Some(pattern) => pattern.is_match(name),
+        None => DEFAULT.as_ref().is_some_and(|pattern| pattern.is_match(name)),
+    }
+}
+
+fn smallest<'a>(cards: impl Iterator<Item = &'a Nic>) -> Mtu {
+    let smallest = cards.map(|nic| nic.mtu).min();
     smallest.or_else(|| Mtu::new(WITHOUT_CARDS)).unwrap_or(Mtu::MIN)
 }
 
@@ -150,5 +168,30 @@ mod tests {
         #[case] expected: (u16, u16, u16, u16),
     ) {
         assert_eq!(mtus(cards, ipip, vxlan, vxlan_v6), expected);
+    }
+
+    #[rstest]
+    #[case::by_default(None, 1400)]
+    #[case::one_of_them(Some("^ens5$"), 9001)]
+    #[case::none_of_them(Some("^bond"), 1460)]
+    #[case::no_pattern_at_all(Some("("), 1400)]
+    fn cards_count_by_their_names(#[case] pattern: Option<&str>, #[case] host_mtu: u16) {
+        let nics = [("ens5", 9001), ("eth1", 1400), ("docker0", 1300), ("eno1", 1500)].map(|(name, mtu)| Nic {
+            name: name.into(),
+            addresses: Vec::new(),
+            mtu: Mtu::new(mtu).unwrap(),
+        });
+        let host = HostNetwork {
+            name: "a".into(),
+            nics: nics.into(),
+            gateways: PerFamily::default(),
+            rp_filter: crate::route::RpFilter::Off,
+        };
+        let cluster = ClusterState::build(Profile::default(), Vec::new(), Vec::new()).unwrap();
+        let settings = Settings {
+            mtu_iface_pattern: pattern.map(Into::into),
+            ..cluster.settings("a")
+        };
+        assert_eq!(Mtus::of(&settings, &host).workload.bytes(), host_mtu);
     }
 }

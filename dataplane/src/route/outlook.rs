@@ -73,7 +73,7 @@ impl Outlook {
             None if devices.parent.get(family).is_none() => Err(AbsentReason::NoParentDevice),
             None => Err(AbsentReason::NoLocalVtep),
         });
-        let bird_routes = cluster.profile().bird_routes();
+        let bird_routes = cluster.bird_routes(&node.name);
         Outlook {
             subnet: PerFamily::from_fn(|family| subnet(cluster, index, node, family)),
             parent: devices.parent,
