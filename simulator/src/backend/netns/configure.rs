@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope, RouteType};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 
@@ -175,8 +176,15 @@ async fn up(handle: &Handle, name: &str, index: u32, config: Option<&PortConfig>
 }
 
 async fn add_address(handle: &Handle, name: &str, index: u32, address: IpNet) -> Result<(), BackendError> {
-    let request = handle.address().add(index, address.addr(), address.prefix_len()).execute();
-    request.await.map_err(refused(format!("add address {address} to {name}")))
+    let mut request = handle.address().add(index, address.addr(), address.prefix_len());
+    if address.addr().is_ipv6() {
+        // Until the kernel has found nobody else with it, an address takes nothing in; there is nobody else.
+        request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    }
+    request
+        .execute()
+        .await
+        .map_err(refused(format!("add address {address} to {name}")))
 }
 
 async fn add_route(handle: &Handle, route: RouteMessage, what: &str, replace: bool) -> Result<(), BackendError> {
