@@ -224,7 +224,7 @@ impl Engine {
 
     /// Hands a packet to the workload behind a device, or to the node's own stack.
     pub(super) fn deliver(device: DeviceId, workload: bool, packet: Packet, outcome: &mut Outcome) {
-        outcome.steps.push(Step::Delivered { device });
+        outcome.steps.push(Step::Delivered { device, workload });
         outcome.out.push(Out::Deliver {
             device,
             workload,

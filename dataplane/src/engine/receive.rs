@@ -71,6 +71,10 @@ impl Engine {
             return Local::Done;
         }
         self.accept(now);
+        if !self.tables.forwarding {
+            Engine::deliver(device, false, packet, outcome);
+            return Local::Done;
+        }
         if header.protocol() == protocol::IPIP {
             return self.tunnel_packet(now, Encap::Ipip, packet, outcome);
         }

@@ -123,6 +123,8 @@ pub enum Step {
     Delivered {
         /// The device.
         device: DeviceId,
+        /// Whether it went to the workload behind it.
+        workload: bool,
     },
     /// The packet left from a network card.
     Transmitted {

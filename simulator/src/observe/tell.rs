@@ -66,10 +66,11 @@ fn engine_step(step: engine::Step, tables: &NodeTables) -> String {
         } => {
             format!("{encap} header put on, +{overhead} B: {source} > {destination}")
         }
-        engine::Step::Delivered { device: id } => match tables.device(id).and_then(|device| device.workload.as_ref()) {
-            Some(workload) => format!("to {workload} by {}", device(id)),
-            None => format!("to the node itself by {}", device(id)),
-        },
+        engine::Step::Delivered { device: id, workload } => {
+            let behind = tables.device(id).and_then(|device| device.workload.as_deref());
+            let whom = behind.filter(|_| workload).unwrap_or("the node itself");
+            format!("to {whom} by {}", device(id))
+        }
         engine::Step::Transmitted { device: id, next_hop } => format!("out by {} to {next_hop}", device(id)),
         engine::Step::IcmpSent { icmp, to } => format!("told {to}: {}", icmp_error(icmp)),
         engine::Step::IcmpSuppressed => "not told: the limit of ICMP errors is used up".to_owned(),
