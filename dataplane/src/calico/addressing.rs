@@ -36,6 +36,12 @@ pub(super) fn check_workloads(workloads: &[WorkloadRequest], inventory: &Invento
             holders.entry(*address).or_insert_with(holder);
         }
     }
+    for endpoint in inventory.workloads.values() {
+        for address in &endpoint.addresses {
+            let holder = (format!("{} {}", endpoint.kind(), endpoint.name), endpoint.addresses_field());
+            refusals.extend(take(&mut holders, *address, holder));
+        }
+    }
     for workload in workloads {
         check_references(workload, &inventory.pools, &inventory.nodes, refusals);
         if let Some(first) = names.insert(&workload.name, &workload.origin) {
@@ -117,7 +123,7 @@ fn unknown<'a>(field: FieldRef, what: &str, name: &str, known: impl Iterator<Ite
 
 /// Whether a node may take addresses from a pool.
 pub(super) fn allocates(pool: &IpPool, node: &Node) -> bool {
-    !pool.disabled && pool.node_selector.matches(&node.labels)
+    pool.allocates() && pool.node_selector.matches(&node.labels)
 }
 
 pub(super) fn full(message: String, pool: &IpPool) -> Refusal {
@@ -158,6 +164,8 @@ pub(super) fn endpoint(
         name: workload.name,
         node: workload.node,
         addresses,
+        interface: None,
+        spoofable: Vec::new(),
         at: workload.origin,
     })
 }
@@ -173,7 +181,7 @@ fn eligible_for_workloads<'p>(
     family: Family,
 ) -> Vec<&'p IpPool> {
     let candidates: Vec<&IpPool> = match named {
-        Some(pool) => Vec::from_iter((!pool.disabled).then_some(pool)),
+        Some(pool) => Vec::from_iter(pool.allocates().then_some(pool)),
         None => pools
             .values()
             .filter(|pool| node.is_some_and(|node| allocates(pool, node)) && pool.allowed_uses.workload)
@@ -193,11 +201,15 @@ fn no_pool(workload: &str, named: Option<&IpPool>, origin: &FieldRef) -> Refusal
         Some(pool) => Refusal::new(
             "K-VALUE",
             below(origin, "pool"),
-            format!("workload {workload} can have no address: pool {} is disabled", pool.name),
+            format!(
+                "workload {workload} can have no address: pool {} {}",
+                pool.name,
+                pool.closed().unwrap_or_default()
+            ),
         )
-        .why("a disabled pool hands out no new addresses")
-        .help("state the workload's `ip`, or enable the pool")
-        .related(pool.field("spec.disabled"), "it is disabled here"),
+        .why("such a pool hands out no new addresses")
+        .help("state the workload's `ip`, or name another pool")
+        .related(pool.field("spec.disabled"), "the pool"),
         None => Refusal::new(
             "K-VALUE",
             origin.clone(),

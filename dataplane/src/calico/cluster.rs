@@ -1,6 +1,6 @@
 //! The state of a cluster: everything in the datastore, valid, with blocks, tunnel addresses and settings filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,10 +12,11 @@ use super::bgpconfiguration::DEFAULT_AS;
 use super::daemonset::Environment;
 use super::inventory::Inventory;
 use super::ipam::Ipam;
+use super::poolcreation::mark_overlapped;
 use super::reading::{below, not_modelled};
 use super::{
     BgpConfiguration, BgpFilter, BgpPeer, BgpSettings, Block, ClusterRoutes, ClusterRoutingMode, FelixConfiguration,
-    Installation, IpPool, NetworkingBackend, Node, Profile, Readiness, Resource, tunnels,
+    Installation, IpPool, NetworkingBackend, Node, Profile, Readiness, Resource, WorkloadEndpoint, tunnels,
 };
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
@@ -50,8 +51,26 @@ pub struct Endpoint {
     pub node: Arc<str>,
     /// Its addresses, one or none of each family, IPv4 first.
     pub addresses: Vec<IpAddr>,
+    /// The node's end of its veth, if it is not the one that follows from its name.
+    pub interface: Option<Arc<str>>,
+    /// Ranges besides its addresses that it may send from, where the node's Felix lets it.
+    pub spoofable: Vec<IpNet>,
     /// Where it is asked for.
     pub at: FieldRef,
+}
+
+impl Endpoint {
+    /// The workload that the datastore holds itself.
+    fn recorded(endpoint: WorkloadEndpoint) -> Endpoint {
+        Endpoint {
+            name: endpoint.name,
+            node: endpoint.node,
+            addresses: endpoint.addresses,
+            interface: endpoint.interface,
+            spoofable: endpoint.spoofable,
+            at: endpoint.at,
+        }
+    }
 }
 
 /// A cluster's datastore.
@@ -83,8 +102,11 @@ impl ClusterState {
         workloads: Vec<WorkloadRequest>,
     ) -> Result<ClusterState, Vec<Refusal>> {
         let mut refusals = Vec::new();
-        let inventory = Inventory::sort(resources, &mut refusals);
+        let mut inventory = Inventory::sort(resources, &mut refusals);
         inventory.check(profile, &mut refusals);
+        if profile.judges_overlaps() {
+            mark_overlapped(&mut inventory.pools);
+        }
         check_workloads(&workloads, &inventory, &mut refusals);
         if let Some(installation) = inventory
             .installation
@@ -100,7 +122,12 @@ impl ClusterState {
         let networking = Networking::of(&inventory);
         let variables = inventory.environment.iter().flat_map(Environment::iter);
         let felix_environment = FelixConfiguration::from_environment(variables, &mut refusals);
-        let mut ipam = Ipam::new(&inventory.pools, inventory.blocks.values().map(|b| b.block.clone()));
+        let configuration = inventory.ipam.unwrap_or_default();
+        let mut ipam = Ipam::new(
+            &inventory.pools,
+            &configuration,
+            inventory.blocks.values().map(|b| b.block.clone()),
+        );
         let mut nodes = inventory.nodes;
         if networking.backend == NetworkingBackend::None {
             nodes.values_mut().for_each(Node::leave_unrecorded);
@@ -115,6 +142,12 @@ impl ClusterState {
                     &below(&workload.origin, "ip"),
                 );
             }
+        }
+        for endpoint in inventory.workloads.into_values() {
+            for address in &endpoint.addresses {
+                ipam.record(*address, &endpoint.node, endpoint.name.clone(), &endpoint.addresses_field());
+            }
+            endpoints.insert(endpoint.name.clone(), Endpoint::recorded(endpoint));
         }
         tunnels::assign(&mut ipam, &inventory.pools, &mut nodes, &mut refusals);
         for workload in workloads {
@@ -226,9 +259,18 @@ impl ClusterState {
         self.installation.as_ref()
     }
 
-    /// The pool that an address lies in.
+    /// The pools that Felix and BIRD are told of: of pools with one range the one with the lowest name.
+    ///
+    /// Source: Calico libcalico-go/lib/backend/syncersv1/updateprocessors/conflictresolvingcacheproc.go.
+    pub fn delivered_pools(&self) -> impl Iterator<Item = &IpPool> {
+        let mut ranges = BTreeSet::new();
+        self.pools.values().filter(move |pool| ranges.insert(pool.cidr))
+    }
+
+    /// The pool that an address lies in; of several the smallest.
     pub fn pool_of(&self, address: IpAddr) -> Option<&IpPool> {
-        self.pools.values().find(|pool| pool.cidr.contains(&address))
+        let around = self.delivered_pools().filter(|pool| pool.cidr.contains(&address));
+        around.max_by_key(|pool| pool.cidr.prefix_len())
     }
 
     /// Which daemons run beside Felix: what calico-node's environment says, else the ConfigMap `calico-config`, else an
@@ -294,8 +336,7 @@ impl ClusterState {
     ///
     /// Source: Calico felix/calc/encapsulation_resolver.go.
     pub fn pools_enable(&self, encapsulation: Encap, family: Family) -> bool {
-        self.pools
-            .values()
+        self.delivered_pools()
             .any(|pool| pool.encapsulation() == encapsulation && Family::of_net(pool.cidr) == family)
     }
 }

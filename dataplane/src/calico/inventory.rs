@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::daemonset::Environment;
 use super::ippool::Declared;
-use super::poolrules::overlap;
+use super::poolcreation::{Standing, by_place};
+use super::ranges::Ranges;
 use super::reading::{DUPLICATE, below};
 use super::{
-    BgpConfiguration, BgpFilter, BgpPeer, CalicoConfig, CalicoNode, FelixConfiguration, Installation, IpPool, IpamBlock,
-    KubeadmConfig, Node, Profile, Resource, envpools, since,
+    AffinityState, BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoConfig, CalicoNode, FelixConfiguration,
+    Installation, IpPool, IpamBlock, IpamConfiguration, KubeadmConfig, Node, Profile, Resource, WorkloadEndpoint, envpools,
+    since,
 };
 use crate::Family;
 use crate::fields::{FieldRef, Refusal, suggestion};
-use crate::route::Mode;
 
 /// Objects by kind and name.
 #[derive(Default)]
@@ -31,6 +34,9 @@ pub(super) struct Inventory {
     pub(super) kubeadm_config: Option<KubeadmConfig>,
     /// The environment of calico-node, if its DaemonSet is there.
     pub(super) environment: Option<Environment>,
+    pub(super) ipam: Option<IpamConfiguration>,
+    pub(super) affinities: BTreeMap<Arc<str>, BlockAffinity>,
+    pub(super) workloads: BTreeMap<Arc<str>, WorkloadEndpoint>,
 }
 
 impl Inventory {
@@ -48,6 +54,9 @@ impl Inventory {
                 Resource::BgpConfiguration(bgp) => add(&mut inventory.bgp, bgp.name.clone(), bgp, |b| &b.at),
                 Resource::BgpPeer(peer) => add(&mut inventory.peers, peer.name.clone(), peer, |p| &p.at),
                 Resource::BgpFilter(filter) => add(&mut inventory.filters, filter.name.clone(), filter, |f| &f.at),
+                Resource::IpamConfiguration(new) => set(&mut inventory.ipam, new, |i| (&i.name, &i.at)),
+                Resource::BlockAffinity(affinity) => add(&mut inventory.affinities, affinity.name.clone(), affinity, |a| &a.at),
+                Resource::WorkloadEndpoint(endpoint) => inventory.add_workload(endpoint),
                 Resource::Installation(new) => set(&mut inventory.installation, new, |i| (&i.name, &i.at)),
                 Resource::CalicoNode(new) => set(&mut inventory.calico_node, new, |n| (&n.name, &n.at)),
                 Resource::CalicoConfig(new) => set(&mut inventory.calico_config, new, |c| (&c.name, &c.at)),
@@ -57,7 +66,50 @@ impl Inventory {
         }
         inventory.add_operators_pools(refusals);
         inventory.add_environments_pools(refusals);
+        inventory.add_claimed_blocks(refusals);
         inventory
+    }
+
+    /// A pod may be there in both of its forms; Calico's own says more.
+    fn add_workload(&mut self, endpoint: WorkloadEndpoint) -> Option<Taken> {
+        match self.workloads.get(&endpoint.name) {
+            Some(other) if other.kind() != endpoint.kind() => {
+                if other.kind() == "Pod" {
+                    self.workloads.insert(endpoint.name.clone(), endpoint);
+                }
+                None
+            }
+            _ => add(&mut self.workloads, endpoint.name.clone(), endpoint, |e| &e.at),
+        }
+    }
+
+    /// A confirmed claim on a block that is not there stands for the empty block; one on another node's block is refused.
+    fn add_claimed_blocks(&mut self, refusals: &mut Vec<Refusal>) {
+        let mut holders: BTreeMap<IpNet, (Option<Arc<str>>, FieldRef)> = BTreeMap::new();
+        for block in self.blocks.values() {
+            holders.insert(block.block.cidr, (block.block.affinity.clone(), block.at().clone()));
+        }
+        let confirmed = self.affinities.values().filter(|a| a.state == AffinityState::Confirmed);
+        for claim in confirmed {
+            match holders.get(&claim.cidr) {
+                Some((Some(node), at)) if *node != claim.node => {
+                    let message = format!("block {} is claimed by {} and held by {node}", claim.cidr, claim.node);
+                    refusals.push(
+                        Refusal::new(DUPLICATE, below(&claim.at, "spec.node"), message)
+                            .why("a block is affine to one node")
+                            .help("remove the stale one of the two")
+                            .related(at.clone(), "it is held here"),
+                    );
+                }
+                Some(_) => {}
+                None => {
+                    holders.insert(claim.cidr, (Some(claim.node.clone()), claim.at.clone()));
+                    self.blocks
+                        .entry(claim.name.clone())
+                        .or_insert_with(|| IpamBlock::claimed(claim));
+                }
+            }
+        }
     }
 
     fn add_pool(&mut self, pool: IpPool) -> Option<Taken> {
@@ -76,7 +128,7 @@ impl Inventory {
             match self
                 .pools
                 .values()
-                .find(|there| there.cidr == pool.cidr && there.declared == Declared::Manifest)
+                .find(|there| there.cidr == pool.cidr && matches!(there.declared, Declared::Manifest | Declared::Crd))
             {
                 Some(there) => refusals.extend(differ(there, &pool)),
                 None => refusals.extend(self.add_pool(pool).map(|taken| taken.refusal("IPPool"))),
@@ -96,8 +148,7 @@ impl Inventory {
     /// Applies the rules between objects, and those that depend on the Calico version.
     pub(super) fn check(&self, profile: Profile, refusals: &mut Vec<Refusal>) {
         for pool in self.pools.values() {
-            check_family(pool, profile, refusals);
-            since::check(&pool.since, profile, refusals);
+            pool.check_version(profile, refusals);
             if let Some(installation) = self.installation.as_ref().filter(|_| pool.declared == Declared::Installation) {
                 installation.check(pool, profile, refusals);
             }
@@ -105,7 +156,7 @@ impl Inventory {
         for felix in self.felix.values() {
             since::check(&felix.since, profile, refusals);
         }
-        self.check_overlaps(refusals);
+        self.check_pools(refusals);
         self.check_blocks(refusals);
         self.check_node_addresses(refusals);
         for bgp in self.bgp.values() {
@@ -138,61 +189,30 @@ impl Inventory {
     }
 
     /// Source: Calico libcalico-go/lib/clientv3/ippool.go, Create.
-    fn check_overlaps(&self, refusals: &mut Vec<Refusal>) {
-        let mut pools: Vec<&IpPool> = self.pools.values().collect();
-        pools.sort_by(|a, b| (a.at.origin, &a.at.path, &a.name).cmp(&(b.at.origin, &b.at.path, &b.name)));
-        for (i, pool) in pools.iter().enumerate() {
-            let earlier = pools.iter().take(i).find(|other| overlap(pool.cidr, other.cidr));
-            refusals.extend(earlier.map(|other| {
-                Refusal::new(
-                    "R6",
-                    pool.field("spec.cidr"),
-                    format!(
-                        "range {} of pool {} overlaps {} of pool {}",
-                        pool.cidr, pool.name, other.cidr, other.name
-                    ),
-                )
-                .why("Calico creates no pool that shares addresses with another one, enabled or disabled")
-                .help("give the pools ranges that are apart")
-                .related(other.field("spec.cidr"), format!("the range of pool {}", other.name))
-            }));
+    fn check_pools(&self, refusals: &mut Vec<Refusal>) {
+        let mut there = Standing::default();
+        for pool in by_place(self.pools.values()) {
+            there.create(pool, refusals);
+        }
+        for block in self.blocks.values() {
+            there.check_block(block, refusals);
         }
     }
 
-    /// Source: Calico libcalico-go/lib/clientv3/ippool.go, Create.
     fn check_blocks(&self, refusals: &mut Vec<Refusal>) {
-        let mut by_range: Vec<&IpamBlock> = self.blocks.values().collect();
-        by_range.sort_by_key(|block| block.block.cidr);
-        let mut widest: Option<&IpamBlock> = None;
-        for block in by_range {
-            let (range, field) = (block.block.cidr, below(block.at(), "spec.cidr"));
-            if let Some(other) = widest.filter(|other| other.block.cidr.contains(&range)) {
+        let mut there: Ranges<&IpamBlock> = Ranges::default();
+        for block in self.blocks.values() {
+            let range = block.block.cidr;
+            if let Some(other) = there.overlapping(range) {
                 let message = format!("block {range} overlaps block {}", other.block.cidr);
                 refusals.push(
-                    Refusal::new(DUPLICATE, field.clone(), message)
+                    Refusal::new(DUPLICATE, below(block.at(), "spec.cidr"), message)
                         .why("an address lies in one block")
                         .help("remove one of the blocks")
                         .related(below(other.at(), "spec.cidr"), "the other block"),
                 );
-            } else {
-                widest = Some(block);
             }
-            let pool = self.pools.values().find(|pool| overlap(pool.cidr, range));
-            if let Some(pool) = pool.filter(|pool| pool.block_size != range.prefix_len()) {
-                refusals.push(
-                    Refusal::new(
-                        "R13",
-                        field,
-                        format!("block {range} has another size than pool {} cuts", pool.name),
-                    )
-                    .why("Calico creates no pool over blocks of another size")
-                    .help(format!(
-                        "give the pool `blockSize: {}`, or remove the block",
-                        range.prefix_len()
-                    ))
-                    .related(pool.field("spec.blockSize"), format!("blocks of /{} here", pool.block_size)),
-                );
-            }
+            there.insert(range, block);
         }
     }
 
@@ -276,18 +296,4 @@ fn differ(there: &IpPool, wanted: &IpPool) -> Option<Refusal> {
             .help("state the same encapsulation in both, or leave one of them out")
             .related(wanted.mode_field(), "the Installation says otherwise here")
     })
-}
-
-fn check_family(pool: &IpPool, profile: Profile, refusals: &mut Vec<Refusal>) {
-    if pool.cidr.addr().is_ipv6() && pool.vxlan != Mode::Never && !profile.accepts_ipv6_vxlan() {
-        refusals.push(
-            Refusal::new(
-                "R10",
-                pool.field("spec.vxlanMode"),
-                format!("VXLAN is not supported on IPv6 pools in {profile}"),
-            )
-            .why("Calico accepts it from v3.23")
-            .help("choose a later profile, or set `vxlanMode` to `Never`"),
-        );
-    }
 }

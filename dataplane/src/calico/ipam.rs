@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::{IpAddrRange, IpNet, Ipv4AddrRange, Ipv6AddrRange};
+use ipnet::{IpAddrRange, IpNet, IpSubnets, Ipv4AddrRange, Ipv6AddrRange};
 
-use super::IpPool;
+use super::poolrules::overlap;
+use super::ranges::Ranges;
+use super::{IpPool, IpamConfiguration};
 use crate::fields::FieldRef;
 
 /// A block of addresses.
@@ -55,7 +57,10 @@ pub(super) fn addresses(range: IpNet) -> IpAddrRange {
 
 /// The blocks while they are handed out.
 pub(super) struct Ipam<'a> {
-    pools: &'a BTreeMap<Arc<str>, IpPool>,
+    configuration: &'a IpamConfiguration,
+    pools: Ranges<&'a IpPool>,
+    /// The ranges of each pool that nobody has looked at for a free one, lowest first.
+    unclaimed: BTreeMap<Arc<str>, IpSubnets>,
     blocks: BTreeMap<IpNet, Block>,
     by_node: BTreeMap<Arc<str>, BTreeSet<IpNet>>,
     held: BTreeMap<Arc<str>, IpAddr>,
@@ -63,13 +68,24 @@ pub(super) struct Ipam<'a> {
 
 impl<'a> Ipam<'a> {
     /// Starts with the blocks of manifests.
-    pub(super) fn new(pools: &'a BTreeMap<Arc<str>, IpPool>, blocks: impl IntoIterator<Item = Block>) -> Ipam<'a> {
+    pub(super) fn new(
+        pools: &'a BTreeMap<Arc<str>, IpPool>,
+        configuration: &'a IpamConfiguration,
+        blocks: impl IntoIterator<Item = Block>,
+    ) -> Ipam<'a> {
         let mut ipam = Ipam {
-            pools,
+            configuration,
+            pools: Ranges::default(),
+            unclaimed: BTreeMap::new(),
             blocks: BTreeMap::new(),
             by_node: BTreeMap::new(),
             held: BTreeMap::new(),
         };
+        for pool in pools.values().rev() {
+            ipam.pools.insert(pool.cidr, pool);
+            let ranges = pool.cidr.subnets(pool.block_size);
+            ipam.unclaimed.extend(ranges.map(|ranges| (pool.name.clone(), ranges)));
+        }
         for block in blocks {
             let held = block.allocations.iter();
             ipam.held.extend(held.map(|(address, a)| (a.handle.clone(), *address)));
@@ -99,12 +115,23 @@ impl<'a> Ipam<'a> {
         });
     }
 
+    /// A block that shares an address with a range. Blocks are apart from each other, so only the last one that begins within
+    /// the range or before it can.
+    fn block_in(&self, range: IpNet) -> Option<IpNet> {
+        let end = IpNet::from(range.broadcast());
+        let (last, _) = self.blocks.range(..=end).next_back()?;
+        overlap(*last, range).then_some(*last)
+    }
+
     /// The range of the block, held or to be made, that an address lies in; none outside every pool and block.
     fn range_of(&self, address: IpAddr) -> Option<IpNet> {
-        self.pools
-            .values()
-            .find_map(|pool| pool.block_of(address))
-            .or_else(|| self.blocks.keys().find(|cidr| cidr.contains(&address)).copied())
+        let made = || {
+            self.pools
+                .around(address)?
+                .block_of(address)
+                .filter(|range| self.block_in(*range).is_none())
+        };
+        self.block_in(IpNet::from(address)).or_else(made)
     }
 
     /// Records that a node uses an address; its block is made, and is that node's, if nobody has it. A record that a manifest
@@ -142,21 +169,24 @@ impl<'a> Ipam<'a> {
         }
     }
 
-    /// Takes an address from pools, in their order: from the node's own blocks, else from a new one, else borrowed from another
-    /// node's; none if all are full.
+    /// Takes an address from pools, in their order: from the node's own blocks, else from a new one, else, unless affinity is
+    /// strict, borrowed from another node's; none if all are full. A node that has all the blocks that it may have does neither.
     ///
     /// Source: Calico libcalico-go/lib/ipam/ipam.go, autoAssign; the choice of the lowest is ours.
     pub(super) fn assign(&mut self, pools: &[&IpPool], node: &Arc<str>, handle: Arc<str>, at: &FieldRef) -> Option<IpAddr> {
-        let own = self.by_node.get(node).into_iter().flatten().copied().collect::<Vec<_>>();
-        let address = self
-            .lowest_free(pools, own)
-            .or_else(|| self.claim(pools, node, at))
-            .or_else(|| self.lowest_free(pools, self.blocks.keys().copied().collect()))?;
-        self.record(address, node, handle, at);
-        Some(address)
+        let own: Vec<IpNet> = self.by_node.get(node).into_iter().flatten().copied().collect();
+        let of_family = |block: &&IpNet| pools.iter().any(|pool| pool.cidr.addr().is_ipv4() == block.addr().is_ipv4());
+        let most = usize::try_from(self.configuration.max_blocks_per_host).unwrap_or(usize::MAX);
+        let limited = own.iter().filter(of_family).count() >= most;
+        let mut address = self.lowest_free(pools, own);
+        if address.is_none() && !limited {
+            address = self.claim(pools, node, at).or_else(|| self.borrow(pools));
+        }
+        self.record(address?, node, handle, at);
+        address
     }
 
-    fn lowest_free(&self, pools: &[&IpPool], blocks: Vec<IpNet>) -> Option<IpAddr> {
+    fn lowest_free(&self, pools: &[&IpPool], blocks: impl IntoIterator<Item = IpNet>) -> Option<IpAddr> {
         blocks
             .into_iter()
             .filter(|cidr| pools.iter().any(|pool| pool.cidr.contains(cidr)))
@@ -164,11 +194,23 @@ impl<'a> Ipam<'a> {
     }
 
     fn claim(&mut self, pools: &[&IpPool], node: &Arc<str>, at: &FieldRef) -> Option<IpAddr> {
+        if !self.configuration.auto_allocate_blocks {
+            return None;
+        }
         let free = pools.iter().find_map(|pool| {
-            let mut ranges = pool.cidr.subnets(pool.block_size).ok()?;
-            ranges.find(|range| !self.blocks.contains_key(range))
+            let mut ranges = *self.unclaimed.get(&pool.name)?;
+            let free = ranges.find(|range| self.block_in(*range).is_none());
+            self.unclaimed.insert(pool.name.clone(), ranges);
+            free
         })?;
         self.add_affine(free, node, at);
         Some(free.network())
+    }
+
+    fn borrow(&self, pools: &[&IpPool]) -> Option<IpAddr> {
+        let strict = self.configuration.strict_affinity;
+        (!strict)
+            .then(|| self.lowest_free(pools, self.blocks.keys().copied()))
+            .flatten()
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::BlockAffinity;
 use super::ipam::{Allocation, Block, addresses};
 use super::reading::open;
 use crate::fields::{FieldRef, Refusal, Wrong, text};
@@ -58,6 +59,19 @@ impl IpamBlock {
         })
     }
 
+    /// The empty block that a claim stands for.
+    pub(super) fn claimed(claim: &BlockAffinity) -> IpamBlock {
+        IpamBlock {
+            name: claim.name.clone(),
+            block: Block {
+                cidr: claim.cidr,
+                affinity: Some(claim.node.clone()),
+                allocations: BTreeMap::new(),
+                at: claim.at.clone(),
+            },
+        }
+    }
+
     /// Where it is declared.
     pub fn at(&self) -> &FieldRef {
         &self.block.at
@@ -105,7 +119,7 @@ fn attribute(value: &Value) -> (Option<Arc<str>>, Arc<str>) {
     (text("/secondary/node"), text("/handle_id").unwrap_or_default())
 }
 
-fn block_cidr(value: &Value) -> Result<IpNet, Wrong> {
+pub(super) fn block_cidr(value: &Value) -> Result<IpNet, Wrong> {
     text(value)?
         .parse::<IpNet>()
         .ok()

@@ -33,6 +33,10 @@ pub struct IpPool {
     pub nat_outgoing: bool,
     /// Whether allocation from it has stopped. It routes as before.
     pub disabled: bool,
+    /// Whether it is being deleted, which stops allocation as well.
+    pub deleting: bool,
+    /// The pool that was there first, where this one overlaps it and therefore hands out nothing.
+    pub overlapped: Option<Arc<str>>,
     /// Whether BGP keeps its blocks to itself.
     pub disable_bgp_export: bool,
     /// The prefix length of its blocks: 20 to 32 for IPv4, 116 to 128 for IPv6.
@@ -46,13 +50,21 @@ pub struct IpPool {
     /// Whether it is used without being named.
     pub assignment: Assignment,
     pub(super) declared: Declared,
+    /// The range as it is written.
+    pub(super) written: Arc<str>,
+    pub(super) status: Status,
+    /// When the object was made, in a form that sorts by age.
+    pub(super) created: Option<Arc<str>>,
     pub(super) since: Vec<Since>,
 }
 
 /// The kind of object that a pool is declared in; it decides where its fields are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Declared {
+    /// An object that went through Calico's API.
     Manifest,
+    /// A CRD, which is written past it.
+    Crd,
     Installation,
     /// Variables of calico-node's environment; each field of an IPPool has a place.
     Environment(Arc<BTreeMap<&'static str, FieldRef>>),
@@ -62,6 +74,15 @@ pub(super) enum Declared {
 pub(super) const DEFAULT_V4: &str = "default-ipv4-ippool";
 /// The name of the IPv6 pool that an installation brings.
 pub(super) const DEFAULT_V6: &str = "default-ipv6-ippool";
+
+/// Whether the pool controller has found that a pool may hand out addresses, in the order in which it looks at pools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Status {
+    Active,
+    Terminating,
+    #[default]
+    New,
+}
 
 /// What the addresses of a pool may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +131,8 @@ impl IpPool {
             vxlan: Mode::Never,
             nat_outgoing: false,
             disabled: false,
+            deleting: false,
+            overlapped: None,
             disable_bgp_export: false,
             block_size: default_block_size(cidr),
             node_selector: Selector::default(),
@@ -117,28 +140,52 @@ impl IpPool {
             allowed_uses: AllowedUses::default(),
             assignment: Assignment::Automatic,
             declared,
+            written: cidr.to_string().into(),
+            status: Status::default(),
+            created: None,
             since: Vec::new(),
         }
     }
 
     /// Reads and validates an IPPool object; none if it has no usable range.
-    pub(super) fn read(value: &Value, at: FieldRef, refusals: &mut Vec<Refusal>) -> Option<IpPool> {
+    pub(super) fn read(value: &Value, at: FieldRef, declared: Declared, refusals: &mut Vec<Refusal>) -> Option<IpPool> {
         let mut object = open(value, &at, refusals);
         let spec = &mut object.spec;
         let cidr = read_cidr(spec, refusals);
         let placeholder = IpNet::V4(Ipv4Net::default());
-        let mut pool = IpPool::with_defaults(object.name, at, cidr.unwrap_or(placeholder), Declared::Manifest);
+        let mut pool = IpPool::with_defaults(object.name, at, cidr.unwrap_or(placeholder), declared);
         pool.ipip = spec.parse("ipipMode", refusals, mode).unwrap_or_default();
         pool.vxlan = spec.parse("vxlanMode", refusals, mode).unwrap_or_default();
         pool.nat_outgoing = spec.parse("natOutgoing", refusals, boolean).unwrap_or(false);
         pool.disabled = spec.parse("disabled", refusals, boolean).unwrap_or(false);
         pool.since = stated(spec, &SINCE);
+        pool.read_life(value);
+        refuse_legacy(spec, refusals);
         pool.read_common(spec, refusals);
         object.spec.finish(refusals);
         object.root.finish(refusals);
         cidr?;
         pool.check(refusals);
         Some(pool)
+    }
+
+    /// Reads what its metadata and its status say of its age and its end.
+    fn read_life(&mut self, value: &Value) {
+        let metadata = |key: &str| value.pointer("/metadata")?.get(key)?.as_str();
+        let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
+        let is_active = |c: &Value| c.get("type") == Some(&"Allocatable".into()) && c.get("status") == Some(&"True".into());
+        self.created = metadata("creationTimestamp").map(Arc::from);
+        self.deleting = metadata("deletionTimestamp").is_some();
+        if conditions.is_some_and(|conditions| conditions.iter().any(is_active)) {
+            self.status = Status::Active;
+        }
+        let cidr = value.pointer("/spec/cidr").and_then(Value::as_str);
+        self.written = cidr.map_or_else(|| self.written.clone(), Arc::from);
+    }
+
+    /// Whether it went through Calico's API and its rules between objects.
+    pub(super) fn through_api(&self) -> bool {
+        self.declared != Declared::Crd
     }
 
     /// Reads the fields that a pool has in either declaration.
@@ -155,7 +202,8 @@ impl IpPool {
         self.allowed_uses = uses.unwrap_or_default();
         let namespaces = spec.parse("namespaceSelector", refusals, selector);
         self.namespace_selector = namespaces.filter(|selector| !selector.is_empty());
-        if self.namespace_selector.is_some() && self.allowed_uses.tunnel {
+        let unasked = uses.is_none() && !self.through_api();
+        if self.namespace_selector.is_some() && self.allowed_uses.tunnel && !unasked {
             refusals.push(
                 Refusal::new(
                     "R15",
@@ -177,7 +225,7 @@ impl IpPool {
     /// calico-node's environment describes it is the field or the variable that stands for it.
     pub fn field(&self, path: &str) -> FieldRef {
         match (&self.declared, path.strip_prefix("spec.")) {
-            (Declared::Manifest, _) => below(&self.at, path),
+            (Declared::Manifest | Declared::Crd, _) => below(&self.at, path),
             (Declared::Environment(places), _) => places.get(path).unwrap_or(&self.at).clone(),
             (Declared::Installation, Some("ipipMode" | "vxlanMode")) => below(&self.at, "encapsulation"),
             (Declared::Installation, Some("disabled")) => below(&self.at, "disableNewAllocations"),
@@ -216,6 +264,24 @@ impl IpPool {
     /// Whether its addresses are destinations of workload routes.
     pub fn routes(&self) -> bool {
         self.allowed_uses.workload || self.allowed_uses.tunnel
+    }
+
+    /// Whether addresses are handed out from it.
+    ///
+    /// Source: Calico libcalico-go/lib/ipam/ipam.go, determinePools.
+    pub fn allocates(&self) -> bool {
+        self.closed().is_none()
+    }
+
+    /// Why no address is handed out from it, if that is so.
+    pub(super) fn closed(&self) -> Option<String> {
+        if self.disabled {
+            Some("is disabled".to_owned())
+        } else if self.deleting {
+            Some("is being deleted".to_owned())
+        } else {
+            self.overlapped.as_ref().map(|first| format!("overlaps pool {first}"))
+        }
     }
 
     /// The block of this pool that an address lies in.
@@ -283,9 +349,34 @@ fn mode(value: &Value) -> Result<Mode, Wrong> {
     })
 }
 
+/// The characters that a selector may have.
+const LONGEST_SELECTOR: usize = 1024;
+
+/// Refuses what pools had in the API before v3.
+///
+/// Source: Calico api/pkg/apis/projectcalico/v3/ippool.go, IPPoolSpec of v3.31.
+fn refuse_legacy(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
+    let legacy = [
+        ("ipip", "write `ipipMode: Always`, `CrossSubnet` or `Never` instead"),
+        ("nat-outgoing", "write `natOutgoing: true` or `false` instead"),
+    ];
+    for (key, help) in legacy {
+        if spec.value(key).is_some() {
+            let message = format!("`{key}` belongs to the API before v3");
+            let refusal = Refusal::new("R-1.1.1", spec.field(key), message).at_key();
+            refusals.push(refusal.why("Calico knows the field only to refuse it").help(help));
+        }
+    }
+}
+
 /// Source: Calico libcalico-go/lib/validator/v3/validator.go, validateIPPoolSpec.
 fn selector(value: &Value) -> Result<Selector, Wrong> {
     let text = text(value)?;
+    if text.len() > LONGEST_SELECTOR {
+        return Err(Wrong::rule("R16", format!("a selector of {} characters", text.len()))
+            .why(format!("a pool's selectors have at most {LONGEST_SELECTOR}"))
+            .help("label the nodes so that fewer words choose them"));
+    }
     if text.contains("global(") {
         return Err(Wrong::rule("R16", "`global()` is not allowed in a pool's selector").help("use `all()`"));
     }

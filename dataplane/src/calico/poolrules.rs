@@ -3,6 +3,7 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::ippool::{IpPool, default_block_size};
+use super::{Profile, since};
 use crate::fields::Refusal;
 use crate::route::Mode;
 
@@ -14,6 +15,24 @@ impl IpPool {
         self.check_range(refusals);
         self.check_modes(refusals);
         self.check_load_balancer(refusals);
+    }
+
+    /// Applies the rules that depend on the Calico version.
+    ///
+    /// Source: Calico libcalico-go/lib/validator/v3/validator.go, validateIPPoolSpec.
+    pub(super) fn check_version(&self, profile: Profile, refusals: &mut Vec<Refusal>) {
+        since::check(&self.since, profile, refusals);
+        if self.cidr.addr().is_ipv6() && self.vxlan != Mode::Never && !profile.accepts_ipv6_vxlan() {
+            refusals.push(
+                Refusal::new(
+                    "R10",
+                    self.field("spec.vxlanMode"),
+                    format!("VXLAN is not supported on IPv6 pools in {profile}"),
+                )
+                .why("Calico accepts it from v3.23")
+                .help("choose a later profile, or set `vxlanMode` to `Never`"),
+            );
+        }
     }
 
     fn check_range(&self, refusals: &mut Vec<Refusal>) {

@@ -40,6 +40,13 @@ impl Profile {
         }
     }
 
+    /// Whether pools that overlap earlier ones hand out nothing (from v3.32).
+    ///
+    /// Source: Calico kube-controllers/pkg/controllers/ippool/pool_controller.go, reconcileConditions.
+    pub fn judges_overlaps(self) -> bool {
+        self >= Profile::V3_32
+    }
+
     /// Whether IPv6 pools may use VXLAN (from v3.23).
     ///
     /// Source: Calico libcalico-go/lib/validator/v3/validator.go, validateIPPoolSpec.

@@ -1,11 +1,11 @@
-//! One object of a manifest stream, by kind. It says which kinds exist, which are harmless and which would be guessed at.
+//! One object of a manifest stream, by kind. It says which kinds are read; every other one is ignored, and told so.
 
 use serde_json::Value;
 
-use super::reading::{NOT_MODELLED, not_modelled};
+use super::ippool::Declared;
 use super::{
-    BgpConfiguration, BgpFilter, BgpPeer, CalicoConfig, CalicoNode, FelixConfiguration, Installation, IpPool, IpamBlock,
-    KubeadmConfig, Node,
+    BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoConfig, CalicoNode, FelixConfiguration, Installation, IpPool,
+    IpamBlock, IpamConfiguration, KubeadmConfig, Node, WorkloadEndpoint,
 };
 use crate::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
 
@@ -16,7 +16,7 @@ const KUBERNETES: &str = "v1";
 const APPS: &str = "apps/v1";
 
 /// The kinds that are read, each with the API versions that it is read from; the first is the one to suggest.
-const KINDS: [(&str, &[&str]); 8] = [
+const KINDS: [(&str, &[&str]); 13] = [
     ("IPPool", &[CALICO, CRD]),
     ("Node", &[CALICO, KUBERNETES]),
     ("IPAMBlock", &[CRD, CALICO]),
@@ -25,21 +25,41 @@ const KINDS: [(&str, &[&str]); 8] = [
     ("BGPConfiguration", &[CALICO, CRD]),
     ("BGPPeer", &[CALICO, CRD]),
     ("BGPFilter", &[CALICO, CRD]),
+    ("IPAMConfiguration", &[CALICO]),
+    ("IPAMConfig", &[CRD]),
+    ("BlockAffinity", &[CRD, CALICO]),
+    ("WorkloadEndpoint", &[CALICO]),
+    ("Pod", &[KUBERNETES]),
 ];
 
-/// Kinds outside Calico's own API groups that could change routes, encapsulation or delivery.
-const RELEVANT: [&str; 4] = ["IPAddressPool", "NetworkPolicy", "Pod", "ReplicaSet"];
-
-/// Kinds of Calico's own API groups that cannot.
-const HARMLESS: [&str; 9] = [
+/// Further kinds of Calico's own API groups. They change nothing here, or something that is not modelled: policy, say. Any
+/// other kind of these groups that is spelt almost like one that is read is a slip.
+const OTHERS: [&str; 26] = [
     "APIServer",
+    "CalicoNodeStatus",
     "ClusterInformation",
+    "GatewayAPI",
+    "GlobalNetworkPolicy",
+    "GlobalNetworkSet",
     "Goldmane",
+    "HostEndpoint",
     "IPAMHandle",
+    "IPReservation",
     "ImageSet",
+    "Istio",
     "KubeControllersConfiguration",
     "KubeProxy",
+    "ManagementClusterConnection",
+    "NetworkPolicy",
+    "NetworkSet",
+    "Profile",
+    "StagedGlobalNetworkPolicy",
+    "StagedKubernetesNetworkPolicy",
+    "StagedNetworkPolicy",
+    "Tier",
     "TigeraStatus",
+    "TLSPassThroughRoute",
+    "TLSTerminatedRoute",
     "Whisker",
 ];
 
@@ -68,14 +88,24 @@ pub enum Resource {
     CalicoConfig(CalicoConfig),
     /// The ConfigMap of kubeadm.
     KubeadmConfig(KubeadmConfig),
+    /// How freely nodes take blocks and addresses.
+    IpamConfiguration(IpamConfiguration),
+    /// A node's claim on a block.
+    BlockAffinity(BlockAffinity),
+    /// A workload with its addresses.
+    WorkloadEndpoint(WorkloadEndpoint),
 }
 
 /// What became of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "almost every reading is a resource, and none lives long"
+)]
 pub enum Reading {
     /// It takes part.
     Resource(Resource),
-    /// It cannot change any result here.
+    /// It changes no result here: its kind is not read, or it is a pod without a network of its own.
     Ignored {
         /// Its kind.
         kind: String,
@@ -113,6 +143,9 @@ impl Resource {
             Resource::BgpFilter(_) => "BGPFilter",
             Resource::CalicoNode(_) => "DaemonSet",
             Resource::CalicoConfig(_) | Resource::KubeadmConfig(_) => "ConfigMap",
+            Resource::IpamConfiguration(_) => "IPAMConfiguration",
+            Resource::BlockAffinity(_) => "BlockAffinity",
+            Resource::WorkloadEndpoint(endpoint) => endpoint.kind(),
         }
     }
 }
@@ -167,7 +200,8 @@ fn type_meta<'v>(
 fn read_one(value: &Value, at: FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<Refusal>) -> Option<Reading> {
     let before = refusals.len();
     let resource = match (meta.kind, meta.api) {
-        ("IPPool", CALICO | CRD) => Resource::IpPool(IpPool::read(value, at, refusals)?),
+        ("IPPool", CALICO) => Resource::IpPool(IpPool::read(value, at, Declared::Manifest, refusals)?),
+        ("IPPool", CRD) => Resource::IpPool(IpPool::read(value, at, Declared::Crd, refusals)?),
         ("Node", CALICO) => Resource::Node(Node::read(value, at, refusals)),
         ("Node", KUBERNETES) => Resource::Node(Node::read_kubernetes(value, at, refusals)),
         ("IPAMBlock", CALICO | CRD) => Resource::IpamBlock(IpamBlock::read(value, at, refusals)?),
@@ -183,6 +217,15 @@ fn read_one(value: &Value, at: FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<
         ("ConfigMap", KUBERNETES) if named(value, KubeadmConfig::NAME) => {
             Resource::KubeadmConfig(KubeadmConfig::read(value, at, refusals))
         }
+        ("IPAMConfiguration", CALICO) | ("IPAMConfig", CRD) => {
+            Resource::IpamConfiguration(IpamConfiguration::read(value, at, refusals))
+        }
+        ("BlockAffinity", CALICO | CRD) => Resource::BlockAffinity(BlockAffinity::read(value, at, refusals)?),
+        ("WorkloadEndpoint", CALICO) => Resource::WorkloadEndpoint(WorkloadEndpoint::read(value, at, refusals)?),
+        ("Pod", KUBERNETES) => match WorkloadEndpoint::read_pod(value, at, refusals) {
+            Some(endpoint) => Resource::WorkloadEndpoint(endpoint),
+            None => return Some(ignored(value, meta)),
+        },
         _ => return ignore_or_refuse(value, &at, meta, refusals),
     };
     (refusals.len() == before).then_some(Reading::Resource(resource))
@@ -192,15 +235,17 @@ fn named(value: &Value, name: &str) -> bool {
     value.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
 }
 
+/// An object of a kind that is not read is ignored, unless its kind or its API version looks like a slip of the pen.
 fn ignore_or_refuse(value: &Value, at: &FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<Refusal>) -> Option<Reading> {
     let TypeMeta { api, kind } = meta;
     let field = |key: &str| FieldRef {
         origin: at.origin,
         path: at.path.key(key),
     };
-    let group = api.split('/').next().unwrap_or_default();
+    let (group, version) = api.split_once('/').unwrap_or(("", api));
     let calicos = ["projectcalico.org", "crd.projectcalico.org", "operator.tigera.io"].contains(&group);
-    if let Some((_, versions)) = KINDS.iter().find(|(known, _)| *known == kind) {
+    let core = group.is_empty() && version.starts_with('v');
+    if let Some((_, versions)) = KINDS.iter().find(|(known, _)| *known == kind && (calicos || core)) {
         let right = versions.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(" or ");
         refusals.push(
             Refusal::new(
@@ -212,27 +257,20 @@ fn ignore_or_refuse(value: &Value, at: &FieldRef, meta: TypeMeta<'_>, refusals: 
         );
         return None;
     }
-    if calicos && !HARMLESS.contains(&kind) {
-        let known = KINDS.iter().map(|(known, _)| *known);
-        refusals.push(match suggestion(kind, known) {
-            Some(near) => {
-                Refusal::new("K-UNKNOWN", field("kind"), format!("unknown kind `{kind}`")).help(format!("did you mean `{near}`?"))
-            }
-            None => not_modelled(field("kind"), format_args!("kind `{kind}`")),
-        });
-        return None;
-    }
-    if !calicos && RELEVANT.contains(&kind) {
+    let slip = suggestion(kind, KINDS.iter().map(|(known, _)| *known)).filter(|_| calicos && !OTHERS.contains(&kind));
+    if let Some(near) = slip {
         refusals.push(
-            Refusal::new(NOT_MODELLED, field("kind"), format!("kind `{kind}` is not modelled yet"))
-                .why("it may change addresses, routes or delivery, and nothing is guessed")
-                .help("leave it out, and state what it brings about in the scenario's own document"),
+            Refusal::new("K-UNKNOWN", field("kind"), format!("unknown kind `{kind}`")).help(format!("did you mean `{near}`?")),
         );
         return None;
     }
+    Some(ignored(value, meta))
+}
+
+fn ignored(value: &Value, meta: TypeMeta<'_>) -> Reading {
     let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    Some(Reading::Ignored {
-        kind: kind.to_owned(),
+    Reading::Ignored {
+        kind: meta.kind.to_owned(),
         name: name.to_owned(),
-    })
+    }
 }

@@ -69,7 +69,7 @@ impl<'a> View<'a> {
             .endpoints
             .on(&node.name)
             .filter_map(|name| cluster.endpoints().get(name));
-        let workloads = add_workloads(&mut devices, endpoints, &mtus);
+        let workloads = add_workloads(&mut devices, endpoints, &mtus, settings.honour_spoofing);
         Some(View {
             cluster,
             index,

@@ -44,11 +44,12 @@ pub(super) fn add_workloads<'a>(
     devices: &mut Vec<Device>,
     endpoints: impl Iterator<Item = &'a Endpoint>,
     mtus: &Mtus,
+    honour_spoofing: bool,
 ) -> Vec<LocalWorkload> {
     endpoints
         .filter_map(|endpoint| {
             let device = Device {
-                name: veth_name(&endpoint.name).into(),
+                name: endpoint.interface.clone().unwrap_or_else(|| veth_name(&endpoint.name).into()),
                 kind: DeviceKind::Workload,
                 mtu: mtus.workload,
                 addresses: Vec::new(),
@@ -58,7 +59,11 @@ pub(super) fn add_workloads<'a>(
                 name: endpoint.name.clone(),
                 device: add(devices, device)?,
                 addresses: endpoint.addresses.clone(),
-                spoofable: Vec::new(),
+                spoofable: if honour_spoofing {
+                    endpoint.spoofable.clone()
+                } else {
+                    Vec::new()
+                },
                 mtu: mtus.workload,
             })
         })

@@ -27,7 +27,7 @@ impl NatSets {
             let load_balancer = pool.allowed_uses.load_balancer && cluster.profile() >= Profile::V3_33;
             Family::of_net(pool.cidr) == family && !load_balancer
         };
-        let pools = || cluster.pools().values().filter(counts);
+        let pools = || cluster.delivered_pools().filter(counts);
         NatSets {
             masquerade: sorted(pools().filter(|pool| pool.nat_outgoing)),
             pools: sorted(pools()),

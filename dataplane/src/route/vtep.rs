@@ -32,11 +32,12 @@ pub fn vtep(node: &Node, family: Family) -> Option<Vtep> {
     })
 }
 
-/// The host side of a workload's veth: `cali` and the first 11 hex digits of the SHA-1 of its name.
+/// The host side of a workload's veth: `cali` and the first 11 hex digits of the SHA-1 of its name. In that of a pod a point
+/// stands between namespace and name.
 ///
 /// Source: Calico libcalico-go/lib/backend/k8s/conversion/workload_endpoint_default.go, VethNameForWorkload.
 pub(super) fn veth_name(workload: &str) -> String {
-    let digest: [u8; 20] = Sha1::digest(workload.as_bytes()).into();
+    let digest: [u8; 20] = Sha1::digest(workload.replacen('/', ".", 1).as_bytes()).into();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("cali{}", hex.get(..11).unwrap_or_default())
 }

@@ -11,3 +11,4 @@ mod properties;
 mod rules;
 mod tables;
 mod truths;
+mod workloads;

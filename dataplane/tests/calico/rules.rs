@@ -117,7 +117,8 @@ fn a_node_that_calico_rejects_is_refused(#[case] spec: Value, #[case] code: &str
 #[rstest]
 #[case::known_kind_wrong_version("v1", "IPPool", "K-VERSION")]
 #[case::misspelt_kind("projectcalico.org/v3", "IPool", "K-UNKNOWN")]
-#[case::not_yet_either("v1", "Pod", "K-NOT-MODELLED")]
+#[case::misspelt_pool("crd.projectcalico.org/v1", "IPAMblok", "K-UNKNOWN")]
+#[case::pod_of_another_version("v2", "Pod", "K-VERSION")]
 fn a_kind_that_cannot_be_read_is_refused(#[case] api: &str, #[case] kind: &str, #[case] code: &str) {
     let manifest = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "x"}});
     assert_eq!(only(read(&[manifest])).code, code);
