@@ -110,6 +110,7 @@ fn subnet_test(test: &SubnetTest, tables: &NodeTables) -> Value {
     json!({
         "local": { "node": &*tables.node, "address": record.map(|record| record.net) },
         "remote": { "node": &**remote, "address": remote_address },
+        "nextHop": test.of_next_hop,
         "same": test.same,
     })
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::ClusterRoutes;
 use super::node::as_number;
 use super::reading::{below, open};
-use super::{ClusterRoutes, Profile};
+use super::since::{Since, stated};
 use crate::fields::{FieldRef, Fields, Refusal, boolean, integer, text, word};
 
 /// The AS of a cluster unless configured.
@@ -31,7 +32,11 @@ pub struct BgpConfiguration {
     pub program_cluster_routes: Option<Arc<str>>,
     /// The metric of BIRD's routes.
     pub normal_route_metric: Option<u32>,
+    pub(super) since: Vec<Since>,
 }
+
+/// Fields that came after the oldest profile.
+const SINCE: [(&str, u8); 2] = [("programClusterRoutes", 31), ("ipv4NormalRoutePriority", 32)];
 
 /// The settings of BGP that hold on one node, after every default and override.
 ///
@@ -85,6 +90,7 @@ impl BgpConfiguration {
                     integer(v, 1, i32::MAX.unsigned_abs().into())
                 })
                 .and_then(|metric| u32::try_from(metric).ok()),
+            since: stated(spec, &SINCE),
         };
         spec.parse("bindMode", refusals, |v| word(v, &[("None", ()), ("NodeIP", ())]));
         configuration.check(spec, refusals);
@@ -123,28 +129,6 @@ impl BgpConfiguration {
                         .why("Calico refuses it where `nodeToNodeMeshEnabled` is false")
                         .help(format!("remove `{key}`, or set `nodeToNodeMeshEnabled` to true"))
                         .related(spec.field("nodeToNodeMeshEnabled"), "the mesh is off here"),
-                );
-            }
-        }
-    }
-
-    /// Refuses fields that this Calico version does not know yet.
-    pub(super) fn check_version(&self, profile: Profile, refusals: &mut Vec<Refusal>) {
-        let fields = [
-            ("programClusterRoutes", self.program_cluster_routes.is_some(), "v3.31"),
-            ("ipv4NormalRoutePriority", self.normal_route_metric.is_some(), "v3.32"),
-        ];
-        for (key, stated, since) in fields {
-            if stated && profile < Profile::V3_32 {
-                refusals.push(
-                    Refusal::new(
-                        "K-UNKNOWN",
-                        below(&self.at, &format!("spec.{key}")),
-                        format!("unknown key `{key}` in {profile}"),
-                    )
-                    .why(format!("Calico knows it from {since}"))
-                    .help(format!("remove `{key}`, or choose a later profile"))
-                    .at_key(),
                 );
             }
         }

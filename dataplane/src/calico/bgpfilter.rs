@@ -33,8 +33,6 @@ pub struct FilterRule {
     pub prefix: Option<PrefixMatch>,
     /// Whether the route must have come from a BGP peer.
     pub from_peers: bool,
-    /// The device that the route must lead out of, as a shell pattern.
-    pub interface: Option<Arc<str>>,
     /// The kind of session that it must be.
     pub peer: Option<PeerType>,
     /// The numbers that the AS path must begin with.
@@ -78,15 +76,13 @@ pub enum MatchOperator {
     NotIn,
 }
 
-/// What a filter looks at.
+/// What a filter looks at of a route that is announced.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
+pub struct Announcement<'a> {
     /// The prefix.
     pub prefix: IpNet,
     /// Whether it came from a BGP peer.
     pub from_peer: bool,
-    /// The device that the route leads out of, if it leads out of one.
-    pub interface: Option<&'a str>,
     /// The kind of the session that it is about to pass.
     pub peer: PeerType,
     /// Its AS path, nearest first.
@@ -112,32 +108,12 @@ impl FilterRule {
     /// Whether all its conditions hold.
     ///
     /// Source: Calico confd/pkg/backends/calico/bgp_processor.go, the statements of BGPFilter rules.
-    pub fn matches(&self, candidate: &Candidate<'_>) -> bool {
-        let interface = |pattern: &str| candidate.interface.is_some_and(|device| shell_match(pattern, device));
-        self.prefix.is_none_or(|prefix| prefix.holds(candidate.prefix))
-            && (!self.from_peers || candidate.from_peer)
-            && self.interface.as_deref().is_none_or(interface)
-            && self.peer.is_none_or(|peer| peer == candidate.peer)
-            && candidate.as_path.starts_with(&self.as_path)
-            && self.metric.is_none_or(|metric| metric == candidate.metric)
-    }
-}
-
-/// Whether a text fits a pattern in which `*` stands for anything and `?` for one character.
-fn shell_match(pattern: &str, text: &str) -> bool {
-    match pattern.chars().next() {
-        None => text.is_empty(),
-        Some('*') => {
-            let rest = pattern.get(1..).unwrap_or_default();
-            let mut tails = text.char_indices().map(|(i, _)| i).chain([text.len()]);
-            tails.any(|i| shell_match(rest, text.get(i..).unwrap_or_default()))
-        }
-        Some(wanted) => {
-            let mut rest = text.chars();
-            let found = rest.next();
-            let fits = found.is_some_and(|c| wanted == '?' || wanted == c);
-            fits && shell_match(pattern.get(wanted.len_utf8()..).unwrap_or_default(), rest.as_str())
-        }
+    pub fn matches(&self, route: &Announcement<'_>) -> bool {
+        self.prefix.is_none_or(|prefix| prefix.holds(route.prefix))
+            && (!self.from_peers || route.from_peer)
+            && self.peer.is_none_or(|peer| peer == route.peer)
+            && route.as_path.starts_with(&self.as_path)
+            && self.metric.is_none_or(|metric| metric == route.metric)
     }
 }
 
@@ -185,14 +161,15 @@ fn read_rule(value: &Value, at: FieldRef, family: Family, refusals: &mut Vec<Ref
     let rule = FilterRule {
         prefix: read_prefix(&mut fields, family, refusals),
         from_peers: from_peers.is_some(),
-        interface: fields.parse("interface", refusals, text).map(Arc::from),
         peer,
         as_path: fields.parse("asPathPrefix", refusals, as_path).unwrap_or_default(),
         metric: metric.and_then(|metric| u32::try_from(metric).ok()),
         accept: action.unwrap_or_default(),
     };
-    if fields.value("communities").is_some() {
-        refusals.push(not_modelled(fields.field("communities"), "a match on communities"));
+    for (key, what) in [("communities", "a match on communities"), ("interface", "a match on devices")] {
+        if fields.value(key).is_some() {
+            refusals.push(not_modelled(fields.field(key), what));
+        }
     }
     if fields.value("operations").is_some() {
         refusals.push(if rule.accept {
@@ -281,17 +258,6 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-
-    #[rstest]
-    #[case("cali*", "cali3cafbbcc6cd", true)]
-    #[case("*.calico", "vxlan.calico", true)]
-    #[case("eth?", "eth0", true)]
-    #[case("eth?", "eth", false)]
-    #[case("eth0", "eth01", false)]
-    #[case("*", "", true)]
-    fn an_interface_is_matched_as_a_shell_would(#[case] pattern: &str, #[case] device: &str, #[case] fits: bool) {
-        assert_eq!(shell_match(pattern, device), fits);
-    }
 
     #[rstest]
     #[case(MatchOperator::Equal, [true, false, false])]

@@ -299,6 +299,11 @@ impl ClusterState {
         self.installation.as_ref()?.routing_mode_in(self.profile)
     }
 
+    /// Whether every two nodes have a BGP session, route reflectors aside.
+    pub fn bgp_mesh(&self) -> bool {
+        self.bgp.get("default").and_then(|b| b.mesh).unwrap_or(true)
+    }
+
     /// The settings of BGP on a node: the Node's own AS, else the node's configuration, else the global one, else the default.
     ///
     /// Source: Calico confd/pkg/backends/calico/bgp_processor.go.
@@ -308,7 +313,7 @@ impl ClusterState {
         let layers: Vec<&BgpConfiguration> = own.into_iter().chain(global).collect();
         let number = self.nodes.get(node).and_then(|node| node.as_number);
         BgpSettings {
-            mesh: global.and_then(|b| b.mesh).unwrap_or(true),
+            mesh: self.bgp_mesh(),
             as_number: number.or_else(|| global?.as_number).unwrap_or(DEFAULT_AS),
             listen_port: layers.iter().find_map(|b| b.listen_port).unwrap_or(BGP_PORT),
             routes: self.bird_routes(node),

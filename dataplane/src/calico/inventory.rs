@@ -160,7 +160,7 @@ impl Inventory {
         self.check_blocks(refusals);
         self.check_node_addresses(refusals);
         for bgp in self.bgp.values() {
-            bgp.check_version(profile, refusals);
+            since::check(&bgp.since, profile, refusals);
         }
         self.check_filters(refusals);
     }

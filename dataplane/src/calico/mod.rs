@@ -38,7 +38,7 @@ mod workload;
 
 pub use backend::NetworkingBackend;
 pub use bgpconfiguration::{BgpConfiguration, BgpSettings};
-pub use bgpfilter::{BgpFilter, Candidate, FilterRule, MatchOperator, PeerType, PrefixMatch};
+pub use bgpfilter::{Announcement, BgpFilter, FilterRule, MatchOperator, PeerType, PrefixMatch};
 pub use bgppeer::{BgpPeer, NextHopMode, Nodes, Peer};
 pub use blockaffinity::{AffinityState, BlockAffinity};
 pub use cluster::{ClusterState, Endpoint, WorkloadRequest};

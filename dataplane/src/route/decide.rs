@@ -40,6 +40,7 @@ pub(super) fn decide(
         let (address, at) = address.unzip();
         SubnetTest {
             remote: (node.clone(), address, at.flatten()),
+            of_next_hop: false,
             same: same_subnet(subnet, address),
         }
     });

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Vtep;
-use super::candidates::tunnel_addresses;
+use super::bgp::{self, KernelFilter, Ribs};
+use super::candidates::{candidate, destinations, tunnel_addresses};
 use super::nat::NatSets;
 use super::pools::Pools;
 use super::vtep::vtep;
-use crate::calico::{Block, ClusterState, Node};
+use crate::calico::{Block, ClusterState, Node, RouteSource};
 use crate::{Family, Fib, PerFamily};
 
 /// A datastore's indices.
@@ -32,6 +33,9 @@ pub(super) struct Index {
     pub(super) all_hosts: PerFamily<Arc<BTreeSet<IpAddr>>>,
     pub(super) nat: PerFamily<NatSets>,
     pub(super) endpoints: Endpoints,
+    pub(super) kernel: KernelFilter,
+    /// What BIRD learns, unless that is the same on every node.
+    pub(super) ribs: Option<Ribs>,
     blocks: Fib<()>,
     blocks_of: BTreeMap<Arc<str>, BTreeSet<IpNet>>,
 }
@@ -83,11 +87,25 @@ impl Index {
             all_hosts: PerFamily::from_fn(|family| Arc::new(all_hosts(cluster, family))),
             nat: PerFamily::from_fn(|family| NatSets::of(cluster, family)),
             endpoints: Endpoints::of(cluster),
+            kernel: KernelFilter::of(cluster),
+            ribs: None,
             blocks: Fib::default(),
             blocks_of: BTreeMap::new(),
         };
         cluster.blocks().values().for_each(|block| index.add_block(block));
+        index.learn(cluster);
         index
+    }
+
+    /// Lets BIRD learn anew, where not every node learns the same.
+    fn learn(&mut self, cluster: &ClusterState) {
+        if bgp::is_plain(cluster) {
+            return;
+        }
+        let all = destinations(cluster, RouteSource::CalicoIpam).into_iter();
+        let found = all.filter_map(|net| candidate(cluster, self, RouteSource::CalicoIpam, net));
+        let destinations: Vec<_> = found.map(|found| (found.destination, found.node.clone())).collect();
+        self.ribs = Some(Ribs::of(cluster, &destinations));
     }
 
     fn add_block(&mut self, block: &Block) {
@@ -98,7 +116,7 @@ impl Index {
     }
 
     /// Puts a block in the place of what was there.
-    pub(super) fn replace_block(&mut self, before: Option<&Block>, after: Option<&Block>) {
+    pub(super) fn replace_block(&mut self, cluster: &ClusterState, before: Option<&Block>, after: Option<&Block>) {
         if let Some(before) = before {
             self.blocks.remove(before.cidr);
             let node = before.affinity.as_ref();
@@ -107,6 +125,7 @@ impl Index {
             }
         }
         after.into_iter().for_each(|after| self.add_block(after));
+        self.learn(cluster);
     }
 
     /// The block that holds an address.

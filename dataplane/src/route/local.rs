@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::bgp::Written;
 use super::decide;
-use super::outlook::programs;
 use super::{Decision, Index, LocalWorkload, Owner, Route, RouteKind, RouteProtocol};
 use crate::calico::{Block, ClusterState, Node, RouteSource, Settings};
 use crate::encap::Encap;
@@ -111,11 +111,12 @@ impl Local<'_> {
                 ..blackhole
             });
         }
-        let of_bird = |encapsulation| programs(self.cluster.bird_routes(&self.node.name), encapsulation);
-        (self.cluster.bgp() && encapsulation.is_none_or(of_bird)).then(|| Route {
+        let bgp = self.cluster.bgp_configuration(&self.node.name);
+        let written = self.index.kernel.judge(self.cluster, bgp.routes, block.cidr);
+        (self.cluster.bgp() && written != Written::Not).then(|| Route {
             owner: Owner::Bird,
             protocol: RouteProtocol::BIRD,
-            metric: metric(block.cidr, self.settings.normal_route_metric),
+            metric: metric(block.cidr, bgp.normal_route_metric),
             ..blackhole
         })
     }

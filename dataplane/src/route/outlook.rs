@@ -1,11 +1,9 @@
 //! All of a node that its routes to other nodes depend on. Nodes with one outlook share these routes.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::bgp;
 use super::host::Way;
 use super::{AbsentReason, DeviceId, Index, IpipTunnel, Mtus, RouteProtocol, VxlanTunnel};
 use crate::calico::{ClusterRoutes, ClusterState, Node, RouteSource, Settings};
@@ -47,8 +45,8 @@ pub(super) struct FelixOutlook {
 pub(super) struct BirdOutlook {
     pub(super) metric: u32,
     pub(super) way: Way,
-    /// The node, if it learns other things than the rest.
-    pub(super) apart: Option<Arc<str>>,
+    /// The number of what it has learned; none if every node learns the same.
+    pub(super) rib: Option<usize>,
 }
 
 /// The devices that a node has made for its routes.
@@ -73,9 +71,9 @@ impl Outlook {
             None if devices.parent.get(family).is_none() => Err(AbsentReason::NoParentDevice),
             None => Err(AbsentReason::NoLocalVtep),
         });
-        let bird_routes = cluster.bird_routes(&node.name);
+        let bgp = cluster.bgp_configuration(&node.name);
         Outlook {
-            subnet: PerFamily::from_fn(|family| subnet(cluster, index, node, family)),
+            subnet: PerFamily::from_fn(|family| subnet(index, node, family)),
             parent: devices.parent,
             ipip: devices
                 .ipip
@@ -89,16 +87,16 @@ impl Outlook {
                 protocol: settings.route_protocol,
                 source: settings.route_source_address,
             },
-            bird_routes,
+            bird_routes: bgp.routes,
             bird: PerFamily::from_fn(|family| {
                 let needed = Encap::ALL
                     .into_iter()
-                    .any(|encap| programs(bird_routes, encap) && cluster.pools_enable(encap, family));
+                    .any(|encap| programs(bgp.routes, encap) && cluster.pools_enable(encap, family));
                 let speaks = cluster.bgp() && node.bgp_net(family).is_some();
                 (needed && speaks).then(|| BirdOutlook {
-                    metric: settings.normal_route_metric,
+                    metric: bgp.normal_route_metric,
                     way: way.clone(),
-                    apart: (!bgp::is_plain(cluster)).then(|| node.name.clone()),
+                    rib: index.ribs.as_ref().and_then(|ribs| ribs.number(&node.name, family)),
                 })
             }),
         }
@@ -114,8 +112,8 @@ pub(super) fn programs(routes: ClusterRoutes, encapsulation: Encap) -> bool {
     }
 }
 
-fn subnet(cluster: &ClusterState, index: &Index, node: &Node, family: Family) -> Option<IpNet> {
+fn subnet(index: &Index, node: &Node, family: Family) -> Option<IpNet> {
     let own = node.resolver_address(family)?.net;
-    let asked = index.pools.cross_subnet && (index.has_company(own, own.addr()) || !bgp::is_plain(cluster));
+    let asked = index.pools.cross_subnet && (index.has_company(own, own.addr()) || index.ribs.is_some());
     asked.then(|| own.trunc())
 }

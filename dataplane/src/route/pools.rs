@@ -26,7 +26,15 @@ pub(super) struct Around<'a> {
     pub(super) cross_subnet: bool,
 }
 
-impl Around<'_> {
+impl<'a> Around<'a> {
+    /// What one pool makes of a destination, whatever is around it.
+    pub(super) fn alone(pool: &'a IpPool) -> Around<'a> {
+        Around {
+            pool,
+            cross_subnet: pool.mode() == Mode::CrossSubnet,
+        }
+    }
+
     /// The mode that follows for the destination.
     pub(super) fn mode(&self) -> Mode {
         match self.pool.encapsulation() {

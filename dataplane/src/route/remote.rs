@@ -2,13 +2,12 @@
 
 use ipnet::IpNet;
 
-use super::bgp;
+use super::bgp::{self, Learned, Written};
 use super::candidates::{Candidate, candidate};
 use super::decide::decide;
 use super::local::metric;
-use super::outlook::{BirdOutlook, Outlook, programs};
+use super::outlook::{BirdOutlook, Outlook};
 use super::pools::Around;
-use super::shared::OwnLearned;
 use super::{Absent, AbsentReason, Index, Owner, Route, RouteKind, RouteProtocol};
 use crate::Family;
 use crate::calico::{ClusterState, RouteSource};
@@ -19,8 +18,6 @@ pub(super) struct Remote<'a> {
     pub(super) cluster: &'a ClusterState,
     pub(super) index: &'a Index,
     pub(super) outlook: &'a Outlook,
-    /// What BIRD learns, where it is not the same on every node.
-    pub(super) learned: Option<&'a OwnLearned>,
 }
 
 impl<'a> Remote<'a> {
@@ -57,33 +54,31 @@ impl<'a> Remote<'a> {
         self.index.pools.around(self.cluster, destination)
     }
 
-    /// BIRD's route to a pool of IPIP or of no encapsulation.
+    /// BIRD's route: what it has learned of the destination, if its kernel filter lets it through.
     ///
     /// Source: Calico confd/pkg/backends/calico/bgp_processor.go, processIPPool.
     fn bird(&self, destination: IpNet, candidate: Option<&Candidate<'_>>) -> Result<Route, AbsentReason> {
-        let family = Family::of_net(destination);
-        let around = self.around(destination);
-        let of_bird = |around: Around<'_>| programs(self.outlook.bird_routes, around.pool.encapsulation());
-        if !around.is_none_or(of_bird) {
-            return Err(AbsentReason::NobodyPrograms);
-        }
-        let bird = self.outlook.bird.get(family).as_ref();
-        let bird = bird.ok_or(if around.is_some() {
-            AbsentReason::NotLearned
-        } else {
-            AbsentReason::NoPool
-        })?;
-        let learned = match self.learned {
-            Some(learned) => {
-                let learned = learned.get(family).get(&destination).cloned();
-                learned.unwrap_or(Err(AbsentReason::NotLearned))?
-            }
-            None => {
-                let pool = around.ok_or(AbsentReason::NoPool)?.pool;
-                bgp::from_mesh(self.cluster, pool, candidate.ok_or(AbsentReason::NotLearned)?)?
+        let pool = match self.index.kernel.judge(self.cluster, self.outlook.bird_routes, destination) {
+            Written::Not => return Err(AbsentReason::NobodyPrograms),
+            Written::By(pool) => Some(Around::alone(pool)),
+            Written::Plain => None,
+        };
+        let candidate = candidate.ok_or(AbsentReason::NotLearned)?;
+        let around = self.around(destination).ok_or(AbsentReason::NoPool)?;
+        let bird = self.outlook.bird.get(Family::of_net(destination)).as_ref();
+        let bird = bird.ok_or(AbsentReason::NotLearned)?;
+        let learned = match bird.rib {
+            None => bgp::from_mesh(self.cluster, around.pool, candidate)?,
+            Some(number) => {
+                let ribs = self.index.ribs.as_ref().and_then(|ribs| ribs.get(number));
+                let learned = ribs.and_then(|rib| rib.get(&destination)).cloned();
+                learned.ok_or(match around.pool.disable_bgp_export {
+                    true => AbsentReason::NotExported,
+                    false => AbsentReason::NotLearned,
+                })?
             }
         };
-        self.learned(destination, around, &learned, bird)
+        self.learned(candidate, pool, &learned, bird)
     }
 
     /// A path of BIRD's as its route in the kernel. The next hop must be reached by the host's own routes; without a tunnel the
@@ -92,20 +87,19 @@ impl<'a> Remote<'a> {
     /// Source: BIRD sysdep/linux/netlink.c, nl_send_route.
     fn learned(
         &self,
-        destination: IpNet,
-        around: Option<Around<'_>>,
-        learned: &bgp::Learned,
+        candidate: &Candidate<'_>,
+        pool: Option<Around<'_>>,
+        learned: &Learned,
         bird: &BirdOutlook,
     ) -> Result<Route, AbsentReason> {
-        let family = Family::of_net(destination);
+        let destination = candidate.destination;
+        let subnet = *self.outlook.subnet.get(Family::of_net(destination));
         let (card, neighbour) = bird.way.to(learned.next_hop).ok_or(AbsentReason::NextHopUnreachable)?;
-        let record = learned.record(self.cluster);
-        let decision = decide(
-            around,
-            *self.outlook.subnet.get(family),
-            (&learned.node, Some(record)),
-            &learned.at,
-        );
+        let hop = (learned.next_hop, learned.record(self.cluster));
+        let mut decision = decide(pool, subnet, (&learned.speaker, Some(hop)), candidate.at);
+        if let Some(test) = &mut decision.subnet_test {
+            test.of_next_hop = learned.speaker != learned.node;
+        }
         let tunnel = self.outlook.ipip.ok().filter(|_| decision.tunnels());
         let kind = if tunnel.is_some() {
             RouteKind::Ipip

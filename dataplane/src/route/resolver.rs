@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::bgp;
 use super::candidates::of_block;
 use super::cluster::View;
 use super::host::host_tables;
@@ -85,8 +84,8 @@ impl Resolver {
 
     fn block_changed(&mut self, range: IpNet, before: Option<Block>) {
         let after = self.cluster.blocks().get(&range);
-        self.index.replace_block(before.as_ref(), after);
-        if !bgp::is_plain(&self.cluster) {
+        self.index.replace_block(&self.cluster, before.as_ref(), after);
+        if self.index.ribs.is_some() {
             return self.classes.clear();
         }
         let of_blocks = before.as_ref().into_iter().chain(after).flat_map(of_block);
@@ -104,12 +103,7 @@ impl Class {
         if self.stale.is_empty() {
             return;
         }
-        let remote = Remote {
-            cluster,
-            index,
-            outlook,
-            learned: None,
-        };
+        let remote = Remote { cluster, index, outlook };
         let shared = Arc::make_mut(&mut self.shared);
         for destination in std::mem::take(&mut self.stale) {
             shared.update(&remote, destination);

@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::bgp::{self, Learned};
 use super::candidates::destinations;
 use super::outlook::Outlook;
 use super::remote::Remote;
 use super::table::RouteTable;
-use super::{Absent, AbsentReason, Index};
-use crate::PerFamily;
+use super::{Absent, Index};
 use crate::calico::{ClusterState, RouteSource};
 
 /// Routes to every node's destinations, those of the node that reads them included: it overlooks its own.
@@ -21,23 +19,13 @@ pub(super) struct Shared {
     pub(super) absent: BTreeMap<IpNet, Arc<Absent>>,
 }
 
-/// What a node learns that learns other things than the rest.
-pub(super) type OwnLearned = PerFamily<BTreeMap<IpNet, Result<Learned, AbsentReason>>>;
-
 impl Shared {
     pub(super) fn of(cluster: &ClusterState, index: &Index, outlook: &Outlook) -> Shared {
-        let learned = own_learned(cluster, index, outlook);
-        let remote = Remote {
-            cluster,
-            index,
-            outlook,
-            learned: learned.as_ref(),
-        };
+        let remote = Remote { cluster, index, outlook };
         let mut all: BTreeSet<IpNet> = destinations(cluster, RouteSource::CalicoIpam).into_iter().collect();
         if outlook.felix.candidates == RouteSource::WorkloadIps {
             all.extend(destinations(cluster, RouteSource::WorkloadIps));
         }
-        all.extend(learned.iter().flat_map(PerFamily::iter).flat_map(BTreeMap::keys));
         let mut shared = Shared::default();
         all.into_iter().for_each(|destination| shared.update(&remote, destination));
         shared
@@ -53,10 +41,4 @@ impl Shared {
             None => {}
         }
     }
-}
-
-fn own_learned(cluster: &ClusterState, index: &Index, outlook: &Outlook) -> Option<OwnLearned> {
-    let name = outlook.bird.iter().flatten().find_map(|bird| bird.apart.as_ref())?;
-    let node = cluster.nodes().get(name)?;
-    Some(PerFamily::from_fn(|family| bgp::learned(cluster, index, node, family)))
 }

@@ -198,6 +198,9 @@ pub struct Decision {
 pub struct SubnetTest {
     /// The remote node and its recorded address, if recorded.
     pub remote: (Arc<str>, Option<IpAddr>, Option<FieldRef>),
+    /// Whether the other address is that of a BGP next hop which is not the node that has the destination. The name is then
+    /// that of the next hop: a node, or a peering with somebody outside.
+    pub of_next_hop: bool,
     /// The answer.
     pub same: bool,
 }

@@ -147,6 +147,7 @@ fn arithmetic(test: &SubnetTest, tables: &NodeTables, sources: &Sources) -> Stri
         None => format!("{local}, whose address is not recorded,"),
     };
     let right = match remote_address {
+        Some(address) if test.of_next_hop => format!("the BGP next hop {remote} {address}"),
         Some(address) => format!("{remote} {address}"),
         None => format!("{remote}, whose address is not recorded"),
     };

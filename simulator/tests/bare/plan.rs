@@ -45,7 +45,8 @@ fn a_tunnel_route_has_every_field_and_its_reasons() {
         "decision": {
             "pool": "pool", "encapsulation": "vxlan", "mode": "CrossSubnet", "declaredAt": format!("{WORKED_EXAMPLE}:5:40"),
             "subnetTest": {
-                "local": {"node": "a", "address": "10.0.1.5/24"}, "remote": {"node": "c", "address": "10.0.2.7"}, "same": false,
+                "local": {"node": "a", "address": "10.0.1.5/24"}, "remote": {"node": "c", "address": "10.0.2.7"}, "nextHop": false,
+                "same": false,
             },
         },
     });
