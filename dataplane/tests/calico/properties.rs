@@ -1,12 +1,13 @@
 //! What holds for every cluster: what CrossSubnet means, and that the order of manifests means nothing.
 
 use ipnet::IpNet;
-use overlab_dataplane::calico::ClusterState;
-use overlab_dataplane::route::{NodeTables, node_tables};
+use overlab_dataplane::calico::{Allocation, Block, ClusterState, Profile};
+use overlab_dataplane::fields::FieldRef;
+use overlab_dataplane::route::{Absent, HostNetwork, NodeTables, Resolver, Route, node_tables};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::datastore::{cluster, felix, machine, node, pool, printed};
+use crate::datastore::{cluster, felix, machine, node, pool, printed, read, workloads};
 
 /// Machines with recorded addresses 10.0.x.y/len, all different; the wires are as recorded.
 fn machines() -> impl Strategy<Value = Vec<String>> {
@@ -24,29 +25,141 @@ fn manifests_for(addresses: &[String], spec: &Value) -> Vec<Value> {
     std::iter::once(pool("p", spec.clone())).chain(nodes).collect()
 }
 
-fn cluster_of(addresses: &[String], spec: &Value) -> ClusterState {
+fn cluster_of(profile: Profile, addresses: &[String], spec: &Value) -> ClusterState {
     let pods: Vec<_> = (0..addresses.len()).map(|i| format!("w{i} n{i} 10.244.{i}.1")).collect();
     let pods: Vec<_> = pods.iter().map(String::as_str).collect();
-    cluster(&manifests_for(addresses, spec), &pods).unwrap()
+    ClusterState::build(profile, read(&manifests_for(addresses, spec)).unwrap(), workloads(&pods)).unwrap()
+}
+
+fn hosts_of(addresses: &[String]) -> Vec<HostNetwork> {
+    let hosts = addresses.iter().enumerate();
+    hosts.map(|(i, address)| machine(&format!("n{i}"), address)).collect()
 }
 
 fn all_tables(cluster: &ClusterState, addresses: &[String]) -> Vec<NodeTables> {
-    let hosts: Vec<_> = addresses
-        .iter()
-        .enumerate()
-        .map(|(i, a)| machine(&format!("n{i}"), a))
-        .collect();
+    let hosts = hosts_of(addresses);
     hosts.iter().map(|host| node_tables(cluster, host)).collect()
+}
+
+/// Everything of a node that a change of blocks can change, its routes found one by one in the order of their prefixes.
+fn seen(tables: &NodeTables) -> (Vec<Route>, Vec<Absent>) {
+    let routes: Vec<_> = tables.routes().cloned().collect();
+    assert!(routes.is_sorted_by_key(|route| route.destination));
+    assert!(routes.iter().all(|route| route.node.as_ref() != Some(&tables.node)));
+    assert!(tables.absent().all(|absent| absent.node != tables.node));
+    for route in &routes {
+        assert_eq!(tables.route_to(route.destination), Some(route));
+        let (id, longest) = tables.lookup(route.destination.addr()).unwrap();
+        assert_eq!(tables.route(id), Some(longest));
+        assert!(longest.destination.prefix_len() >= route.destination.prefix_len());
+    }
+    (routes, tables.absent().cloned().collect())
+}
+
+/// A change of a block: its place among a few, whose it is to be, and who uses its first addresses. A node that is not there
+/// has no block, and without any node the block goes.
+type Change = (u8, Option<u8>, Vec<(u8, Option<u8>)>);
+
+fn change() -> impl Strategy<Value = Change> {
+    let node = || proptest::option::of(0u8..7);
+    (0u8..6, node(), proptest::collection::vec((0u8..3, node()), 0..4))
+}
+
+fn apply(resolver: &mut Resolver, (place, affinity, allocations): &Change) {
+    // The last block is a single address: that of the first workload, in a block of its own.
+    let cidr: IpNet = match place {
+        5 => "10.244.8.1/32".parse().unwrap(),
+        place => format!("10.244.{place}.0/26").parse().unwrap(),
+    };
+    if affinity.is_none() && allocations.is_empty() {
+        return resolver.remove_block(cidr);
+    }
+    let name = |node: &u8| format!("n{node}").into();
+    let allocation = |(place, node): &(u8, Option<u8>)| {
+        let address = cidr.hosts().nth(usize::from(*place))?;
+        let allocation = Allocation {
+            node: node.as_ref().map(name),
+            handle: format!("h{place}").into(),
+            at: FieldRef::default(),
+        };
+        Some((address, allocation))
+    };
+    resolver.set_block(Block {
+        cidr,
+        affinity: affinity.as_ref().map(name),
+        allocations: allocations.iter().filter_map(allocation).collect(),
+        at: FieldRef::default(),
+    });
+}
+
+/// Pools of one mode each, with workloads' addresses as destinations or blocks, and a tunnel address that is borrowed.
+fn settings() -> impl Strategy<Value = (Profile, Value, Value)> {
+    let mode = prop_oneof![Just("Never"), Just("Always"), Just("CrossSubnet")];
+    let field = prop_oneof![Just("ipipMode"), Just("vxlanMode")];
+    let source = prop_oneof![3 => Just("CalicoIPAM"), 1 => Just("WorkloadIPs")];
+    let profile = prop_oneof![Just(Profile::V3_22), Just(Profile::V3_32), Just(Profile::V3_33)];
+    (profile, field, mode, source).prop_map(|(profile, field, mode, source)| {
+        (
+            profile,
+            json!({"cidr": "10.244.0.0/16", field: mode}),
+            json!({"routeSource": source}),
+        )
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn tables_kept_through_changes_are_those_made_anew(
+        addresses in machines(),
+        (profile, spec, felix_spec) in settings(),
+        changes in proptest::collection::vec(change(), 1..12),
+    ) {
+        let mut manifests = manifests_for(&addresses, &spec);
+        manifests.push(felix("default", felix_spec));
+        let pods: Vec<_> = (0..addresses.len()).map(|i| format!("w{i} n{i} 10.244.{i}.1")).collect();
+        let pods: Vec<_> = pods.iter().map(String::as_str).collect();
+        let cluster = ClusterState::build(profile, read(&manifests).unwrap(), workloads(&pods)).unwrap();
+        let hosts = hosts_of(&addresses);
+        let mut resolver = Resolver::new(cluster);
+        let mut held = Vec::new();
+        for change in &changes {
+            apply(&mut resolver, change);
+            for host in &hosts {
+                let kept = resolver.tables(host);
+                let anew = node_tables(resolver.cluster(), host);
+                prop_assert_eq!(seen(&kept), seen(&anew), "{} after {:?}", host.name, change);
+                held.push((seen(&kept), kept));
+            }
+        }
+        for (then, tables) in held {
+            prop_assert_eq!(then, seen(&tables), "tables that were handed out have changed");
+        }
+    }
 }
 
 proptest! {
     #[test]
+    fn nodes_that_share_routes_have_those_that_each_would_have_alone(
+        addresses in machines(),
+        (profile, spec, _) in settings(),
+    ) {
+        let cluster = cluster_of(profile, &addresses, &spec);
+        let mut together = Resolver::new(cluster.clone());
+        for host in &hosts_of(&addresses) {
+            prop_assert_eq!(seen(&together.tables(host)), seen(&Resolver::new(cluster.clone()).tables(host)));
+        }
+    }
+
+    #[test]
     fn cross_subnet_is_always_across_subnets_and_never_within_one(
         addresses in machines(),
         field in prop_oneof![Just("ipipMode"), Just("vxlanMode")],
+        profile in prop_oneof![Just(Profile::V3_32), Just(Profile::V3_33)],
     ) {
         let under = |mode: &str| {
-            let cluster = cluster_of(&addresses, &json!({"cidr": "10.244.0.0/16", field: mode}));
+            let cluster = cluster_of(profile, &addresses, &json!({"cidr": "10.244.0.0/16", field: mode}));
             all_tables(&cluster, &addresses)
         };
         let (never, always, cross) = (under("Never"), under("Always"), under("CrossSubnet"));
