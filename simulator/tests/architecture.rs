@@ -114,3 +114,30 @@ fn other_names_are_not_taken_for_it() {
         assert!(naming(text, "crate::engine").is_empty(), "{text}");
     }
 }
+
+/// Files and tests that a page names are there.
+#[test]
+fn what_the_page_of_truths_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("docs/truths.md")).unwrap();
+    let tests = ["truths.rs", "decisions.rs"]
+        .map(|file| std::fs::read_to_string(root.join("dataplane/tests/calico").join(file)).unwrap());
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| #"))
+        .collect();
+    assert_eq!(rows.len(), 33);
+    for (row, number) in rows.iter().zip(1..) {
+        assert!(row.starts_with(&format!("| {number} |")), "{row}");
+        let shown = row.rsplit('|').nth(1).unwrap();
+        let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{row}");
+        for name in names {
+            let there = match name.contains('/') {
+                true => root.join(name).is_file(),
+                false => tests.iter().any(|text| text.contains(&format!("fn {name}"))),
+            };
+            assert!(there, "{name} of truth {number} is not there");
+        }
+    }
+}
