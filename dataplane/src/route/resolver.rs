@@ -46,6 +46,11 @@ impl Resolver {
         &self.cluster
     }
 
+    /// The datastore as it is now, alone.
+    pub fn into_cluster(self) -> ClusterState {
+        self.cluster
+    }
+
     /// The tables of a machine: those of a node, or of a plain host if the datastore has no Node of its name. Tables that were
     /// handed out before stay as they were.
     pub fn tables(&mut self, host: &HostNetwork) -> NodeTables {

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use overlab_dataplane::Mtu;
 use overlab_dataplane::calico::{ClusterState, Profile};
 use overlab_dataplane::fields::suggestion;
-use overlab_dataplane::route::{NodeTables, node_tables};
+use overlab_dataplane::route::{NodeTables, Resolver};
 use serde_json::{Value, json};
 
 use super::{Exit, refuse, refuse_missing};
@@ -128,13 +128,15 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
     }
     let wanted = |name: &str| args.node.as_ref().is_none_or(|only| only == name) && args.needs_nodes();
     let nodes = cluster.nodes().values().filter(|node| wanted(&node.name));
-    let tables = nodes.map(|node| Arc::new(node_tables(&cluster, &wires::host(node, args.mtu))));
+    let hosts: Vec<_> = nodes.map(|node| wires::host(node, args.mtu)).collect();
+    let mut resolver = Resolver::new(cluster);
+    let tables = hosts.iter().map(|host| Arc::new(resolver.tables(host))).collect();
     Ok(Plan {
-        tables: tables.collect(),
+        tables,
         notes: std::iter::once(wires::assumption(args.mtu))
             .chain(warnings.iter().map(Diagnostic::line))
             .collect(),
-        cluster,
+        cluster: resolver.into_cluster(),
         sources,
     })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use overlab_dataplane::engine::{Engine, Ingress, Outcome};
 use overlab_dataplane::route::{
-    Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, RouteKind, RouteProtocol, host_tables, node_tables,
+    Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, Resolver, RouteKind, RouteProtocol, host_tables,
 };
 use overlab_dataplane::{Family, Instant, PerFamily};
 
@@ -50,10 +50,8 @@ fn rewirings(model: &Model, topology: &Topology) -> VecDeque<(Instant, Change)> 
 
 /// The tables of every machine: nodes first, then hosts.
 pub fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
-    let nodes = model
-        .nodes
-        .iter()
-        .map(|node| node_tables(&model.cluster, &host_network(model, node)));
+    let mut resolver = Resolver::new(model.cluster.clone());
+    let nodes = model.nodes.iter().map(|node| resolver.tables(&host_network(model, node)));
     let hosts = model.hosts.iter().map(|host| host_tables(&host_network(model, host)));
     nodes.chain(hosts).map(Arc::new).collect()
 }
