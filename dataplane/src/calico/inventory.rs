@@ -194,9 +194,7 @@ impl Inventory {
         for pool in by_place(self.pools.values()) {
             there.create(pool, refusals);
         }
-        for block in self.blocks.values() {
-            there.check_block(block, refusals);
-        }
+        there.check_blocks(self.blocks.values(), refusals);
     }
 
     fn check_blocks(&self, refusals: &mut Vec<Refusal>) {

@@ -34,6 +34,7 @@ mod selector;
 mod settings;
 mod since;
 mod tunnels;
+mod update;
 mod workload;
 
 pub use backend::NetworkingBackend;
@@ -55,4 +56,5 @@ pub use profile::{Profile, UnknownProfile};
 pub use resource::{Reading, Resource};
 pub use selector::{Selector, SelectorError};
 pub use settings::{ClusterRoutes, RouteSource, Settings};
+pub use update::update;
 pub use workload::WorkloadEndpoint;

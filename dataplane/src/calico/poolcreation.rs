@@ -1,6 +1,6 @@
 //! The rules between a new pool and what is there already, and what becomes of pools that were written past these rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ippool::Status;
@@ -49,23 +49,24 @@ impl<'p> Standing<'p> {
         self.add(pool);
     }
 
-    /// Refuses a block that a pool was created over though it cuts others.
+    /// Refuses each pool that was created over a block of another size than it cuts.
     ///
     /// Source: Calico libcalico-go/lib/clientv3/ippool.go, Create.
-    pub(super) fn check_block(&self, block: &IpamBlock, refusals: &mut Vec<Refusal>) {
-        let range = block.block.cidr;
-        let pool = self.pools.overlapping(range).filter(|pool| pool.through_api());
-        if let Some(pool) = pool.filter(|pool| pool.block_size != range.prefix_len()) {
-            let message = format!("block {range} has another size than pool {} cuts", pool.name);
-            refusals.push(
-                Refusal::new("R13", below(block.at(), "spec.cidr"), message)
-                    .why("Calico creates no pool over blocks of another size")
-                    .help(format!(
-                        "give the pool `blockSize: {}`, or remove the block",
-                        range.prefix_len()
-                    ))
-                    .related(pool.field("spec.blockSize"), format!("blocks of /{} here", pool.block_size)),
-            );
+    pub(super) fn check_blocks<'b>(&self, blocks: impl IntoIterator<Item = &'b IpamBlock>, refusals: &mut Vec<Refusal>) {
+        let mut refused: BTreeSet<&str> = BTreeSet::new();
+        for block in blocks {
+            let range = block.block.cidr;
+            let pool = self.pools.overlapping(range).filter(|pool| pool.through_api());
+            let other = pool.filter(|pool| pool.block_size != range.prefix_len());
+            if let Some(pool) = other.filter(|pool| refused.insert(&pool.name)) {
+                let message = format!("pool {} cuts blocks of /{} where {range} is one", pool.name, pool.block_size);
+                refusals.push(
+                    Refusal::new("R13", pool.field("spec.blockSize"), message)
+                        .why("Calico creates no pool over blocks of another size, which a deleted pool may have left")
+                        .help(format!("write `blockSize: {}`, or remove the block", range.prefix_len()))
+                        .related(below(block.at(), "spec.cidr"), "the block"),
+                );
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One object of a manifest stream, by kind. It says which kinds are read; every other one is ignored, and told so.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::ippool::Declared;
@@ -128,6 +130,26 @@ impl Resource {
         let (mut readings, mut refusals) = (Vec::new(), Vec::new());
         read_at(value, at, None, &mut readings, &mut refusals);
         if refusals.is_empty() { Ok(readings) } else { Err(refusals) }
+    }
+
+    /// The name, which is its own within the kind.
+    pub fn name(&self) -> &Arc<str> {
+        match self {
+            Resource::IpPool(pool) => &pool.name,
+            Resource::Node(node) => &node.name,
+            Resource::IpamBlock(block) => &block.name,
+            Resource::Installation(installation) => &installation.name,
+            Resource::FelixConfiguration(felix) => &felix.name,
+            Resource::BgpConfiguration(bgp) => &bgp.name,
+            Resource::BgpPeer(peer) => &peer.name,
+            Resource::BgpFilter(filter) => &filter.name,
+            Resource::CalicoNode(node) => &node.name,
+            Resource::CalicoConfig(config) => &config.name,
+            Resource::KubeadmConfig(config) => &config.name,
+            Resource::IpamConfiguration(ipam) => &ipam.name,
+            Resource::BlockAffinity(affinity) => &affinity.name,
+            Resource::WorkloadEndpoint(endpoint) => &endpoint.name,
+        }
     }
 
     /// The kind, as manifests spell it.

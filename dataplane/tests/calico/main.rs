@@ -13,4 +13,5 @@ mod properties;
 mod rules;
 mod tables;
 mod truths;
+mod update;
 mod workloads;

@@ -32,6 +32,12 @@ use serde_json::{Value, json};
 #[case::unknown_use(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunel"]}), "R17", "spec.allowedUses", "`Tunnel`")]
 #[case::selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": "zone = 'a'"}), "R16", "spec.nodeSelector", "`==`")]
 #[case::namespace_selector(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Workload"], "namespaceSelector": "has(x"}), "R16", "spec.namespaceSelector", "`)`")]
+#[case::empty_range(json!({"cidr": ""}), "R1", "spec.cidr", "192.168.0.0/16")]
+#[case::old_ipip(json!({"cidr": "10.0.0.0/16", "ipip": {"enabled": true, "mode": "cross-subnet"}}), "R-1.1.1", "spec.ipip", "`ipipMode: Always`")]
+#[case::old_nat(json!({"cidr": "10.0.0.0/16", "nat-outgoing": true}), "R-1.1.1", "spec.nat-outgoing", "`natOutgoing: true`")]
+#[case::balancer_unexported(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "disableBGPExport": true}), "R14", "spec.disableBGPExport", "remove")]
+#[case::balancer_selecting(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "nodeSelector": "has(x)"}), "R14", "spec.nodeSelector", "`all()`")]
+#[case::long_selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": format!("has({})", "x".repeat(1100))}), "R16", "spec.nodeSelector", "fewer")]
 #[case::unknown_key(json!({"cidr": "10.0.0.0/16", "vxlanmode": "Always"}), "K-UNKNOWN", "spec.vxlanmode", "`vxlanMode`")]
 fn a_pool_that_calico_rejects_is_refused_by_rule(
     #[case] spec: Value,
