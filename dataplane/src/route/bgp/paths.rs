@@ -48,36 +48,64 @@ pub(super) struct Spread<'a> {
 impl<'a> Spread<'a> {
     /// Spreads paths until nothing changes.
     pub(super) fn settle(network: &'a Network<'a>, policy: Policy<'a>, own: Vec<Vec<IpNet>>) -> Spread<'a> {
+        let mut spread = Spread::start(network, policy, own);
+        let passing = spread.first_to_pass();
+        spread.run(&passing);
+        spread
+    }
+
+    fn start(network: &'a Network<'a>, policy: Policy<'a>, own: Vec<Vec<IpNet>>) -> Spread<'a> {
         let mut sessions = vec![Vec::new(); network.speakers.len()];
         for session in network.sessions() {
             if let Some(of) = sessions.get_mut(session.to) {
                 of.push(session);
             }
         }
-        let mut spread = Spread {
+        Spread {
             network,
             policy,
             own,
             sessions,
             known: BTreeMap::new(),
             mesh: Mesh::new(),
-        };
-        let passing: Vec<_> = (0..network.speakers.len()).filter(|id| spread.passes_on(*id)).collect();
-        spread.known = passing.iter().map(|id| (*id, spread.own_paths(*id))).collect();
-        for _ in 0..ROUNDS {
-            spread.mesh = spread.tell_mesh();
-            let next = passing.iter().map(|id| (*id, spread.learn(*id))).collect();
-            if spread.known == next {
-                break;
-            }
-            spread.known = next;
         }
-        spread
+    }
+
+    fn run(&mut self, passing: &[SpeakerId]) {
+        self.known = passing.iter().map(|id| (*id, self.own_paths(*id))).collect();
+        for _ in 0..ROUNDS {
+            self.mesh = self.tell_mesh();
+            let next = passing.iter().map(|id| (*id, self.learn(*id))).collect();
+            if self.known == next {
+                return;
+            }
+            self.known = next;
+        }
+    }
+
+    /// Whether what a speaker passes on was followed, besides what it has itself.
+    pub(super) fn passes_on(&self, id: SpeakerId) -> bool {
+        self.known.contains_key(&id)
+    }
+
+    /// The speakers whose passing on can change anything. Nodes in one situation pass the same on, and of equals the one of the
+    /// lowest address is preferred: the next one counts only for what the first has itself.
+    fn first_to_pass(&self) -> Vec<SpeakerId> {
+        let mut ids: Vec<_> = (0..self.network.speakers.len()).filter(|id| self.may_pass_on(*id)).collect();
+        ids.sort_by_key(|id| self.network.speakers.get(*id).map(|s| s.address));
+        let mut alike = BTreeMap::new();
+        ids.retain(|id| {
+            let reflects = self.network.speakers.get(*id).is_some_and(|s| s.cluster.is_some());
+            let before = alike.entry(self.situation(*id)).or_insert(0);
+            *before += 1;
+            reflects || *before <= 2
+        });
+        ids
     }
 
     /// Whether what a speaker learns can interest anybody: a reflector's, and that of a node between two sessions of which one
     /// leads to another AS. Within an AS nobody else passes anything on.
-    pub(super) fn passes_on(&self, id: SpeakerId) -> bool {
+    fn may_pass_on(&self, id: SpeakerId) -> bool {
         let Some(speaker) = self.network.speakers.get(id) else {
             return false;
         };
@@ -92,8 +120,8 @@ impl<'a> Spread<'a> {
         let name = |peering: Option<&'a BgpPeer>| peering.map(|peering| &*peering.name);
         let sessions = self.sessions.get(id).into_iter().flatten();
         let sessions: Vec<_> = sessions.map(|s| (s.from, name(s.export), name(s.import))).collect();
-        let as_number = self.network.speakers.get(id).map(|s| s.as_number);
-        (as_number, self.network.mesh.binary_search(&id).is_ok(), sessions)
+        let own = self.network.speakers.get(id).map(|s| (s.as_number, s.metric));
+        (own, self.network.mesh.binary_search(&id).is_ok(), sessions)
     }
 
     fn own_of(&self, id: SpeakerId) -> &[IpNet] {
@@ -265,5 +293,76 @@ impl<'a> Spread<'a> {
             .map(|s| s.address);
         let kind = path.from.map(|(_, kind)| kind);
         (path.metric, path.as_path.len(), kind, path.clusters.len(), from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::Family;
+    use crate::calico::{ClusterState, Profile, Reading, Resource};
+    use crate::fields::Origin;
+
+    /// Nodes by their AS and whether they reflect, and peerings by the parity of their nodes, whom they are with and how.
+    fn cluster(mesh: bool, nodes: &[(u32, bool)], peerings: &[(u8, u8, bool)]) -> ClusterState {
+        let object = |kind: &str, name: String, spec: Value| json!({"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let mut objects = vec![
+            object("IPPool", "p".into(), json!({"cidr": "10.244.0.0/16"})),
+            object("BGPConfiguration", "default".into(), json!({"nodeToNodeMeshEnabled": mesh})),
+        ];
+        for (i, (number, reflects)) in nodes.iter().enumerate() {
+            let mut bgp = json!({"ipv4Address": format!("10.0.0.{}/24", 100 - i), "asNumber": 64512 + number});
+            if *reflects {
+                bgp["routeReflectorClusterID"] = json!("1.0.0.1");
+            }
+            let mut node = object("Node", format!("n{i}"), json!({"bgp": bgp}));
+            node["metadata"]["labels"] = json!({"side": format!("{}", i % 2), "reflects": reflects.to_string()});
+            objects.push(node);
+        }
+        for (i, (side, with, own)) in peerings.iter().enumerate() {
+            let mut spec = match with {
+                0 => json!({"peerSelector": "reflects == 'true'"}),
+                router => json!({"peerIP": format!("10.9.9.{router}"), "asNumber": 65000 + u32::from(router % 2)}),
+            };
+            let selector = ["all()", "side == '0'", "side == '1'"][usize::from(*side)];
+            spec["nodeSelector"] = json!(selector);
+            spec["numAllowedLocalASNumbers"] = json!(1);
+            spec["nextHopMode"] = json!(if *own { "Self" } else { "Auto" });
+            objects.push(object("BGPPeer", format!("peer{i}"), spec));
+        }
+        let read = objects.iter().flat_map(|object| Resource::read(object, Origin(0)).unwrap());
+        let resources = read.filter_map(|reading| match reading {
+            Reading::Resource(resource) => Some(resource),
+            Reading::Ignored { .. } => None,
+        });
+        ClusterState::build(Profile::V3_32, resources.collect(), Vec::new()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_enough_to_follow_two_of_the_nodes_in_one_situation(
+            mesh: bool,
+            nodes in vec((0_u32..2, prop::bool::weighted(0.2)), 1..7),
+            peerings in vec((0_u8..3, 0_u8..4, any::<bool>()), 0..4),
+        ) {
+            let cluster = cluster(mesh, &nodes, &peerings);
+            let network = Network::of(&cluster, Family::V4);
+            let own = || (0..network.speakers.len()).map(|id| match network.speakers[id].node {
+                Some(_) => vec![format!("10.244.{id}.0/26").parse().unwrap()],
+                None => Vec::new(),
+            });
+            let few = Spread::settle(&network, Policy::of(&cluster, Family::V4), own().collect());
+            let mut every = Spread::start(&network, Policy::of(&cluster, Family::V4), own().collect());
+            let all: Vec<_> = (0..network.speakers.len()).collect();
+            every.run(&all);
+            for id in all {
+                let next_hops = |spread: &Spread<'_>| spread.learn(id).into_iter().map(|(net, path)| (net, path.next_hop)).collect::<Vec<_>>();
+                prop_assert_eq!(next_hops(&few), next_hops(&every), "speaker {}", id);
+            }
+        }
     }
 }
