@@ -19,6 +19,7 @@ pub mod cli;
 pub mod expectations;
 pub mod fabric;
 pub mod host;
+pub mod import;
 pub mod observe;
 pub mod rows;
 pub mod run;

@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod explain;
+mod import;
 mod plan;
 mod run;
 
@@ -81,6 +82,7 @@ enum Verb {
     Check(check::Args),
     Plan(plan::Args),
     Explain(explain::Args),
+    Import(import::Args),
     Doctor(doctor::Args),
 }
 
@@ -89,7 +91,7 @@ impl Verb {
         match self {
             Verb::Run(args) => args.asks_for_namespaces(),
             Verb::Doctor(_) => true,
-            Verb::Check(_) | Verb::Plan(_) | Verb::Explain(_) => false,
+            Verb::Check(_) | Verb::Plan(_) | Verb::Explain(_) | Verb::Import(_) => false,
         }
     }
 }
@@ -124,6 +126,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::check(&args, &mut out),
         Verb::Plan(args) => plan::plan(&args, &mut out),
         Verb::Explain(args) => explain::explain(&args, &mut out),
+        Verb::Import(args) => import::import(&args, &mut out),
         Verb::Doctor(args) => doctor::doctor(&args, &mut out),
     };
     let exit = exit.and_then(|exit| out.flush().map(|()| exit));

@@ -76,7 +76,7 @@ const LONGEST_EXCERPT: usize = 1000;
 
 impl Diagnostic {
     /// A diagnostic about a whole file.
-    pub(super) fn of_file(code: &'static str, file: &str, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+    pub(crate) fn of_file(code: &'static str, file: &str, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
         Diagnostic {
             code,
             severity: Severity::Error,

@@ -55,6 +55,11 @@ impl Written {
         &self.sources
     }
 
+    /// The manifests as they are written, each with its handle in the sources.
+    pub fn manifest_values(&self) -> impl Iterator<Item = (&Value, Origin)> {
+        self.manifests.iter().map(|document| (&document.value, document.origin))
+    }
+
     /// Where the scenario begins, for what is wrong with it as a whole.
     pub(super) fn root(&self) -> FieldRef {
         FieldRef {
@@ -92,7 +97,21 @@ fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
         false => path.display().to_string(),
     };
     let text = text(path, &name).map_err(|diagnostic| vec![*diagnostic])?;
-    let file = written.sources.add_file(&name, text);
+    add(&name, text, written)
+}
+
+/// Reads a text as a stream of documents, under a name that its places are told by.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(name: &str, text: String) -> Result<Written, Vec<Diagnostic>> {
+    let mut written = Written::default();
+    add(name, text, &mut written)?;
+    Ok(written)
+}
+
+fn add(name: &str, text: String, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
+    let file = written.sources.add_file(name, text);
     let documents = yaml::parse(written.sources.text(file)).map_err(|problems| {
         let diagnose = |problem| written.sources.syntax(file, problem);
         problems.into_iter().map(diagnose).collect::<Vec<_>>()
@@ -101,7 +120,7 @@ fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
         let help = "a scenario begins with `apiVersion: overlab.dev/v1alpha1` and `kind: Scenario`";
         return Err(vec![Diagnostic::of_file(
             "F-EMPTY",
-            &name,
+            name,
             "nothing is written in this file",
             help,
         )]);

@@ -20,7 +20,7 @@ use overlab_dataplane::calico::{ClusterState, Profile};
 use overlab_dataplane::fields::Refusal;
 
 pub use diagnostic::{Diagnostic, Excerpt, Place, Severity, Sources};
-pub use file::{Written, open};
+pub use file::{Written, open, read};
 pub use glob::{glob_matches, is_glob};
 pub use model::*;
 pub(crate) use quantity::duration;

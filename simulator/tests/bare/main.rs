@@ -1,6 +1,7 @@
 //! The command over bare manifests, as it is typed: what it prints, where it prints it, and how it ends.
 
 mod check;
+mod import;
 mod lints;
 mod plan;
 

@@ -1,0 +1,68 @@
+//! From dumps of a real cluster to a scenario that runs: what Calico believes is taken as it is, the wires are guessed, and what
+//! the model predicts becomes what is expected. Every guess is marked where it stands.
+
+mod objects;
+mod pods;
+mod predict;
+mod wires;
+mod write;
+
+use std::collections::BTreeMap;
+
+use objects::Objects;
+
+use crate::observe::Capture;
+use crate::run::attempt;
+use crate::scenario::{BackendKind, Diagnostic, Written, read};
+
+/// How much is imported.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Workloads of one node.
+    pub pods_per_node: usize,
+    /// Workloads in all: a matrix grows with their square.
+    pub pods: usize,
+}
+
+/// A scenario made of dumps.
+#[derive(Debug)]
+pub struct Imported {
+    /// The file.
+    pub text: String,
+    /// How many objects of which kind take no part.
+    pub left_out: BTreeMap<String, usize>,
+    /// What else should be known of it, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Makes a scenario of dumps.
+///
+/// # Errors
+/// What is wrong with the objects that take part; or, if the scenario made of them does not resolve, why, and its text with it.
+pub fn import(written: &Written, name: &str, limits: Limits) -> Result<Imported, (Vec<Diagnostic>, Option<String>)> {
+    let objects = Objects::sort(written).map_err(|diagnostics| (diagnostics, None))?;
+    let mut notes = Vec::new();
+    let Some(wires) = wires::guess(&objects, &mut notes) else {
+        let help = "add `kubectl get nodes -o yaml`";
+        let nothing = Diagnostic::of_file("F-NODES", "the dumps", "no node has an address", help);
+        return Err((vec![nothing], None));
+    };
+    let pods = pods::choose(&objects, &wires, limits, &mut notes);
+    let manifests = write::manifests(&objects, &wires);
+    let text = |expectations: &str| write::scenario(name, &wires, &pods, expectations) + &manifests;
+    let draft = text(&predict::probes(&wires, &pods));
+    let loaded = read("the imported scenario", draft.clone()).and_then(Written::resolve);
+    let loaded = loaded.map_err(|diagnostics| (diagnostics, Some(draft)))?;
+    let expectations = match attempt(&loaded, BackendKind::Sim, Capture::off()) {
+        Ok(run) => predict::expectations(&loaded.model, &run.traces),
+        Err(error) => {
+            notes.push(format!("nothing is predicted, since the run failed: {error}"));
+            predict::probes(&wires, &pods)
+        }
+    };
+    Ok(Imported {
+        text: text(&expectations),
+        left_out: objects.left_out,
+        notes,
+    })
+}

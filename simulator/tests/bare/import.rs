@@ -1,0 +1,155 @@
+//! Dumps of a cluster as a scenario that runs.
+
+use std::fs;
+use std::path::Path;
+
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::{Value, json};
+
+use crate::{command, json as report, overlab, root};
+
+const DUMP: &str = "simulator/tests/fixtures/dump";
+
+fn imported(arguments: &[&str]) -> String {
+    let imported = overlab(&[&["import", DUMP], arguments].concat()).code(0);
+    String::from_utf8(imported.get_output().stdout.clone()).unwrap()
+}
+
+#[test]
+fn a_dump_becomes_a_scenario_that_runs_with_the_predicted_matrix() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cluster.yaml");
+    let path = file.to_str().unwrap();
+    overlab(&["import", DUMP, "-o", path]).code(0).stdout("");
+    let run = report(&["run", path, "--report", "json"]);
+    let claims: Vec<_> = run["scenarios"][0]["expectations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            [&one["label"], &one["claim"], &one["status"], &one["actual"]]
+                .map(|text| text.as_str().unwrap())
+                .join(" ")
+        })
+        .collect();
+    let expected = [
+        "matrix cross-subnet delivered pass 48 of 48 were delivered",
+        "matrix cross-subnet encap pass 96 of 96 wore ipip",
+        "matrix same-subnet delivered pass 12 of 12 were delivered",
+        "matrix same-subnet encap pass 24 of 24 wore none",
+    ];
+    assert_eq!(claims, expected);
+    overlab(&["check", path, "--deny-lints"]).code(0);
+}
+
+#[test]
+fn guesses_are_marked_and_what_is_known_is_taken_as_it_is() {
+    let text = imported(&[]);
+    for line in [
+        "      preset: aws  # guess: providerID aws:; MTU and source checks are the preset's",
+        "        subnet-2: {cidr: \"10.20.2.0/24\"}  # guess: from addresses and recorded masks, in zone eu-west-1b",
+        "    ip-10-20-3-11.eu-west-1.compute.internal: {subnet: subnet-3, ip: \"10.20.3.11\"}",
+        "    web-4: {node: ip-10-20-3-11.eu-west-1.compute.internal, ip: \"192.168.50.4\"}",
+        "  expect:                                # generated: what is predicted now; change it to what must hold",
+        "  ipipMode: CrossSubnet",
+        "    projectcalico.org/IPv4IPIPTunnelAddr: \"192.168.10.1\"",
+        "  awsSrcDstCheck: Disable",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line:?} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn nothing_secret_and_no_noise_gets_into_the_scenario() {
+    let text = imported(&["--max-pods-per-node", "10"]);
+    for never in [
+        "Secret",
+        "Y29ycmVjdCBob3JzZSBiYXR0ZXJ5IHN0YXBsZQ==",
+        "correct horse",
+        "top-secret-token-123",
+        "config-map-password",
+        "hunter2",
+        "managedFields",
+        "last-applied",
+        "resourceVersion",
+        "uid",
+        "ebs.csi.aws.com",
+        "sizeBytes",
+        "migrate-2026-03-02",
+        "calico-node-",
+    ] {
+        assert!(!text.contains(never), "{never:?} is in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_left_out_is_listed() {
+    overlab(&["import", DUMP])
+        .code(0)
+        .stderr(contains("left out: ").and(contains("1 NetworkPolicy, 1 Secret, 1 Service")))
+        .stderr(contains("5 of 10 pods are workloads: at most 1 a node and 40 in all"));
+    let all = imported(&["--max-pods-per-node", "2"]);
+    assert_eq!(all.matches("{node: ip-10-20-").count(), 10);
+    assert!(all.contains("same-node: {delivered: all, encap: none}"));
+    assert_eq!(imported(&["--max-pods", "3"]).matches("{node: ip-10-20-").count(), 3);
+}
+
+#[test]
+fn the_same_dump_gives_the_same_bytes() {
+    assert_eq!(imported(&[]), imported(&[]));
+}
+
+#[test]
+fn a_file_that_is_there_is_written_over_only_by_force() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    overlab(&["import", DUMP, "-o", path]).code(2).stderr(contains("--force"));
+    assert_eq!(fs::read(&file).unwrap(), b"");
+    overlab(&["import", DUMP, "-o", path, "--force"]).code(0);
+    assert!(!fs::read(&file).unwrap().is_empty());
+}
+
+/// Runs what `import` makes of a text.
+fn run_of(dump: &str, folder: &Path) -> Value {
+    let file = folder.join("made.yaml");
+    command(&["import", "-", "-o", file.to_str().unwrap(), "--force"])
+        .write_stdin(dump)
+        .assert()
+        .code(0);
+    report(&["run", file.to_str().unwrap(), "--report", "json"])
+}
+
+#[test]
+fn a_predicted_loss_is_expected_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes: String = fs::read_to_string(root().join(DUMP).join("nodes.yaml")).unwrap();
+    let text = |name: &str| fs::read_to_string(root().join(DUMP).join(name)).unwrap();
+    let dump = [
+        nodes,
+        text("calico.yaml").replace("awsSrcDstCheck: Disable", "awsSrcDstCheck: Enable"),
+        text("workloads.json"),
+    ];
+    let run = run_of(&dump.join("\n---\n"), folder.path());
+    let expectations = run["scenarios"][0]["expectations"].as_array().unwrap();
+    let dropped = expectations.iter().find(|one| one["claim"] == "dropped").unwrap();
+    assert_eq!(
+        (&dropped["status"], &dropped["label"]),
+        (&json!("pass"), &json!("matrix same-subnet"))
+    );
+    assert!(dropped["actual"].as_str().unwrap().contains("src_dst_check"), "{dropped}");
+}
+
+#[test]
+fn a_bad_object_is_refused_with_its_place() {
+    command(&["import", "-"])
+        .write_stdin("apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: a}\nspec: {cidr: 10.0.0.1/16}\n")
+        .assert()
+        .code(2)
+        .stderr(contains("error[R3]").and(contains("<stdin>:4:14")));
+    command(&["import", "-"])
+        .write_stdin("apiVersion: v1\nkind: List\nitems: []\n")
+        .assert()
+        .code(2)
+        .stderr(contains("no node has an address").and(contains("kubectl get nodes")));
+}
