@@ -68,9 +68,7 @@ impl Engine {
         }
         // The error's own way is not part of what happened to the packet that it is about.
         let (steps, drop, out) = (outcome.steps.len(), outcome.drop, outcome.out.len());
-        let tracked = self.tracked;
         self.originate(now, answer, outcome);
-        self.tracked = tracked;
         outcome.steps.truncate(steps);
         outcome.drop = drop;
         if outcome.out.len() > out {

@@ -365,15 +365,15 @@ fn later_fragments_are_translated_like_the_first() {
 #[case::unanswered(false, 31, false)]
 #[case::answered_for_a_while(true, 119, true)]
 #[case::answered_for_a_while(true, 121, false)]
-fn udp_is_remembered_as_long_as_by_linux(#[case] stream: bool, #[case] silence: u64, #[case] known: bool) {
+fn udp_is_remembered_as_long_as_by_linux(#[case] answered: bool, #[case] silence: u64, #[case] known: bool) {
     let [mut a, ..] = outgoing(json!({}));
     let packet = Udp::new(POD, OUTSIDE).build();
     let sent = wire(a.pod_sends(&packet));
-    if stream {
+    if answered {
         a.wire_brings(&answer(&sent));
-        a.now = a.now.saturating_add(Duration::from_secs(3));
-        a.pod_sends(&packet);
     }
+    a.now = a.now.saturating_add(Duration::from_secs(3));
+    a.pod_sends(&packet);
     a.now = a.now.saturating_add(Duration::from_secs(silence));
     let outcome = a.wire_brings(&answer(&sent));
     assert_eq!(delivered(outcome)[0].0, known, "what is not known is the node's own");
