@@ -134,9 +134,9 @@ fn vtep(end: &Vtep, tunnel: &VxlanTunnel, tables: &NodeTables) -> Value {
     })
 }
 
-/// Who may send a node tunnel packets; null for a tunnel that it does not have.
+/// Who may send a node tunnel packets; null for an encapsulation that is off.
 pub fn allow(tables: &NodeTables) -> Value {
-    let vxlan = |family| tables.vxlan.get(family).as_ref().map(|tunnel| allowed(&tunnel.allowed));
+    let vxlan = |family| tables.vxlan_allowed.get(family).as_ref().map(allowed);
     json!({
         "ipip": tables.ipip.as_ref().map(|tunnel| allowed(&tunnel.allowed)),
         "vxlan": vxlan(Family::V4),

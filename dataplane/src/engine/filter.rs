@@ -41,7 +41,7 @@ impl Engine {
         let source = IpAddr::V4(packet.source());
         let tunnel = match packet.protocol() {
             protocol::IPIP => self.tables.ipip.as_ref().map(|tunnel| &tunnel.allowed),
-            _ if self.is_vxlan(packet) => self.tables.vxlan.v4.as_ref().map(|tunnel| &tunnel.allowed),
+            _ if self.is_vxlan(packet) => self.tables.vxlan_allowed.v4.as_ref(),
             _ => None,
         };
         if let Some(allowed) = tunnel {

@@ -103,7 +103,10 @@ impl<'a> View<'a> {
             routes,
             ipip: self.ipip,
             vxlan: self.vxlan,
-            vxlan_enabled: self.settings.vxlan,
+            vxlan_allowed: PerFamily::from_fn(|family| {
+                let on = *self.settings.vxlan.get(family);
+                on.then(|| tunnels::vxlan_allowed(self.index, self.node, &self.settings, family))
+            }),
             vxlan_port: self.settings.vxlan_port,
             pools: self.cluster.pools().values().map(|pool| pool.cidr).collect(),
             rules: WorkloadRules {

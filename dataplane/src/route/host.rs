@@ -25,7 +25,7 @@ pub fn host_tables(host: &HostNetwork) -> NodeTables {
         routes: Routes::new(&host.name, host_routes(host), Arc::default()),
         ipip: None,
         vxlan: PerFamily::default(),
-        vxlan_enabled: PerFamily::default(),
+        vxlan_allowed: PerFamily::default(),
         vxlan_port: VXLAN_PORT,
         workloads: Vec::new(),
         pools: Vec::new(),

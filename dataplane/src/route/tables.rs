@@ -245,9 +245,12 @@ impl AllowList {
     }
 }
 
-/// The entries with commas between them, single addresses without their prefix length.
+/// The entries with commas between them, single addresses without their prefix length; `nobody` if there is none.
 impl fmt::Display for AllowList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.entries().next().is_none() {
+            return f.write_str("nobody");
+        }
         for (i, entry) in self.entries().enumerate() {
             f.write_str(if i == 0 { "" } else { ", " })?;
             if entry.prefix_len() == entry.max_prefix_len() {
@@ -368,8 +371,6 @@ pub struct VxlanTunnel {
     pub local: IpAddr,
     /// The ends of the whole cluster, this node's included, in the order of their tunnel addresses; one list serves every node.
     pub ends: Arc<[Vtep]>,
-    /// Outer sources that are let in.
-    pub allowed: AllowList,
 }
 
 impl VxlanTunnel {
@@ -435,8 +436,8 @@ pub struct NodeTables {
     pub ipip: Option<IpipTunnel>,
     /// The VXLAN devices: that of a family, if VXLAN is on in it and this node has a tunnel end.
     pub vxlan: PerFamily<Option<VxlanTunnel>>,
-    /// Whether VXLAN is on, and with it its firewall rules, whether or not there is a device.
-    pub vxlan_enabled: PerFamily<bool>,
+    /// Outer sources that are let in by VXLAN, where it is on, whether or not there is a device.
+    pub vxlan_allowed: PerFamily<Option<AllowList>>,
     /// The UDP port of VXLAN, 4789 unless configured; known even where VXLAN is off, since workloads may not use it.
     pub vxlan_port: u16,
     /// The workloads of this node.

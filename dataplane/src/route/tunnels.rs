@@ -64,13 +64,19 @@ pub(super) fn vxlan(
         vni: settings.vni,
         mac: own.mac,
         local: own.node_address,
-        allowed: AllowList {
-            hosts: index.end_hosts.get(family).clone(),
-            except: Some(own.node_address),
-            external: external(settings, family),
-        },
         ends: index.ends.get(family).clone(),
     })
+}
+
+/// The nodes with a tunnel end in a family, but for this one, and ranges outside the cluster.
+///
+/// Source: Calico felix/dataplane/linux/vxlan_mgr.go, updateNeighborsAndAllowedSources.
+pub(super) fn vxlan_allowed(index: &Index, node: &Node, settings: &Settings, family: Family) -> AllowList {
+    AllowList {
+        hosts: index.end_hosts.get(family).clone(),
+        except: vtep(node, family).map(|own| own.node_address),
+        external: external(settings, family),
+    }
 }
 
 /// The ranges outside the cluster in a family.

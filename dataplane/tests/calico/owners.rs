@@ -220,7 +220,7 @@ fn ranges_outside_the_cluster_are_let_in_after_the_nodes() {
         json!({"vxlanMode": "Always"}),
         std::slice::from_ref(&outside),
     ));
-    let allowed = &a.vxlan.v4.as_ref().unwrap().allowed;
+    let allowed = a.vxlan_allowed.v4.as_ref().unwrap();
     assert_eq!(allowed.to_string(), "10.0.1.6, 10.0.2.7, 192.0.2.0/24, 198.51.100.7");
     let a = node_a(&three(Profile::V3_32, json!({"ipipMode": "Always"}), &[outside]));
     let allowed = &a.ipip.as_ref().unwrap().allowed;
@@ -270,7 +270,7 @@ fn ipv6_has_its_own_device_and_the_kernels_metric() {
         ]
     );
     let vxlan = a.vxlan.v6.as_ref().unwrap();
-    assert_eq!(vxlan.allowed.to_string(), "fd00:1::6, fd00:2::7");
+    assert_eq!(a.vxlan_allowed.v6.as_ref().unwrap().to_string(), "fd00:1::6, fd00:2::7");
     assert_eq!(vxlan.mac, overlab_dataplane::route::vtep_mac("A-v6"));
     assert_eq!(a.workloads[0].mtu.bytes(), 1430);
 }

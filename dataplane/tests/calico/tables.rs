@@ -42,7 +42,7 @@ fn the_worked_example_in_vxlan_has_its_routes_vteps_and_allow_list() {
         .map(|v| format!("{} {} {}", v.node, v.address, v.node_address))
         .collect();
     assert_eq!(ends, ["B 10.244.0.64 10.0.1.6", "C 10.244.0.128 10.0.2.7"]);
-    assert_eq!(vxlan.allowed.to_string(), "10.0.1.6, 10.0.2.7");
+    assert_eq!(a.vxlan_allowed.v4.as_ref().unwrap().to_string(), "10.0.1.6, 10.0.2.7");
     assert_eq!(
         (vxlan.vni.get(), a.vxlan_port, vxlan.local),
         (4096, 4789, "10.0.1.5".parse().unwrap())
@@ -207,8 +207,7 @@ fn truth_21_without_its_tunnel_address_a_node_is_unknown_to_its_vxlan_peers() {
     ];
     let cluster = cluster(&manifests, &["y b 10.244.1.1"]).unwrap();
     let a = tables(&cluster, "a", "10.0.1.5/24");
-    let vxlan = a.vxlan.v4.as_ref().unwrap();
-    assert_eq!(vxlan.allowed.to_string(), "10.0.1.7");
+    assert_eq!(a.vxlan_allowed.v4.as_ref().unwrap().to_string(), "10.0.1.7");
     assert_eq!(route(&a, "10.244.1.0/26"), "");
     assert_ne!(route(&a, "10.244.2.0/26"), "");
     assert!(tables(&cluster, "b", "10.0.1.6/24").vxlan.v4.is_none());

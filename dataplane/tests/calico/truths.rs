@@ -194,7 +194,7 @@ fn truth_21_a_node_without_its_tunnel_address_is_lost_to_vxlan_only() {
     let cluster = cluster(&[pool("pool", nowhere), node("a", "10.0.1.5/24"), b, c], &pods).unwrap();
     let of_b = tables(&cluster, "b", "10.0.1.6/24");
     assert_eq!(kind(&of_b, "10.244.0.10"), RouteKind::Host, "there is no route to a");
-    assert!(!of_b.vxlan.v4.as_ref().unwrap().allowed.contains("10.0.1.5".parse().unwrap()));
+    assert!(!of_b.vxlan_allowed.v4.as_ref().unwrap().contains("10.0.1.5".parse().unwrap()));
     assert!(reasons(&of_b).contains(&AbsentReason::NoRemoteVtep));
 }
 
@@ -277,5 +277,5 @@ fn truth_32_a_node_with_a_tunnel_end_and_no_block_may_send() {
     ];
     let cluster = cluster(&manifests, &["p a 10.244.0.10", "q b 10.244.0.70"]).unwrap();
     let a = tables(&cluster, "a", "10.0.1.5/24");
-    assert!(a.vxlan.v4.as_ref().unwrap().allowed.contains("10.0.2.7".parse().unwrap()));
+    assert!(a.vxlan_allowed.v4.as_ref().unwrap().contains("10.0.2.7".parse().unwrap()));
 }

@@ -73,6 +73,20 @@ fn f2_a_listed_outsider_gets_past_the_firewall_and_is_then_read() {
     );
 }
 
+#[rstest]
+#[case::a_stranger(OUTSIDE, DropReason::TunnelSourceDenied, None)]
+#[case::a_peer("10.0.2.7", DropReason::NoDecap, Some((3, 3)))]
+fn f2_the_rule_stands_where_vxlan_is_on_device_or_none(
+    #[case] from: &str,
+    #[case] expected: DropReason,
+    #[case] error: Option<(u8, u8)>,
+) {
+    let [mut a, ..] = nodes(vxlan("Always"), json!({}));
+    with(&mut a, |tables| tables.vxlan.v4 = None);
+    assert_eq!(reason(a.wire_brings(&to_vxlan_port(from, NODE))), Some(expected));
+    assert_eq!(icmp_error(&a.outcome).map(|(_, kind, code, _)| (kind, code)), error);
+}
+
 #[test]
 fn f2_only_what_is_for_the_node_is_asked() {
     let [mut a, ..] = nodes(vxlan("Always"), json!({}));

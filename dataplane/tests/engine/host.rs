@@ -126,7 +126,7 @@ fn a_tunnel_takes_packets_of_a_stranger_only_if_it_is_listed(#[case] pool: Value
     assert_eq!(reason(c.wire_brings(&tunnelled)), Some(DropReason::TunnelSourceDenied));
     let mut tables = NodeTables::clone(c.engine.tables());
     let ipip = tables.ipip.iter_mut().map(|tunnel| &mut tunnel.allowed);
-    let vxlan = tables.vxlan.v4.iter_mut().map(|tunnel| &mut tunnel.allowed);
+    let vxlan = tables.vxlan_allowed.v4.iter_mut();
     ipip.chain(vxlan).for_each(|allowed| {
         allowed.external = ["10.0.9.9/32".parse().unwrap()].into();
     });

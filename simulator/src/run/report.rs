@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use overlab_dataplane::encap::Encap;
-use overlab_dataplane::route::NodeTables;
+use overlab_dataplane::route::{NodeTables, VxlanTunnel};
 use overlab_reports::{
     Advice, DispositionReport, ExpectationReport, FateReport, FirstDrop, FlowRow, HopReport, PacketReport, Problem,
     ScenarioReport, Status, TableReport, WireReport,
@@ -310,14 +310,14 @@ fn table(tables: &Arc<NodeTables>) -> TableReport {
     if let Some(ipip) = &tables.ipip {
         lines.push(format!("allow ipip from {}", ipip.allowed));
     }
-    for vxlan in tables.vxlan.iter().flatten() {
-        for vtep in vxlan.remotes() {
+    for (vxlan, allowed) in tables.vxlan.iter().zip(tables.vxlan_allowed.iter()) {
+        for vtep in vxlan.iter().flat_map(VxlanTunnel::remotes) {
             lines.push(format!(
                 "vtep {} {} at {} ({})",
                 vtep.address, vtep.mac, vtep.node_address, vtep.node
             ));
         }
-        lines.push(format!("allow vxlan from {}", vxlan.allowed));
+        lines.extend(allowed.as_ref().map(|allowed| format!("allow vxlan from {allowed}")));
     }
     TableReport {
         node: tables.node.to_string(),

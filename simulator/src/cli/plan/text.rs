@@ -108,9 +108,12 @@ fn print_allow(tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
     if let Some(tunnel) = &tables.ipip {
         writeln!(out, "  allow   ipip (proto 4) from {}", tunnel.allowed)?;
     }
-    for tunnel in tables.vxlan.iter().flatten() {
-        let (port, vni, from) = (tables.vxlan_port, tunnel.vni, &tunnel.allowed);
-        writeln!(out, "  allow   vxlan (udp {port}, vni {vni}) from {from}")?;
+    for (from, tunnel) in tables.vxlan_allowed.iter().zip(tables.vxlan.iter()) {
+        let Some(from) = from else { continue };
+        let vni = tunnel
+            .as_ref()
+            .map_or("no device".to_owned(), |tunnel| format!("vni {}", tunnel.vni));
+        writeln!(out, "  allow   vxlan (udp {}, {vni}) from {from}", tables.vxlan_port)?;
     }
     Ok(())
 }
