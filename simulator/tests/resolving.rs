@@ -186,7 +186,6 @@ spec:
     - matrix: {from: n1, to: 'web*', proto: udp, count: 1}
       at: 1s
       classes: {same-node: {delivered: all}}
-  allow: [{lint: X, reason: because}]
 ---
 apiVersion: projectcalico.org/v3
 kind: IPPool
