@@ -11,6 +11,7 @@ use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::failed;
 use super::namespace::{self, Namespace};
+use super::receiving::RouteNews;
 use super::tun::Tun;
 use crate::backend::{BackendError, Blackhole, PortConfig, PortId, Stack, StackDevice, StackRoute};
 
@@ -81,11 +82,16 @@ async fn make_one(stack: Stack) -> Result<Made, BackendError> {
     for device in &stack.devices {
         let index = index(&device.name)?;
         up(&handle, &device.name, index, Some(&device.config)).await?;
-        for address in &device.config.addresses {
-            add_address(&handle, &device.name, index, *address).await?;
-        }
         indices.push((device, index));
     }
+    let addresses = indices.iter().flat_map(|(device, index)| {
+        device
+            .config
+            .addresses
+            .iter()
+            .map(|address| (&*device.name, *index, *address))
+    });
+    add_addresses(&handle, addresses.collect()).await?;
     add_routes(&handle, &indices).await?;
     for route in &stack.blackholes {
         add_route(&handle, blackhole(route), &format!("blackhole {}", route.destination), false).await?;
@@ -112,9 +118,8 @@ async fn add_routes(handle: &Handle, devices: &[(&StackDevice, u32)]) -> Result<
 /// New addresses come before old ones go: a device that loses its last address loses all its routes.
 async fn change_device(handle: &Handle, name: &str, index: u32, old: &PortConfig, new: &PortConfig) -> Result<(), BackendError> {
     up(handle, name, index, Some(new)).await?;
-    for address in new.addresses.iter().filter(|a| !old.addresses.contains(a)) {
-        add_address(handle, name, index, *address).await?;
-    }
+    let added = new.addresses.iter().filter(|a| !old.addresses.contains(a));
+    add_addresses(handle, added.map(|address| (name, index, *address)).collect()).await?;
     for address in old.addresses.iter().filter(|a| !new.addresses.contains(a)) {
         let request = handle.address().del(address_message(index, *address)).execute();
         request
@@ -173,6 +178,26 @@ async fn up(handle: &Handle, name: &str, index: u32, config: Option<&PortConfig>
     }
     let request = handle.link().set(link.build()).execute();
     request.await.map_err(refused(format!("set {name} up")))
+}
+
+/// Adds addresses to devices and waits until they take packets in.
+async fn add_addresses(handle: &Handle, addresses: Vec<(&str, u32, IpNet)>) -> Result<(), BackendError> {
+    let ipv6 = addresses.iter().filter_map(|(_, _, address)| match address {
+        IpNet::V4(_) => None,
+        IpNet::V6(net) => Some(net.addr()),
+    });
+    let ipv6: Vec<_> = ipv6.collect();
+    let listen = || RouteNews::listen().map_err(failed("listen to the routes of a namespace"));
+    let news = (!ipv6.is_empty()).then(listen).transpose()?;
+    for (name, index, address) in addresses {
+        add_address(handle, name, index, address).await?;
+    }
+    match news {
+        Some(news) => news
+            .wait_for(&ipv6)
+            .map_err(failed("wait for IPv6 addresses to take packets in")),
+        None => Ok(()),
+    }
 }
 
 async fn add_address(handle: &Handle, name: &str, index: u32, address: IpNet) -> Result<(), BackendError> {

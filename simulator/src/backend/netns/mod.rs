@@ -16,6 +16,7 @@ mod doctor;
 mod namespace;
 mod poller;
 mod prober;
+mod receiving;
 mod sockets;
 mod sys;
 mod tun;
