@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use overlab_dataplane::wire::fragment::{MEMORY_MAX, Reassembly, ReassemblyError, TIMEOUT, split};
+use overlab_dataplane::wire::fragment::{MEMORY_MAX, Reassembly, ReassemblyError, split, timeout};
 use overlab_dataplane::wire::{Ecn, IcmpError, Ipv4Header, Ipv4Mut, Ipv4View, Reassembler, icmp};
-use overlab_dataplane::{Instant, Mtu, Packet, Tag};
+use overlab_dataplane::{Family, Instant, Mtu, Packet, Tag};
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -41,7 +41,7 @@ fn piece(offset: usize, len: usize, more_fragments: bool, ecn: Ecn) -> Packet {
 
 fn split_at(packet: &Packet, mtu: u16) -> Vec<Packet> {
     let mut fragments = Vec::new();
-    split(packet, Mtu::new(mtu).unwrap(), &mut fragments).unwrap();
+    split(packet, Mtu::new(mtu).unwrap(), 0, &mut fragments).unwrap();
     fragments
 }
 
@@ -147,7 +147,7 @@ proptest! {
         for (offset, len, more, ecn) in pieces {
             reassembler.push(Instant::ZERO, piece(offset * 8, len, more, Ecn::from_bits(ecn)));
         }
-        reassembler.expire(Instant::ZERO.saturating_add(TIMEOUT));
+        reassembler.expire(Instant::ZERO.saturating_add(timeout(Family::V4)));
         prop_assert_eq!(reassembler.next_deadline(), None);
     }
 }
@@ -233,7 +233,7 @@ fn memory_is_bounded_and_free_again_after_the_timeout() {
         reason(&reassembler.push(Instant::ZERO, first_of(1000))),
         Some(ReassemblyError::MemoryFull)
     );
-    let later = Instant::ZERO.saturating_add(TIMEOUT);
+    let later = Instant::ZERO.saturating_add(timeout(Family::V4));
     assert_eq!(reassembler.expire(later).len(), admitted);
     assert_eq!(reassembler.push(later, first_of(1000)), Reassembly::Pending);
 }
@@ -259,9 +259,7 @@ fn errors_are_sent_only_about_packets_that_may_be_answered(
     #[case] answered: bool,
 ) {
     let about = packet_of(&header, &payload);
-    let error = IcmpError::TimeExceeded {
-        code: icmp::time_exceeded::TTL,
-    };
+    let error = IcmpError::TtlExpired;
     let packet = icmp::error_packet(error, Ipv4Addr::new(10, 0, 0, 1), about.bytes());
     assert_eq!(packet.is_some(), answered);
 }

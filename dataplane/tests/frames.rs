@@ -8,8 +8,8 @@ use common::packet;
 use overlab_dataplane::encap::{Encapsulation, Ipip, Vxlan};
 use overlab_dataplane::wire::fragment::{Reassembly, split};
 use overlab_dataplane::wire::print::HeaderStack;
-use overlab_dataplane::wire::{IcmpError, IcmpMessage, Ipv4Mut, Ipv4View, Reassembler, checksum, icmp};
-use overlab_dataplane::{Instant, MacAddr, Mtu, Packet, Vni};
+use overlab_dataplane::wire::{IcmpError, IcmpMessage, IpView, Ipv4Mut, Reassembler, checksum, icmp};
+use overlab_dataplane::{Family, Instant, MacAddr, Mtu, Packet, Vni};
 
 const NODE_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
 const NODE_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 10);
@@ -22,7 +22,7 @@ fn vxlan(mac: MacAddr, local: Ipv4Addr) -> Vxlan {
         vni: Vni::new(4096).unwrap(),
         port: 4789,
         mac,
-        local,
+        local: local.into(),
     }
 }
 
@@ -38,7 +38,8 @@ fn set_word(bytes: &mut [u8], at: usize, word: u16) {
 fn vxlan_like(frame: &[u8]) -> Packet {
     let mut packet = Packet::from_bytes(&frame[50..]);
     let node = vxlan(MAC_A, NODE_A);
-    node.push(&node.template(NODE_B, MAC_B), &mut packet, word(frame, 4)).unwrap();
+    node.push(&node.template(NODE_B.into(), MAC_B).unwrap(), &mut packet, word(frame, 4))
+        .unwrap();
     let (ours, theirs) = (word(packet.bytes(), 20), word(frame, 20));
     let checksum = checksum::update(word(packet.bytes(), 26), ours, theirs);
     set_word(packet.bytes_mut(), 20, theirs);
@@ -78,7 +79,7 @@ fn the_committed_frames_come_out_of_their_tunnels_as_they_went_in() {
     ] {
         let frame = packet(name);
         let mut ours = Packet::from_bytes(&frame);
-        let view = Ipv4View::parse(&frame).unwrap();
+        let view = IpView::parse(&frame).unwrap();
         let ends: [&dyn Encapsulation; 2] = [&Ipip, &vxlan(MAC_B, NODE_B)];
         let end = ends.iter().find(|end| end.recognises(&view)).unwrap();
         let pulled = end.pull(&mut ours).unwrap();
@@ -88,7 +89,7 @@ fn the_committed_frames_come_out_of_their_tunnels_as_they_went_in() {
             "{name}"
         );
         assert!(!pulled.ecn_changed, "{name}");
-        assert_eq!(usize::from(end.encap().overhead()), overhead, "{name}");
+        assert_eq!(usize::from(end.encap().overhead(Family::V4)), overhead, "{name}");
         assert_eq!(ours.bytes(), &frame[overhead..], "{name}");
     }
 }
@@ -101,7 +102,7 @@ fn an_ipip_packet_of_1020_b_splits_into_frames_04a_and_04b_one_hop_further() {
     assert_eq!(Ipv4Mut::new(whole.bytes_mut()).unwrap().decrement_ttl(), 0x3e);
 
     let mut fragments = Vec::new();
-    split(&whole, Mtu::new(576).unwrap(), &mut fragments).unwrap();
+    split(&whole, Mtu::new(576).unwrap(), 0, &mut fragments).unwrap();
     let fragments: Vec<&[u8]> = fragments.iter().map(Packet::bytes).collect();
     assert_eq!(fragments, [&first[..], &last[..]]);
 
@@ -121,7 +122,7 @@ fn fragmentation_needed_about_an_ipip_packet_is_frame_06() {
     let frame = packet("06-icmp-fragneeded-quoting-ipip");
     let mut about = frame[28..].to_vec();
     about.resize(1500, 0);
-    let mut ours = icmp::error_packet(IcmpError::FragmentationNeeded { mtu: 1400 }, ROUTER, &about).unwrap();
+    let mut ours = icmp::error_packet(IcmpError::TooBig { mtu: 1400 }, ROUTER, &about).unwrap();
     Ipv4Mut::new(ours.bytes_mut()).unwrap().set_identification(0x0106);
     assert_eq!(ours.bytes(), frame);
 }
@@ -130,14 +131,14 @@ fn fragmentation_needed_about_an_ipip_packet_is_frame_06() {
 fn the_errors_of_frames_06_and_06m_name_the_mtu_and_the_tunnel_and_quote_what_they_can() {
     for (name, quoted) in [("06-icmp-fragneeded-quoting-ipip", 528), ("06m-icmp-fragneeded-min-quote", 8)] {
         let frame = packet(name);
-        let message = IcmpMessage::parse(Ipv4View::parse(&frame).unwrap().payload()).unwrap();
+        let message = IcmpMessage::parse(&IpView::parse(&frame).unwrap()).unwrap();
         let IcmpMessage::Error { error, quote } = message else {
             panic!("{name}: {message:?}");
         };
-        assert_eq!(error, IcmpError::FragmentationNeeded { mtu: 1400 }, "{name}");
+        assert_eq!(error, IcmpError::TooBig { mtu: 1400 }, "{name}");
         assert_eq!(
             (quote.source(), quote.destination(), quote.protocol()),
-            (NODE_A, NODE_B, 4),
+            (NODE_A.into(), NODE_B.into(), 4),
             "{name}"
         );
         assert_eq!((quote.total_len(), quote.payload().len()), (1500, quoted), "{name}");

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use common::packet;
 use overlab_dataplane::encap::{DecapError, Encapsulation, Ipip, Vxlan};
-use overlab_dataplane::wire::{Ecn, Ipv4Mut, Ipv4View, Malformed};
+use overlab_dataplane::wire::{Ecn, IpView, Ipv4Mut, Ipv4View, Malformed};
 use overlab_dataplane::{MacAddr, Packet, Vni};
 use rstest::rstest;
 
@@ -17,7 +17,7 @@ fn node_b() -> Vxlan {
         vni: Vni::new(4096).unwrap(),
         port: 4789,
         mac: MAC,
-        local: Ipv4Addr::new(10, 2, 0, 10),
+        local: Ipv4Addr::new(10, 2, 0, 10).into(),
     }
 }
 
@@ -91,7 +91,7 @@ fn padding_outside_and_inside_is_cut_off() {
 
 #[test]
 fn a_tunnel_end_recognises_its_own_packets_only() {
-    let view = |bytes: &[u8], end: &dyn Encapsulation| end.recognises(&Ipv4View::unverified(bytes).unwrap());
+    let view = |bytes: &[u8], end: &dyn Encapsulation| end.recognises(&IpView::unverified(bytes).unwrap());
     let (ipip, vxlan) = (packet("03-ipip-icmp-echo"), packet("01-vxlan4-tcp-syn"));
     assert!(view(&ipip, &Ipip) && !view(&ipip, &node_b()));
     assert!(view(&vxlan, &node_b()) && !view(&vxlan, &Ipip));

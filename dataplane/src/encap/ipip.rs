@@ -6,11 +6,11 @@
 
 use std::net::Ipv4Addr;
 
-use super::template::{INSIDE_LEN, Outer};
+use super::template::{INSIDE_LEN, Outer, OuterV4, Variable};
 use super::{DecapError, Encap, Encapsulation, Pulled, Strip, Template, contents};
 use crate::Packet;
 use crate::wire::ipv4::protocol;
-use crate::wire::{Ipv4View, Malformed};
+use crate::wire::{IpView, Ipv4View, Malformed};
 
 /// A node's `tunl0`.
 ///
@@ -23,7 +23,7 @@ impl Ipip {
     /// The template of a route to a remote node. The source is the address that the node's kernel picks for that destination.
     pub fn template(source: Ipv4Addr, destination: Ipv4Addr) -> Template {
         Template {
-            outer: Outer::new(source, destination, protocol::IPIP),
+            outer: Outer::V4(OuterV4::new(source, destination, protocol::IPIP)),
             inside: [0; INSIDE_LEN],
             udp_sum: 0,
         }
@@ -35,18 +35,21 @@ impl Encapsulation for Ipip {
         Encap::Ipip
     }
 
-    fn recognises(&self, outer: &Ipv4View<'_>) -> bool {
-        outer.protocol() == protocol::IPIP
+    fn recognises(&self, outer: &IpView<'_>) -> bool {
+        matches!(outer, IpView::V4(outer) if outer.protocol() == protocol::IPIP)
     }
 
     fn push(&self, template: &Template, packet: &mut Packet, identification: u16) -> Result<(), Malformed> {
         let bytes = packet.bytes();
         let inner = Ipv4View::unverified(bytes)?;
-        let ecn = inner.ecn().encapsulate();
-        let header = template
-            .outer
-            .header(bytes.len(), identification, inner.dont_fragment(), inner.ttl(), ecn);
-        packet.prepend(header);
+        let variable = Variable {
+            payload_len: bytes.len(),
+            identification,
+            dont_fragment: inner.dont_fragment(),
+            ttl: inner.ttl(),
+            ecn: inner.ecn().encapsulate(),
+        };
+        template.outer.prepend(packet, variable);
         Ok(())
     }
 
@@ -59,6 +62,6 @@ impl Encapsulation for Ipip {
             .decapsulate(outer.ecn())
             .ok_or(DecapError::TunnelEcn)?;
         let inner = Ipv4View::parse(inside)?;
-        Ok(Strip::new(outer.header_len(), &outer, &inner, ecn).apply(packet))
+        Ok(Strip::new(outer.header_len(), &outer.into(), &inner.into(), ecn).apply(packet))
     }
 }

@@ -14,8 +14,8 @@ pub use vxlan::Vxlan;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::wire::{Ecn, Ipv4Mut, Ipv4View, Malformed, VxlanError};
-use crate::{MacAddr, Packet, Vni};
+use crate::wire::{Ecn, IpMut, IpView, Malformed, VxlanError};
+use crate::{Family, MacAddr, Packet, Vni};
 
 /// An encapsulation, by name; `None` is a packet as the workload sent it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,13 +33,14 @@ impl Encap {
     /// Every encapsulation, and none.
     pub const ALL: [Encap; 3] = [Encap::None, Encap::Ipip, Encap::Vxlan];
 
-    /// What the tunnel headers add to each packet over an IPv4 underlay, in bytes of IP: 20 for IPIP; 50 for VXLAN, whose inner
-    /// Ethernet header counts and whose outer one does not.
-    pub const fn overhead(self) -> u16 {
-        match self {
-            Encap::None => 0,
-            Encap::Ipip => 20,
-            Encap::Vxlan => 50,
+    /// What the tunnel headers add to each packet over an underlay of this family, in bytes of IP: 20 for IPIP, which is for IPv4
+    /// alone; 50 and 70 for VXLAN, whose inner Ethernet header counts and whose outer one does not.
+    pub const fn overhead(self, underlay: Family) -> u16 {
+        match (self, underlay) {
+            (Encap::None, _) => 0,
+            (Encap::Ipip, _) => 20,
+            (Encap::Vxlan, Family::V4) => 50,
+            (Encap::Vxlan, Family::V6) => 70,
         }
     }
 }
@@ -61,20 +62,20 @@ pub trait Encapsulation: fmt::Debug + Send + Sync {
     fn encap(&self) -> Encap;
 
     /// Whether a whole packet, addressed to this node, is one of this tunnel.
-    fn recognises(&self, outer: &Ipv4View<'_>) -> bool;
+    fn recognises(&self, outer: &IpView<'_>) -> bool;
 
-    /// Puts the tunnel headers of a route in front of a whole IPv4 packet without link padding. The template must come from this
-    /// encapsulation.
+    /// Puts the tunnel headers of a route in front of a whole packet without link padding. The template must come from this
+    /// encapsulation. An outer IPv6 header has no place for an identification.
     ///
     /// Of a super-packet, the lengths in the outer headers are nominal: they count all of it and stay at 65535, and the outer UDP
     /// checksum is 0. Whoever cuts it for the wire writes each piece's own.
     ///
     /// # Errors
-    /// If the packet does not begin with an IPv4 header; nothing is changed then.
+    /// If the packet does not begin with an IP header of the template's family; nothing is changed then.
     fn push(&self, template: &Template, packet: &mut Packet, identification: u16) -> Result<(), Malformed>;
 
     /// Validates all that a kernel validates, in its order, and takes the tunnel headers off by moving an offset. What is left is
-    /// a valid IPv4 packet without padding, its ECN field changed as RFC 6040 says. Fragments must have been reassembled
+    /// a valid IP packet without padding, its ECN field changed as RFC 6040 says. Fragments must have been reassembled
     /// before.
     ///
     /// # Errors
@@ -99,7 +100,7 @@ pub enum DecapError {
     /// A header is none, outside or inside.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// The outer UDP checksum is wrong, and not 0.
+    /// The outer UDP checksum is wrong: over IPv4 0 is not, over IPv6 it is.
     #[error("outer UDP checksum {found:#06x} is wrong")]
     BadChecksum {
         /// The checksum.
@@ -139,8 +140,8 @@ pub enum DecapError {
         /// The frame's source.
         found: MacAddr,
     },
-    /// The inner frame is tagged, or carries something that is not IPv4.
-    #[error("inner EtherType 0x0800 needed, found {found:#06x}")]
+    /// The inner frame is tagged, or carries something that is not IP.
+    #[error("inner EtherType 0x0800 or 0x86dd needed, found {found:#06x}")]
     InnerEtherType {
         /// The EtherType.
         found: u16,
@@ -171,20 +172,20 @@ struct Strip {
 
 impl Strip {
     /// `ecn` is the inner field as it is to be.
-    fn new(headers: usize, outer: &Ipv4View<'_>, inner: &Ipv4View<'_>, ecn: Ecn) -> Strip {
+    fn new(headers: usize, outer: &IpView<'_>, inner: &IpView<'_>, ecn: Ecn) -> Strip {
         Strip {
             headers,
             inner_len: inner.total_len(),
             ecn: (ecn != inner.ecn()).then_some(ecn),
-            outer_source: outer.source().into(),
-            outer_destination: outer.destination().into(),
+            outer_source: outer.source(),
+            outer_destination: outer.destination(),
         }
     }
 
     fn apply(self, packet: &mut Packet) -> Pulled {
         packet.pull(self.headers);
         packet.truncate(self.inner_len);
-        if let (Some(ecn), Some(mut inner)) = (self.ecn, Ipv4Mut::new(packet.bytes_mut())) {
+        if let (Some(ecn), Some(mut inner)) = (self.ecn, IpMut::new(packet.bytes_mut())) {
             inner.set_ecn(ecn);
         }
         Pulled {

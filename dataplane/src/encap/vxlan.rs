@@ -1,19 +1,20 @@
-//! VXLAN over IPv4, as Calico's `vxlan.calico` does it.
+//! VXLAN, as Calico's `vxlan.calico` and `vxlan-v6.calico` do it: each carries over its own IP version what is of that version.
 //!
 //! ```text
 //! | outer IPv4 20: TTL 64, DF 0, DSCP 0 | UDP 8: port from the inner flow > 4789 | VXLAN 8: I, VNI | Ethernet 14 | inner IPv4 ...
+//! | outer IPv6 40: hop limit 64, DSCP 0, flow label 0 | UDP 8 | VXLAN 8 | Ethernet 14 | inner IPv6 ...
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::template::{INSIDE_LEN, Outer};
+use super::template::{INSIDE_LEN, Outer, OuterV4, OuterV6, Variable};
 use super::{DecapError, Encap, Encapsulation, Pulled, Strip, Template, contents};
 use crate::wire::ethernet::{self, ether_type};
 use crate::wire::ipv4::{DEFAULT_TTL, length_field, protocol};
-use crate::wire::{EthernetView, FlowKey, Ipv4View, Malformed, UdpHeader, UdpView, checksum, flow, udp, vxlan};
-use crate::{MacAddr, Packet, Vni};
+use crate::wire::{EthernetView, FlowKey, IpView, Malformed, UdpHeader, UdpView, checksum, flow, udp, vxlan};
+use crate::{Family, MacAddr, Packet, Vni};
 
-/// A node's `vxlan.calico`.
+/// A node's `vxlan.calico` or `vxlan-v6.calico`.
 ///
 /// Source: RFC 7348; Linux drivers/net/vxlan/vxlan_core.c, vxlan_xmit_one and vxlan_rcv; Calico
 /// felix/dataplane/linux/vxlan_mgr.go, device, which leaves all but these four to the kernel.
@@ -26,22 +27,34 @@ pub struct Vxlan {
     /// The device's MAC address.
     pub mac: MacAddr,
     /// The outer source: the node's own address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
 }
 
 impl Vxlan {
-    /// The template of a route to the remote device with this MAC address, on the node with this address.
-    pub fn template(&self, destination: Ipv4Addr, mac: MacAddr) -> Template {
+    /// The template of a route to the remote device with this MAC address, on the node with this address; none if that is of
+    /// another family than this node's.
+    pub fn template(&self, destination: IpAddr, mac: MacAddr) -> Option<Template> {
+        let (outer, ether_type) = match (self.local, destination) {
+            (IpAddr::V4(local), IpAddr::V4(destination)) => {
+                let outer = OuterV4::new(local, destination, protocol::UDP);
+                (Outer::V4(outer), ether_type::IPV4)
+            }
+            (IpAddr::V6(local), IpAddr::V6(destination)) => {
+                let outer = OuterV6::new(local, destination, protocol::UDP);
+                (Outer::V6(outer), ether_type::IPV6)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+        };
         let mut inside = [0; INSIDE_LEN];
         let (header, frame) = inside.split_at_mut(vxlan::HEADER_LEN);
         header.copy_from_slice(&vxlan::header(self.vni));
-        frame.copy_from_slice(&ethernet::header(mac, self.mac, ether_type::IPV4));
+        frame.copy_from_slice(&ethernet::header(mac, self.mac, ether_type));
         let pseudo_header = checksum::pseudo_header(self.local, destination, protocol::UDP, 0);
-        Template {
-            outer: Outer::new(self.local, destination, protocol::UDP),
+        Some(Template {
+            outer,
             inside,
             udp_sum: checksum::combine(&[pseudo_header, self.port, checksum::sum(&inside)]),
-        }
+        })
     }
 }
 
@@ -50,17 +63,19 @@ impl Encapsulation for Vxlan {
         Encap::Vxlan
     }
 
-    fn recognises(&self, outer: &Ipv4View<'_>) -> bool {
+    fn recognises(&self, outer: &IpView<'_>) -> bool {
         outer.protocol() == protocol::UDP
+            && outer.family() == Family::of(self.local)
             && !outer.is_fragment()
             && UdpView::unverified(outer.payload()).is_ok_and(|udp| udp.destination_port() == self.port)
     }
 
     fn push(&self, template: &Template, packet: &mut Packet, identification: u16) -> Result<(), Malformed> {
         let bytes = packet.bytes();
-        let inner = Ipv4View::unverified(bytes)?;
+        let inner = IpView::unverified_as(template.family(), bytes)?;
         let ecn = inner.ecn().encapsulate();
-        let source_port = flow::source_port(FlowKey::of(&inner).hash(), flow::SOURCE_PORTS);
+        let hash = FlowKey::of(&inner).hash(inner.flow_label());
+        let source_port = flow::source_port(hash, flow::SOURCE_PORTS);
         let udp_len = udp::HEADER_LEN + INSIDE_LEN + bytes.len();
         let length = length_field(udp_len);
         let checksum = match packet.segmentation() {
@@ -79,13 +94,20 @@ impl Encapsulation for Vxlan {
         };
         packet.prepend(template.inside);
         packet.prepend(header.to_bytes());
-        packet.prepend(template.outer.header(udp_len, identification, false, DEFAULT_TTL, ecn));
+        let variable = Variable {
+            payload_len: udp_len,
+            identification,
+            dont_fragment: false,
+            ttl: DEFAULT_TTL,
+            ecn,
+        };
+        template.outer.prepend(packet, variable);
         Ok(())
     }
 
     fn pull(&self, packet: &mut Packet) -> Result<Pulled, DecapError> {
         let bytes = packet.bytes();
-        let outer = Ipv4View::parse(bytes)?;
+        let outer = IpView::parse(bytes)?;
         let datagram = contents(packet, bytes, outer.header_len(), outer.payload());
         let udp = UdpView::parse(datagram)?;
         if packet.segmentation().is_none() && !udp.verify_checksum(outer.source(), outer.destination()) {
@@ -101,12 +123,12 @@ impl Encapsulation for Vxlan {
         if frame.source() == self.mac {
             return Err(DecapError::OwnInnerMac { found: self.mac });
         }
-        if frame.ether_type() != ether_type::IPV4 {
-            return Err(DecapError::InnerEtherType {
-                found: frame.ether_type(),
-            });
-        }
-        let ecn = Ipv4View::unverified(frame.payload())?
+        let family = match frame.ether_type() {
+            ether_type::IPV4 => Family::V4,
+            ether_type::IPV6 => Family::V6,
+            found => return Err(DecapError::InnerEtherType { found }),
+        };
+        let ecn = IpView::unverified_as(family, frame.payload())?
             .ecn()
             .decapsulate(outer.ecn())
             .ok_or(DecapError::TunnelEcn)?;
@@ -116,7 +138,7 @@ impl Encapsulation for Vxlan {
                 found: frame.destination(),
             });
         }
-        let inner = Ipv4View::parse(frame.payload())?;
+        let inner = IpView::parse_as(family, frame.payload())?;
         let headers = outer.header_len() + udp::HEADER_LEN + INSIDE_LEN;
         Ok(Strip::new(headers, &outer, &inner, ecn).apply(packet))
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::NatRule;
 use crate::Instant;
 use crate::wire::ipv4::protocol;
-use crate::wire::{IcmpMessage, Ipv4View};
+use crate::wire::{IcmpMessage, IpView};
 
 /// Connections that are known at the same time; beyond that, the one that would end first gives way.
 ///
@@ -37,6 +37,8 @@ mod timeout {
     pub(super) const TCP_ESTABLISHED: Duration = Duration::from_secs(432_000);
     pub(super) const TCP_CLOSING: Duration = Duration::from_secs(120);
     pub(super) const TCP_RESET: Duration = Duration::from_secs(10);
+    /// For the later fragments of a packet: as long as IPv6 waits for them, the longer of the two.
+    pub(super) const FRAGMENTS: Duration = crate::wire::fragment::timeout(crate::Family::V6);
     pub(super) const GENERIC: Duration = Duration::from_secs(600);
 }
 
@@ -63,14 +65,14 @@ impl Tuple {
     }
 
     /// None for a fragment that is not the first, for ICMP other than echo, and for what is cut short.
-    fn of(packet: &Ipv4View<'_>) -> Option<Tuple> {
+    fn of(packet: &IpView<'_>) -> Option<Tuple> {
         let ports = match packet.protocol() {
             _ if packet.fragment_offset() > 0 => return None,
             protocol::TCP | protocol::UDP => {
                 let [s0, s1, d0, d1] = *packet.payload().first_chunk()?;
                 (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]))
             }
-            protocol::ICMP => match IcmpMessage::unverified(packet.payload()) {
+            _ if packet.is_icmp() => match IcmpMessage::unverified(packet.family(), packet.payload()) {
                 Ok(IcmpMessage::Echo { reply, identifier, .. }) if reply => (0, identifier),
                 Ok(IcmpMessage::Echo { identifier, .. }) => (identifier, 0),
                 Ok(IcmpMessage::Error { .. } | IcmpMessage::Other { .. }) | Err(_) => return None,
@@ -78,8 +80,8 @@ impl Tuple {
             _ => (0, 0),
         };
         Some(Tuple {
-            source: packet.source().into(),
-            destination: packet.destination().into(),
+            source: packet.source(),
+            destination: packet.destination(),
             protocol: packet.protocol(),
             ports,
         })
@@ -89,7 +91,7 @@ impl Tuple {
     ///
     /// Source: Linux net/netfilter/nf_conntrack_proto_icmp.c, nf_conntrack_icmp_packet.
     fn may_begin(self) -> bool {
-        self.protocol != protocol::ICMP || self.ports.1 == 0
+        !matches!(self.protocol, protocol::ICMP | protocol::ICMPV6) || self.ports.1 == 0
     }
 }
 
@@ -158,7 +160,7 @@ pub(super) struct TcpFlags {
 }
 
 impl TcpFlags {
-    fn of(packet: &Ipv4View<'_>) -> TcpFlags {
+    fn of(packet: &IpView<'_>) -> TcpFlags {
         let byte = packet.payload().get(13).copied();
         let flags = byte.filter(|_| packet.protocol() == protocol::TCP && packet.fragment_offset() == 0);
         let has = |bit: u8| flags.is_some_and(|flags| flags & bit != 0);
@@ -172,7 +174,7 @@ impl TcpFlags {
 }
 
 /// Source, destination, protocol and identification: what fragments of one packet share.
-type Train = (IpAddr, IpAddr, u8, u16);
+type Train = (IpAddr, IpAddr, u8, u32);
 
 /// The connections of a node.
 #[derive(Debug, Default)]
@@ -189,7 +191,7 @@ impl Conntrack {
     /// Finds the connection of a packet as it comes in, and keeps it alive.
     ///
     /// Source: Linux net/netfilter/nf_conntrack_core.c, nf_conntrack_in.
-    pub(super) fn find(&mut self, now: Instant, packet: &Ipv4View<'_>) -> Track {
+    pub(super) fn find(&mut self, now: Instant, packet: &IpView<'_>) -> Track {
         let tuple = match self.tuple(now, packet) {
             Some(tuple) => tuple,
             None => return self.related(now, packet),
@@ -278,14 +280,14 @@ impl Conntrack {
     }
 
     /// The tuple of a packet; later fragments have that of the first, if it came before them.
-    fn tuple(&mut self, now: Instant, packet: &Ipv4View<'_>) -> Option<Tuple> {
+    fn tuple(&mut self, now: Instant, packet: &IpView<'_>) -> Option<Tuple> {
         let tuple = Tuple::of(packet);
         if !packet.is_fragment() {
             return tuple;
         }
         let train = (
-            packet.source().into(),
-            packet.destination().into(),
+            packet.source(),
+            packet.destination(),
             packet.protocol(),
             packet.identification(),
         );
@@ -294,8 +296,7 @@ impl Conntrack {
             return Some(*first);
         }
         if self.trains.len() >= TRAINS_MAX {
-            self.trains
-                .retain(|_, (at, _)| now.since(*at) < crate::wire::fragment::TIMEOUT);
+            self.trains.retain(|_, (at, _)| now.since(*at) < timeout::FRAGMENTS);
         }
         if self.trains.len() >= TRAINS_MAX {
             self.trains.pop_first();
@@ -307,11 +308,11 @@ impl Conntrack {
     /// The connection that an ICMP error is about.
     ///
     /// Source: Linux net/netfilter/nf_conntrack_proto_icmp.c, nf_conntrack_inet_error.
-    fn related(&self, now: Instant, packet: &Ipv4View<'_>) -> Track {
-        if packet.protocol() != protocol::ICMP || packet.is_fragment() {
+    fn related(&self, now: Instant, packet: &IpView<'_>) -> Track {
+        if !packet.is_icmp() || packet.is_fragment() {
             return Track::Untracked;
         }
-        let about = match IcmpMessage::parse(packet.payload()) {
+        let about = match IcmpMessage::parse(packet) {
             Ok(IcmpMessage::Error { quote, .. }) => Tuple::of(&quote),
             Ok(IcmpMessage::Echo { .. } | IcmpMessage::Other { .. }) | Err(_) => None,
         };
@@ -356,7 +357,7 @@ impl Connection {
         match self.original.protocol {
             protocol::UDP if self.replied && now.since(self.began) > timeout::UDP_STREAM_AGE => timeout::UDP_STREAM,
             protocol::UDP => timeout::UDP,
-            protocol::ICMP => timeout::ICMP,
+            protocol::ICMP | protocol::ICMPV6 => timeout::ICMP,
             protocol::TCP if flags.reset => timeout::TCP_RESET,
             protocol::TCP if self.closing => timeout::TCP_CLOSING,
             protocol::TCP if flags.syn && flags.ack => timeout::TCP_SYN_RECEIVED,

@@ -4,16 +4,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{DropReason, Engine};
+use crate::Family;
 use crate::route::{DeviceId, DeviceKind, EndpointToHostAction, LocalWorkload, RouteKind, RpFilter};
 use crate::wire::ipv4::protocol;
-use crate::wire::{Ipv4View, UdpView};
+use crate::wire::{IpView, UdpView};
 
 impl Engine {
     /// Whether a workload sends with a source that is not its own.
     ///
     /// Source: Calico felix/rules/static.go, RPFilter.
-    pub(super) fn is_spoofed(&self, device: DeviceId, packet: &Ipv4View<'_>) -> bool {
-        let source = IpAddr::V4(packet.source());
+    pub(super) fn is_spoofed(&self, device: DeviceId, packet: &IpView<'_>) -> bool {
+        let source = packet.source();
         let owns = |w: &LocalWorkload| w.addresses.contains(&source) || w.spoofable.iter().any(|net| net.contains(&source));
         let mut behind = self.tables.workloads.iter().filter(|w| w.device == device);
         self.is_workload(device) && !behind.any(owns)
@@ -23,26 +24,28 @@ impl Engine {
     /// wherever these would lead.
     ///
     /// Source: Calico felix/rules/endpoints.go, endpointIptablesChain.
-    pub(super) fn workload_rule(&self, device: DeviceId, packet: &Ipv4View<'_>) -> Option<DropReason> {
+    pub(super) fn workload_rule(&self, device: DeviceId, packet: &IpView<'_>) -> Option<DropReason> {
         if !self.is_workload(device) || self.tracked.is_established() {
             return None;
         }
         let rules = self.tables.rules;
-        let ipip = packet.protocol() == protocol::IPIP && !rules.allow_ipip;
+        let ipip = is_ipip(packet) && !rules.allow_ipip;
         let vxlan = self.is_vxlan(packet) && !rules.allow_vxlan;
         (ipip || vxlan).then_some(DropReason::WorkloadEncapDenied)
     }
 
     /// The rule that a packet for the node itself breaks, if any: whose tunnel packets come in is asked before all else, and of
-    /// workloads as of others.
+    /// workloads as of others. Where VXLAN is on but has no device, nobody's do.
     ///
     /// Source: Calico felix/rules/static.go, filterInputChain and the endpoint-to-host action.
-    pub(super) fn input_rule(&self, device: DeviceId, packet: &Ipv4View<'_>) -> Option<DropReason> {
-        let source = IpAddr::V4(packet.source());
-        let tunnel = match packet.protocol() {
-            protocol::IPIP => self.tables.ipip.as_ref().map(|tunnel| &tunnel.allowed),
-            _ if self.is_vxlan(packet) => self.tables.vxlan_allowed.v4.as_ref(),
-            _ => None,
+    pub(super) fn input_rule(&self, device: DeviceId, packet: &IpView<'_>) -> Option<DropReason> {
+        let source = packet.source();
+        let tunnel = if is_ipip(packet) {
+            self.tables.ipip.as_ref().map(|tunnel| &tunnel.allowed)
+        } else if self.is_vxlan(packet) {
+            self.tables.vxlan_allowed.get(packet.family()).as_ref()
+        } else {
+            None
         };
         if let Some(allowed) = tunnel {
             return (!allowed.contains(source)).then_some(DropReason::TunnelSourceDenied);
@@ -60,11 +63,11 @@ impl Engine {
     }
 
     /// Whether a source is not routed back through the device that its packet came in by, as the node's reverse-path filter wants
-    /// it. A workload's device has Calico's own, stricter rule.
+    /// it; IPv6 has none. A workload's device has Calico's own, stricter rule.
     ///
     /// Source: Linux net/ipv4/fib_frontend.c, __fib_validate_source.
     pub(super) fn fails_reverse_path(&self, device: DeviceId, source: IpAddr) -> bool {
-        if self.tables.rp_filter == RpFilter::Off || self.is_workload(device) {
+        if self.tables.rp_filter == RpFilter::Off || source.is_ipv6() || self.is_workload(device) {
             return false;
         }
         let back = self.tables.lookup(source).map(|(_, route)| route);
@@ -76,24 +79,51 @@ impl Engine {
     }
 
     /// Whether this is UDP to the VXLAN port. Later fragments show no port.
-    pub(super) fn is_vxlan(&self, packet: &Ipv4View<'_>) -> bool {
+    pub(super) fn is_vxlan(&self, packet: &IpView<'_>) -> bool {
         packet.protocol() == protocol::UDP
             && packet.fragment_offset() == 0
             && UdpView::unverified(packet.payload()).is_ok_and(|udp| udp.destination_port() == self.tables.vxlan_port)
     }
 }
 
-/// Whether an address may not be the source of a packet on a wire.
+/// Whether this is IPv4 in IPv4.
+pub(super) fn is_ipip(packet: &IpView<'_>) -> bool {
+    packet.family() == Family::V4 && packet.protocol() == protocol::IPIP
+}
+
+/// Whether a packet between these addresses is not taken from a wire, for whomever it is.
 ///
-/// Source: RFC 1812 section 5.3.7; Linux net/ipv4/route.c, ip_route_input_slow.
-pub(super) fn is_martian(source: Ipv4Addr) -> bool {
+/// Source: RFC 1812 section 5.3.7; Linux net/ipv4/route.c, ip_route_input_slow. RFC 4291 sections 2.5.3 and 2.7; Linux
+/// net/ipv6/ip6_input.c, ip6_rcv_core.
+pub(super) fn is_martian(source: IpAddr, destination: IpAddr) -> bool {
+    match (source, destination) {
+        (IpAddr::V4(source), _) => is_martian_v4(source),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            source.is_loopback()
+                || source.is_multicast()
+                || source.to_ipv4_mapped().is_some()
+                || destination.is_loopback()
+                || destination.is_unspecified()
+        }
+        (IpAddr::V6(_), IpAddr::V4(_)) => true,
+    }
+}
+
+fn is_martian_v4(source: Ipv4Addr) -> bool {
     source.octets()[0] == 0 || source.is_loopback() || source.is_multicast() || source.octets()[0] >= 240
 }
 
-/// Whether a packet to this address may not leave for another machine: it names no host, or many, and there is no multicast
-/// routing.
+/// Whether a packet between these addresses may not leave for another machine: the destination names no host, or many, and there
+/// is no multicast routing; or an address has no meaning beyond one link.
 ///
-/// Source: RFC 1812 sections 5.3.5.1 and 5.3.7; Linux net/ipv4/route.c, ip_route_input_slow.
-pub(super) fn is_unforwardable(destination: Ipv4Addr) -> bool {
-    destination.octets()[0] == 0 || destination.is_loopback() || destination.is_multicast() || destination.is_broadcast()
+/// Source: RFC 1812 sections 5.3.5.1 and 5.3.7; Linux net/ipv4/route.c, ip_route_input_slow. RFC 4291 sections 2.5.2, 2.5.6 and
+/// 2.7; Linux net/ipv6/ip6_output.c, ip6_forward.
+pub(super) fn is_unforwardable(source: IpAddr, destination: IpAddr) -> bool {
+    match (source, destination) {
+        (_, IpAddr::V4(to)) => to.octets()[0] == 0 || to.is_loopback() || to.is_multicast() || to.is_broadcast(),
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            from.is_unspecified() || from.is_unicast_link_local() || to.is_multicast() || to.is_unicast_link_local()
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) => true,
+    }
 }

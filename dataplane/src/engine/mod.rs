@@ -27,9 +27,9 @@ use std::sync::Arc;
 
 use crate::encap::{Ipip, Template, Vxlan};
 use crate::route::{DeviceId, NodeTables, Route, RouteId, RouteKind};
-use crate::wire::Reassembler;
 use crate::wire::fragment::ReassemblyError;
-use crate::{Instant, Packet, Tag};
+use crate::wire::{IcmpError, Reassembler};
+use crate::{Family, Instant, Packet, PerFamily, Tag};
 use conntrack::{Conntrack, Track};
 
 pub use drop::DropReason;
@@ -131,27 +131,26 @@ pub struct Engine {
     tables: Arc<NodeTables>,
     /// By route: its tunnel, if it leads into one whose far end is known. Only routes that were taken are here.
     tunnels: BTreeMap<RouteId, Tunnel>,
-    vxlan: Option<Vxlan>,
+    vxlan: PerFamily<Option<Vxlan>>,
     reassembler: Reassembler,
     limiter: reply::Limiter,
     conntrack: Conntrack,
     /// What connection tracking says of the packet in hand.
     tracked: Track,
-    identification: u16,
+    identification: u32,
     counters: Counters,
 }
 
 impl Engine {
     /// An engine with these tables.
     pub fn new(tables: Arc<NodeTables>) -> Engine {
-        let vxlan = tables.vxlan.v4.as_ref().and_then(|tunnel| match tunnel.local {
-            IpAddr::V4(local) => Some(Vxlan {
+        let vxlan = PerFamily::from_fn(|family| {
+            tables.vxlan.get(family).as_ref().map(|tunnel| Vxlan {
                 vni: tunnel.vni,
                 port: tables.vxlan_port,
                 mac: tunnel.mac,
-                local,
-            }),
-            IpAddr::V6(_) => None,
+                local: tunnel.local,
+            })
         });
         Engine {
             tables,
@@ -208,10 +207,7 @@ impl Engine {
             if failure.reason == ReassemblyError::Timeout
                 && let Some(first) = failure.fragments.first()
             {
-                let error = crate::wire::IcmpError::TimeExceeded {
-                    code: crate::wire::icmp::time_exceeded::REASSEMBLY,
-                };
-                self.reply(now, error, first.bytes(), outcome);
+                self.reply(now, IcmpError::ReassemblyTimeout, first.bytes(), outcome);
             }
         }
         tags
@@ -223,7 +219,7 @@ impl Engine {
             && let Some(tunnel) = self
                 .tables
                 .route(id)
-                .and_then(|route| tunnel(&self.tables, self.vxlan, route))
+                .and_then(|route| tunnel(&self.tables, &self.vxlan, route))
         {
             self.tunnels.insert(id, tunnel);
         }
@@ -234,19 +230,17 @@ impl Engine {
     }
 }
 
-fn tunnel(tables: &NodeTables, vxlan: Option<Vxlan>, route: &Route) -> Option<Tunnel> {
+fn tunnel(tables: &NodeTables, vxlan: &PerFamily<Option<Vxlan>>, route: &Route) -> Option<Tunnel> {
     match (route.kind, route.gateway?) {
         (RouteKind::Ipip, IpAddr::V4(destination)) => match tables.source_for(IpAddr::V4(destination))? {
             IpAddr::V4(source) => Some(Tunnel::Ipip(Ipip::template(source, destination))),
             IpAddr::V6(_) => None,
         },
         (RouteKind::Vxlan, gateway) => {
-            let vtep = tables.vxlan.v4.as_ref()?.remote(gateway)?;
-            let vxlan = vxlan?;
-            match vtep.node_address {
-                IpAddr::V4(destination) => Some(Tunnel::Vxlan(vxlan, vxlan.template(destination, vtep.mac))),
-                IpAddr::V6(_) => None,
-            }
+            let family = Family::of_net(route.destination);
+            let vtep = tables.vxlan.get(family).as_ref()?.remote(gateway)?;
+            let vxlan = (*vxlan.get(family))?;
+            Some(Tunnel::Vxlan(vxlan, vxlan.template(vtep.node_address, vtep.mac)?))
         }
         _ => None,
     }

@@ -9,7 +9,7 @@ use super::conntrack::{Direction, Track, Tuple};
 use super::{DropReason, Engine, NatRule, Outcome, Step};
 use crate::Family;
 use crate::route::{Device, DeviceId, DeviceKind, NatRules};
-use crate::wire::Ipv4View;
+use crate::wire::IpView;
 use crate::wire::ipv4::protocol;
 use crate::wire::translate::{End, set_end, set_quoted_end};
 use crate::{Instant, Packet};
@@ -25,7 +25,7 @@ struct Wish {
 impl Engine {
     /// Finds the connection of a packet that comes in, or that the node sends, and gives an answer its true destination back.
     pub(super) fn track(&mut self, now: Instant, packet: &mut Packet, outcome: &mut Outcome) {
-        self.tracked = match Ipv4View::unverified(packet.bytes()) {
+        self.tracked = match IpView::unverified(packet.bytes()) {
             Ok(view) if self.tables.forwarding && !self.is_untracked(&view) => self.conntrack.find(now, &view),
             Ok(_) | Err(_) => Track::Untracked,
         };
@@ -35,8 +35,8 @@ impl Engine {
     /// Whether Calico exempts a packet from tracking: UDP to the VXLAN port.
     ///
     /// Source: Calico felix/rules/static.go, StaticRawPreroutingChain and StaticRawOutputChain.
-    fn is_untracked(&self, packet: &Ipv4View<'_>) -> bool {
-        self.tables.vxlan_untracked.v4 && self.is_vxlan(packet)
+    fn is_untracked(&self, packet: &IpView<'_>) -> bool {
+        *self.tables.vxlan_untracked.get(packet.family()) && self.is_vxlan(packet)
     }
 
     /// Notes a connection whose first packet has reached the node itself.
@@ -140,7 +140,7 @@ impl Engine {
         let own = tuple.ports.0;
         let (first, last) = match tuple.protocol {
             protocol::TCP | protocol::UDP => wish.ports.unwrap_or(like(own)),
-            protocol::ICMP => (0, u16::MAX),
+            protocol::ICMP | protocol::ICMPV6 => (0, u16::MAX),
             _ => (own, own),
         };
         let keeps = wish.ports.is_none() || (first..=last).contains(&own);
@@ -191,7 +191,10 @@ impl Engine {
                 (original.source, original.ports.0),
             ),
         };
-        let has_ports = matches!(original.protocol, protocol::TCP | protocol::UDP | protocol::ICMP);
+        let has_ports = matches!(
+            original.protocol,
+            protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6
+        );
         let port = has_ports.then_some(to.1);
         if is_error {
             set_quoted_end(packet.bytes_mut(), end.other(), to.0, port);

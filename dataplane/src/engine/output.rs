@@ -1,27 +1,26 @@
 //! The output path: route, TTL, size, encapsulation, and out. Forwarded packets and the node's own share it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::filter::is_unforwardable;
 use super::{DropReason, Engine, Layer, Out, Outcome, Step, Tunnel};
 use crate::encap::{Encap, Encapsulation, Ipip};
 use crate::route::{DeviceId, RouteId, RouteKind};
 use crate::wire::fragment::split;
-use crate::wire::icmp::{time_exceeded, unreachable};
-use crate::wire::{IcmpError, Ipv4Mut, Ipv4View};
-use crate::{Instant, Mtu, Packet};
+use crate::wire::{IcmpError, IpMut, IpView, ipv6};
+use crate::{Family, Instant, Mtu, Packet};
 
 impl Engine {
     /// Sends a packet on that came in by a device. The checks stand in the kernel's order: route, reverse path, TTL, size, filter.
     ///
-    /// Source: Linux net/ipv4/ip_forward.c, ip_forward.
+    /// Source: Linux net/ipv4/ip_forward.c, ip_forward; net/ipv6/ip6_output.c, ip6_forward.
     pub(super) fn forward(&mut self, now: Instant, input: DeviceId, mut packet: Packet, outcome: &mut Outcome) {
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+        let Ok(header) = IpView::unverified(packet.bytes()) else {
             return;
         };
         let (source, destination) = (header.source(), header.destination());
         let (ttl, dont_fragment) = (header.ttl(), header.dont_fragment());
-        if is_unforwardable(destination) {
+        if is_unforwardable(source, destination) {
             return Engine::drop_packet(outcome, DropReason::Martian, None);
         }
         if !self.tables.forwarding {
@@ -29,62 +28,45 @@ impl Engine {
         }
         let Some(id) = self.find_route(destination, outcome) else {
             if outcome.drop.is_some_and(|drop| drop.reason == DropReason::NoRoute) {
-                self.reply(
-                    now,
-                    IcmpError::DestinationUnreachable { code: unreachable::NET },
-                    packet.bytes(),
-                    outcome,
-                );
+                self.reply(now, IcmpError::NoRoute, packet.bytes(), outcome);
             }
             return;
         };
-        if self.fails_reverse_path(input, source.into()) {
+        if self.fails_reverse_path(input, source) {
             return Engine::drop_packet(outcome, DropReason::RpFilter, Some(input));
         }
         if ttl <= 1 {
             Engine::drop_packet(outcome, DropReason::TtlExpired, None);
-            return self.reply(
-                now,
-                IcmpError::TimeExceeded {
-                    code: time_exceeded::TTL,
-                },
-                packet.bytes(),
-                outcome,
-            );
+            return self.reply(now, IcmpError::TtlExpired, packet.bytes(), outcome);
         }
         let (device, mtu) = self.device_and_mtu(id);
         if dont_fragment && !mtu.fits(packet.longest_wire_packet()) {
             Engine::drop_packet(outcome, DropReason::TooBig, device);
-            return self.reply(
-                now,
-                IcmpError::FragmentationNeeded { mtu: mtu.bytes() },
-                packet.bytes(),
-                outcome,
-            );
+            return self.reply(now, IcmpError::TooBig { mtu: mtu.bytes() }, packet.bytes(), outcome);
         }
-        if let Some(mut header) = Ipv4Mut::new(packet.bytes_mut()) {
+        if let Some(mut header) = IpMut::new(packet.bytes_mut()) {
             let left = header.decrement_ttl();
             outcome.steps.push(Step::TtlDecremented { left });
         }
-        let denied = Ipv4View::unverified(packet.bytes()).map(|header| self.workload_rule(input, &header));
+        let denied = IpView::unverified(packet.bytes()).map(|header| self.workload_rule(input, &header));
         if let Ok(Some(reason)) = denied {
             return Engine::drop_packet(outcome, reason, None);
         }
         self.send(now, id, mtu, packet, outcome);
     }
 
-    /// Sends a packet of the node itself, whose stack has chosen source address and size.
+    /// Sends a packet of the node itself, whose stack has chosen source address and size. Only here is an IPv6 packet split.
     pub(super) fn originate(&mut self, now: Instant, mut packet: Packet, outcome: &mut Outcome) {
         outcome.steps.push(Step::Originated);
-        if Ipv4View::parse(packet.bytes()).is_err() {
+        if IpView::parse(packet.bytes()).is_err() {
             return Engine::drop_packet(outcome, DropReason::Malformed, None);
         }
         self.track(now, &mut packet, outcome);
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+        let Ok(header) = IpView::unverified(packet.bytes()) else {
             return;
         };
-        let dont_fragment = header.dont_fragment();
-        if let Some(device) = self.tables.device_with(IpAddr::V4(header.destination())) {
+        let dont_fragment = header.family() == Family::V4 && header.dont_fragment();
+        if let Some(device) = self.tables.device_with(header.destination()) {
             return Engine::deliver(device, false, packet, outcome);
         }
         let Some(id) = self.find_route(header.destination(), outcome) else {
@@ -98,8 +80,7 @@ impl Engine {
     }
 
     /// The route for a destination, unless it is one that swallows packets.
-    fn find_route(&self, destination: Ipv4Addr, outcome: &mut Outcome) -> Option<RouteId> {
-        let destination = IpAddr::V4(destination);
+    fn find_route(&self, destination: IpAddr, outcome: &mut Outcome) -> Option<RouteId> {
         let Some((id, route)) = self.tables.lookup(destination) else {
             Engine::drop_packet(outcome, DropReason::NoRoute, None);
             return None;
@@ -118,10 +99,17 @@ impl Engine {
         }
     }
 
+    /// Where a route leads, and the MTU that packets on it are held against: of IPv6 it is never less than the least.
     fn device_and_mtu(&self, id: RouteId) -> (Option<DeviceId>, Mtu) {
-        let route = self.tables.route(id);
-        let mtu = route.and_then(|route| self.tables.route_mtu(route)).unwrap_or(Mtu::MAX);
-        (route.and_then(|route| route.device), mtu)
+        let Some(route) = self.tables.route(id) else {
+            return (None, Mtu::MAX);
+        };
+        let mtu = self.tables.route_mtu(route).unwrap_or(Mtu::MAX);
+        let least = match Family::of_net(route.destination) {
+            Family::V4 => Mtu::MIN,
+            Family::V6 => ipv6::MTU_MIN,
+        };
+        (route.device, mtu.max(least))
     }
 
     /// Sends a packet by a route, with its source translated if it is to be, split if it is too long.
@@ -137,7 +125,7 @@ impl Engine {
         if mtu.fits(packet.longest_wire_packet()) {
             return self.send_piece(now, id, packet, outcome);
         }
-        for piece in pieces(&packet, Layer::Inner, mtu, outcome) {
+        for piece in self.pieces(&packet, Layer::Inner, mtu, outcome) {
             self.send_piece(now, id, piece, outcome);
         }
     }
@@ -150,10 +138,10 @@ impl Engine {
         match route.kind {
             RouteKind::Local => Engine::deliver(device, true, packet, outcome),
             RouteKind::Direct | RouteKind::Host => {
-                let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+                let Ok(header) = IpView::unverified(packet.bytes()) else {
                     return;
                 };
-                let next_hop = route.gateway.unwrap_or(IpAddr::V4(header.destination()));
+                let next_hop = route.gateway.unwrap_or(header.destination());
                 self.transmit(device, next_hop, packet, outcome);
             }
             RouteKind::Ipip | RouteKind::Vxlan => self.encapsulate(now, id, device, packet, outcome),
@@ -175,27 +163,22 @@ impl Engine {
         };
         let (source, destination) = (template.source(), template.destination());
         let encap = encapsulation.encap();
+        let overhead = encap.overhead(template.family());
         let outer_route = match self.outer_route(destination) {
             Ok(route) => route,
             Err(reason) => return Engine::drop_packet(outcome, reason, Some(device)),
         };
         let (_, outer_mtu) = self.device_and_mtu(outer_route);
-        let dont_fragment = Ipv4View::unverified(packet.bytes()).is_ok_and(|header| header.dont_fragment());
-        let limit = outer_mtu.less(encap.overhead());
+        let dont_fragment = IpView::unverified(packet.bytes()).is_ok_and(|header| header.dont_fragment());
+        let limit = outer_mtu.less(overhead);
         if encap == Encap::Ipip && dont_fragment && !limit.fits(packet.longest_wire_packet()) {
             Engine::drop_packet(outcome, DropReason::TooBig, Some(device));
-            return self.reply(
-                now,
-                IcmpError::FragmentationNeeded { mtu: limit.bytes() },
-                packet.bytes(),
-                outcome,
-            );
+            return self.reply(now, IcmpError::TooBig { mtu: limit.bytes() }, packet.bytes(), outcome);
         }
         self.identification = self.identification.wrapping_add(1);
-        if encapsulation.push(template, &mut packet, self.identification).is_err() {
+        if encapsulation.push(template, &mut packet, self.identification as u16).is_err() {
             return Engine::drop_packet(outcome, DropReason::Malformed, Some(device));
         }
-        let overhead = encap.overhead();
         outcome.steps.push(Step::Encapsulated {
             encap,
             route: id,
@@ -207,14 +190,14 @@ impl Engine {
         if outer_mtu.fits(packet.longest_wire_packet()) {
             return self.send_piece(now, outer_route, packet, outcome);
         }
-        for piece in pieces(&packet, Layer::Outer, outer_mtu, outcome) {
+        for piece in self.pieces(&packet, Layer::Outer, outer_mtu, outcome) {
             self.send_piece(now, outer_route, piece, outcome);
         }
     }
 
     /// The route of a tunnel packet to its far end; it may not lead into a tunnel itself.
-    fn outer_route(&self, destination: Ipv4Addr) -> Result<RouteId, DropReason> {
-        let (id, route) = self.tables.lookup(IpAddr::V4(destination)).ok_or(DropReason::NoRoute)?;
+    fn outer_route(&self, destination: IpAddr) -> Result<RouteId, DropReason> {
+        let (id, route) = self.tables.lookup(destination).ok_or(DropReason::NoRoute)?;
         match route.kind {
             RouteKind::Direct | RouteKind::Host => Ok(id),
             RouteKind::Ipip | RouteKind::Vxlan | RouteKind::Local => Err(DropReason::TunnelRecursion),
@@ -242,18 +225,19 @@ impl Engine {
             packet,
         });
     }
-}
 
-fn pieces(packet: &Packet, layer: Layer, mtu: Mtu, outcome: &mut Outcome) -> Vec<Packet> {
-    let mut pieces = Vec::new();
-    if split(packet, mtu, &mut pieces).is_err() {
-        Engine::drop_packet(outcome, DropReason::Malformed, None);
+    fn pieces(&mut self, packet: &Packet, layer: Layer, mtu: Mtu, outcome: &mut Outcome) -> Vec<Packet> {
+        let mut pieces = Vec::new();
+        self.identification = self.identification.wrapping_add(1);
+        if split(packet, mtu, self.identification, &mut pieces).is_err() {
+            Engine::drop_packet(outcome, DropReason::Malformed, None);
+        }
+        let count = u16::try_from(pieces.len()).unwrap_or(u16::MAX);
+        outcome.steps.push(Step::Fragmented {
+            layer,
+            pieces: count,
+            mtu: mtu.bytes(),
+        });
+        pieces
     }
-    let count = u16::try_from(pieces.len()).unwrap_or(u16::MAX);
-    outcome.steps.push(Step::Fragmented {
-        layer,
-        pieces: count,
-        mtu: mtu.bytes(),
-    });
-    pieces
 }

@@ -1,15 +1,11 @@
 //! The input path: packets from workloads and wires, for this node or through it.
 
-use std::net::IpAddr;
-
-use super::filter::is_martian;
+use super::filter::{is_ipip, is_martian};
 use super::{DropReason, Engine, Outcome, Step};
 use crate::encap::{DecapError, Encap, Encapsulation, Ipip};
 use crate::route::DeviceId;
 use crate::wire::fragment::Reassembly;
-use crate::wire::icmp::unreachable;
-use crate::wire::ipv4::protocol;
-use crate::wire::{IcmpError, Ipv4View};
+use crate::wire::{IcmpError, IpView};
 use crate::{Instant, Packet};
 
 /// What became of a packet for this node.
@@ -23,7 +19,7 @@ enum Local {
 impl Engine {
     pub(super) fn receive(&mut self, now: Instant, device: DeviceId, mut packet: Packet, outcome: &mut Outcome) {
         outcome.steps.push(Step::Received { device });
-        let length = match Ipv4View::parse(packet.bytes()) {
+        let length = match IpView::parse(packet.bytes()) {
             Ok(header) => {
                 if self.is_spoofed(device, &header) {
                     return Engine::drop_packet(outcome, DropReason::WorkloadSpoof, None);
@@ -38,17 +34,19 @@ impl Engine {
         let mut device = device;
         loop {
             self.track(now, &mut packet, outcome);
-            let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+            let Ok(header) = IpView::unverified(packet.bytes()) else {
                 return Engine::drop_packet(outcome, DropReason::Malformed, None);
             };
-            let source_is_own = self.tables.device_with(IpAddr::V4(header.source())).is_some();
-            if is_martian(header.source()) || source_is_own {
+            let (source, destination) = (header.source(), header.destination());
+            // IPv6 validates no source against the routes.
+            let source_is_own = source.is_ipv4() && self.tables.device_with(source).is_some();
+            if is_martian(source, destination) || source_is_own {
                 return Engine::drop_packet(outcome, DropReason::Martian, Some(device));
             }
-            if self.tables.device_with(IpAddr::V4(header.destination())).is_none() {
+            if self.tables.device_with(destination).is_none() {
                 return self.forward(now, device, packet, outcome);
             }
-            if self.fails_reverse_path(device, header.source().into()) {
+            if self.fails_reverse_path(device, source) {
                 return Engine::drop_packet(outcome, DropReason::RpFilter, Some(device));
             }
             match self.local(now, device, packet, outcome) {
@@ -63,7 +61,7 @@ impl Engine {
         let Some(packet) = self.reassemble(now, packet, outcome) else {
             return Local::Done;
         };
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+        let Ok(header) = IpView::unverified(packet.bytes()) else {
             return Local::Done;
         };
         if let Some(reason) = self.input_rule(device, &header) {
@@ -75,7 +73,7 @@ impl Engine {
             Engine::deliver(device, false, packet, outcome);
             return Local::Done;
         }
-        if header.protocol() == protocol::IPIP {
+        if is_ipip(&header) {
             return self.tunnel_packet(now, Encap::Ipip, packet, outcome);
         }
         if self.is_vxlan(&header) {
@@ -86,7 +84,7 @@ impl Engine {
     }
 
     fn reassemble(&mut self, now: Instant, packet: Packet, outcome: &mut Outcome) -> Option<Packet> {
-        if Ipv4View::unverified(packet.bytes()).is_ok_and(|header| !header.is_fragment()) {
+        if IpView::unverified(packet.bytes()).is_ok_and(|header| !header.is_fragment()) {
             return Some(packet);
         }
         match self.reassembler.push(now, packet) {
@@ -108,26 +106,25 @@ impl Engine {
     /// Source: Linux vxlan_rcv, ipip_rcv.
     fn tunnel_packet(&mut self, now: Instant, encap: Encap, mut packet: Packet, outcome: &mut Outcome) -> Local {
         let tables = self.tables.clone();
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+        let Ok(header) = IpView::unverified(packet.bytes()) else {
             return Local::Done;
         };
-        let source = IpAddr::V4(header.source());
+        let (source, family) = (header.source(), header.family());
         let end: Option<(DeviceId, &dyn Encapsulation)> = match encap {
             Encap::Ipip => tables.ipip.as_ref().map(|t| (t.device, &Ipip as &dyn Encapsulation)),
             Encap::Vxlan => {
-                let tunnel = tables.vxlan.v4.as_ref().zip(self.vxlan.as_ref());
+                let tunnel = tables.vxlan.get(family).as_ref().zip(self.vxlan.get(family).as_ref());
                 tunnel.map(|(t, vxlan)| (t.device, vxlan as &dyn Encapsulation))
             }
             Encap::None => None,
         };
         let Some((device, encapsulation)) = end else {
-            let code = if encap == Encap::Ipip {
-                unreachable::PROTOCOL
-            } else {
-                unreachable::PORT
+            let error = match encap {
+                Encap::Ipip => IcmpError::ProtocolUnreachable,
+                Encap::Vxlan | Encap::None => IcmpError::PortUnreachable,
             };
             Engine::drop_packet(outcome, DropReason::NoDecap, None);
-            self.reply(now, IcmpError::DestinationUnreachable { code }, packet.bytes(), outcome);
+            self.reply(now, error, packet.bytes(), outcome);
             return Local::Done;
         };
         outcome.steps.push(Step::TunnelSourceAllowed { source });
@@ -136,7 +133,7 @@ impl Engine {
                 outcome.steps.push(Step::Decapsulated {
                     encap,
                     device,
-                    overhead: encap.overhead(),
+                    overhead: encap.overhead(family),
                 });
                 Local::Inner(packet, device)
             }

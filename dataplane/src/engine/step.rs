@@ -1,6 +1,6 @@
 //! What an engine says it did: every step with its reason, in terms of the node's own tables.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -17,14 +17,14 @@ pub enum Layer {
     Outer,
 }
 
-/// An ICMP error that an engine sends.
+/// An ICMP error that an engine sends, in the numbers of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IcmpKind {
     /// ICMP type.
     pub kind: u8,
     /// ICMP code.
     pub code: u8,
-    /// The next-hop MTU of a "fragmentation needed" (3/4).
+    /// The next-hop MTU of a "fragmentation needed" (3/4) or "packet too big" (ICMPv6 2/0).
     pub mtu: Option<u16>,
 }
 
@@ -113,9 +113,9 @@ pub enum Step {
         /// The route that leads into the tunnel.
         route: RouteId,
         /// The outer source.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// The outer destination.
-        destination: Ipv4Addr,
+        destination: IpAddr,
         /// The bytes added.
         overhead: u16,
     },

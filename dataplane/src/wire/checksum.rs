@@ -3,9 +3,9 @@
 //! A *sum* is the one's complement sum of 16-bit words, a *checksum* its complement, as headers carry it. Which bytes a checksum
 //! covers is the affair of the header's own module.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use smoltcp::wire::{IpProtocol, checksum as smol};
+use smoltcp::wire::checksum as smol;
 
 /// The one's complement sum of the bytes, an odd last byte padded with zero.
 ///
@@ -36,11 +36,23 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !combine(&[!checksum, !old, new])
 }
 
-/// The sum of the pseudo-header that UDP and TCP checksums cover besides the segment of `length` bytes.
+/// The sum of the pseudo-header that UDP, TCP and ICMPv6 checksums cover besides the segment of `length` bytes.
 ///
-/// Source: RFC 768, RFC 9293 section 3.1.
-pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> u16 {
-    smol::pseudo_header_v4(&source, &destination, IpProtocol::from(protocol), u32::from(length))
+/// Source: RFC 768, RFC 9293 section 3.1; RFC 8200 section 8.1.
+pub fn pseudo_header(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, protocol: u8, length: u16) -> u16 {
+    combine(&[
+        address(source.into()),
+        address(destination.into()),
+        u16::from(protocol),
+        length,
+    ])
+}
+
+fn address(address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(address) => sum(&address.octets()),
+        IpAddr::V6(address) => sum(&address.octets()),
+    }
 }
 
 /// A UDP checksum as it is sent, from the sum of all that it covers: a computed zero becomes `0xffff`, since zero means none.

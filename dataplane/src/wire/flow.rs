@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Ipv4View;
+use super::IpView;
 use super::ipv4::protocol;
 
 /// The source ports that a Linux node uses for tunnels: `net.ipv4.ip_local_port_range`, of which the last is never used.
@@ -26,7 +26,7 @@ impl FlowKey {
     /// The key of a packet.
     ///
     /// Source: Linux net/core/flow_dissector.c, __skb_flow_dissect.
-    pub fn of(packet: &Ipv4View<'_>) -> FlowKey {
+    pub fn of(packet: &IpView<'_>) -> FlowKey {
         let has_ports = matches!(packet.protocol(), protocol::TCP | protocol::UDP) && !packet.is_fragment();
         let ports = packet
             .payload()
@@ -34,8 +34,8 @@ impl FlowKey {
             .filter(|_| has_ports)
             .map(|&[s0, s1, d0, d1]| (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])));
         FlowKey {
-            source: packet.source().into(),
-            destination: packet.destination().into(),
+            source: packet.source(),
+            destination: packet.destination(),
             protocol: packet.protocol(),
             ports,
         }
@@ -52,16 +52,22 @@ impl FlowKey {
         }
     }
 
-    /// A number for the flow, the same in both directions. It has no key: every run, node and machine computes the same one,
-    /// where Linux seeds its own at boot, so that nobody may expect a certain value of a real node.
+    /// A number for a packet of the flow that has this flow label, 0 where it has none: then the number is the same in both
+    /// directions. A label takes the place of the ports, and since each end chooses its own, directions differ.
     ///
-    /// Source: Linux net/core/flow_dissector.c, __flow_hash_consistentify, for the symmetry.
-    pub fn hash(self) -> u32 {
-        let (source_port, destination_port) = self.ports.unwrap_or_default();
+    /// It has no key: every run, node and machine computes the same one, where Linux seeds its own at boot, so that nobody may
+    /// expect a certain value of a real node.
+    ///
+    /// Source: Linux net/core/flow_dissector.c, __flow_hash_consistentify, for the symmetry; __skb_flow_dissect with
+    /// FLOW_DISSECTOR_F_STOP_AT_FLOW_LABEL for the label.
+    pub fn hash(self, flow_label: u32) -> u32 {
+        let (source_port, destination_port) = self.ports.filter(|_| flow_label == 0).unwrap_or_default();
         let ends = [(word(self.source), source_port), (word(self.destination), destination_port)];
         let [low, high] = if ends[0] <= ends[1] { ends } else { [ends[1], ends[0]] };
         let ports = u64::from(low.1) << 32 | u64::from(high.1) << 16 | u64::from(self.protocol);
-        let hash = [low.0, high.0, ports].into_iter().fold(SEED, mix);
+        let hash = [low.0, high.0, ports | u64::from(flow_label) << 16]
+            .into_iter()
+            .fold(SEED, mix);
         (hash >> 32) as u32
     }
 }

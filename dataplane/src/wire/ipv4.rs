@@ -12,7 +12,7 @@ pub const HEADER_LEN: usize = 20;
 /// The TTL that a Linux host gives to its own packets.
 pub const DEFAULT_TTL: u8 = 64;
 
-/// Numbers of the protocols above IPv4.
+/// Numbers of the protocols above IP.
 pub mod protocol {
     /// ICMP.
     pub const ICMP: u8 = 1;
@@ -22,6 +22,8 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
 }
 
 const DONT_FRAGMENT: u16 = 0x4000;

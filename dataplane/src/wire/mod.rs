@@ -1,12 +1,13 @@
 //! Headers as bytes: views that validate and never copy, and writers that return arrays.
 //!
-//! Ethernet, IPv4, UDP, VXLAN and ICMP as far as encapsulation needs them, with checksums, ECN, the flow hash, fragmentation and a
+//! Ethernet, IPv4, IPv6, UDP, VXLAN and ICMP as far as encapsulation needs them, with checksums, ECN, the flow hash, fragmentation and a
 //! line to read. It knows no policy: what is encapsulated, dropped or answered is decided by those who call it (`encap` and
 //! `engine`). No view panics, whatever the bytes.
 //!
 //! ```text
-//! IPIP    | outer IPv4 20 | inner IPv4 ...
-//! VXLAN   | outer IPv4 20 | UDP 8 | VXLAN 8 | inner Ethernet 14 | inner IPv4 ...
+//! IPIP        | outer IPv4 20 | inner IPv4 ...
+//! VXLAN       | outer IPv4 20 | UDP 8 | VXLAN 8 | inner Ethernet 14 | inner IPv4 ...
+//! VXLAN, IPv6 | outer IPv6 40 | UDP 8 | VXLAN 8 | inner Ethernet 14 | inner IPv6 ...
 //! ```
 
 pub mod checksum;
@@ -15,7 +16,9 @@ pub mod ethernet;
 pub mod flow;
 pub mod fragment;
 pub mod icmp;
+mod ip;
 pub mod ipv4;
+pub mod ipv6;
 pub mod print;
 pub mod translate;
 pub mod udp;
@@ -26,7 +29,9 @@ pub use ethernet::EthernetView;
 pub use flow::FlowKey;
 pub use fragment::Reassembler;
 pub use icmp::{IcmpError, IcmpMessage};
+pub use ip::{IpMut, IpView};
 pub use ipv4::{Ipv4Header, Ipv4Mut, Ipv4View};
+pub use ipv6::{Ipv6Header, Ipv6Mut, Ipv6View};
 pub use udp::{UdpHeader, UdpView};
 pub use vxlan::VxlanError;
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! IP 10.0.1.5 > 10.0.2.7 ttl 64 len 1078 | UDP 40000 > 4789 | VXLAN 4096 | Eth | IP 192.168.0.2 > 192.168.1.2 ttl 63 len 1028 DF | ICMP echo 7/1
+//! IP6 fd00::5 > fd00::7 hlim 64 len 134 | UDP 40000 > 4789 | VXLAN 4096 | Eth | IP6 fd00:1::2 > fd00:2::2 hlim 63 len 104 | ICMP6 echo 7/1
 //! ```
 //!
 //! It is for people; nothing parses it.
@@ -9,11 +10,12 @@
 use std::fmt;
 
 use super::ethernet::ether_type;
-use super::icmp::{self, IcmpError, IcmpMessage};
+use super::icmp::{IcmpError, IcmpMessage};
 use super::ipv4::protocol;
-use super::{EthernetView, Ipv4View, Malformed, UdpView, vxlan};
+use super::{EthernetView, IpView, Ipv4View, Malformed, UdpView, vxlan};
+use crate::Family;
 
-/// The header stack of an IPv4 packet, to be displayed.
+/// The header stack of an IP packet, to be displayed.
 #[derive(Clone, Copy, Debug)]
 pub struct HeaderStack<'a> {
     /// The packet.
@@ -38,11 +40,11 @@ impl fmt::Display for HeaderStack<'_> {
             vxlan_port: self.vxlan_port,
             depth: DEPTH_MAX,
         };
-        ipv4(f, Ipv4View::parse(self.packet), context)
+        ip(f, IpView::parse(self.packet), context)
     }
 }
 
-/// IPv4 headers inside one another that are shown.
+/// IP headers inside one another that are shown.
 const DEPTH_MAX: u8 = 8;
 
 /// What the reading of an inner header needs to know.
@@ -52,20 +54,23 @@ struct Context {
     depth: u8,
 }
 
-fn ipv4(f: &mut fmt::Formatter<'_>, view: Result<Ipv4View<'_>, Malformed>, context: Context) -> fmt::Result {
+fn ip(f: &mut fmt::Formatter<'_>, view: Result<IpView<'_>, Malformed>, context: Context) -> fmt::Result {
     let view = match view {
         Ok(view) => view,
         Err(malformed) => return write!(f, "malformed: {malformed}"),
     };
+    let (name, ttl) = match view.family() {
+        Family::V4 => ("IP", "ttl"),
+        Family::V6 => ("IP6", "hlim"),
+    };
+    let (source, destination) = (view.source(), view.destination());
     write!(
         f,
-        "IP {} > {} ttl {} len {}",
-        view.source(),
-        view.destination(),
+        "{name} {source} > {destination} {ttl} {} len {}",
         view.ttl(),
         view.total_len()
     )?;
-    if view.dont_fragment() {
+    if matches!(view, IpView::V4(view) if view.dont_fragment()) {
         f.write_str(" DF")?;
     }
     if view.is_fragment() {
@@ -81,10 +86,10 @@ fn ipv4(f: &mut fmt::Formatter<'_>, view: Result<Ipv4View<'_>, Malformed>, conte
     };
     let context = Context { depth, ..context };
     match view.protocol() {
-        protocol::IPIP => ipv4(f, Ipv4View::unverified(view.payload()), context),
+        protocol::IPIP => ip(f, Ipv4View::unverified(view.payload()).map(IpView::V4), context),
         protocol::UDP => udp(f, view.payload(), context),
         protocol::TCP => tcp(f, view.payload()),
-        protocol::ICMP => icmp(f, view.payload(), context),
+        _ if view.is_icmp() => icmp(f, view.family(), view.payload(), context),
         other => write!(f, "protocol {other}"),
     }
 }
@@ -111,9 +116,9 @@ fn ethernet(f: &mut fmt::Formatter<'_>, bytes: &[u8], context: Context) -> fmt::
         Err(malformed) => return write!(f, "malformed: {malformed}"),
     };
     match view.ether_type() {
-        ether_type::IPV4 => {
+        ether_type::IPV4 | ether_type::IPV6 => {
             f.write_str("Eth | ")?;
-            ipv4(f, Ipv4View::unverified(view.payload()), context)
+            ip(f, IpView::unverified(view.payload()), context)
         }
         other => write!(f, "Eth type {other:#06x}"),
     }
@@ -129,9 +134,9 @@ fn tcp(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     }
 }
 
-fn icmp(f: &mut fmt::Formatter<'_>, bytes: &[u8], context: Context) -> fmt::Result {
-    f.write_str("ICMP ")?;
-    match IcmpMessage::unverified(bytes) {
+fn icmp(f: &mut fmt::Formatter<'_>, family: Family, bytes: &[u8], context: Context) -> fmt::Result {
+    f.write_str(if family == Family::V4 { "ICMP " } else { "ICMP6 " })?;
+    match IcmpMessage::unverified(family, bytes) {
         Ok(IcmpMessage::Echo {
             reply,
             identifier,
@@ -142,28 +147,26 @@ fn icmp(f: &mut fmt::Formatter<'_>, bytes: &[u8], context: Context) -> fmt::Resu
             write!(f, "{name} {identifier}/{sequence}")
         }
         Ok(IcmpMessage::Error { error, quote }) => {
-            icmp_error(f, error)?;
+            icmp_error(f, family, error)?;
             f.write_str(", about ")?;
-            ipv4(f, Ok(quote), context)
+            ip(f, Ok(quote), context)
         }
         Ok(IcmpMessage::Other { kind, code }) => write!(f, "type {kind} code {code}"),
         Err(malformed) => write!(f, "malformed: {malformed}"),
     }
 }
 
-fn icmp_error(f: &mut fmt::Formatter<'_>, error: IcmpError) -> fmt::Result {
+fn icmp_error(f: &mut fmt::Formatter<'_>, family: Family, error: IcmpError) -> fmt::Result {
+    let of = |v4, v6| if family == Family::V4 { v4 } else { v6 };
     match error {
-        IcmpError::FragmentationNeeded { mtu } => write!(f, "fragmentation needed mtu {mtu}"),
-        IcmpError::DestinationUnreachable { code } => match code {
-            icmp::unreachable::NET => f.write_str("net unreachable"),
-            icmp::unreachable::HOST => f.write_str("host unreachable"),
-            icmp::unreachable::PROTOCOL => f.write_str("protocol unreachable"),
-            icmp::unreachable::PORT => f.write_str("port unreachable"),
-            code => write!(f, "unreachable code {code}"),
-        },
-        IcmpError::TimeExceeded { code } => match code {
-            icmp::time_exceeded::TTL => f.write_str("ttl exceeded"),
-            code => write!(f, "time exceeded code {code}"),
-        },
+        IcmpError::NoRoute => f.write_str(of("net unreachable", "no route")),
+        IcmpError::HostUnreachable => f.write_str(of("host unreachable", "address unreachable")),
+        IcmpError::ProtocolUnreachable => f.write_str(of("protocol unreachable", "unknown next header")),
+        IcmpError::PortUnreachable => f.write_str("port unreachable"),
+        IcmpError::Prohibited => f.write_str("administratively prohibited"),
+        IcmpError::TooBig { mtu } => write!(f, "{} mtu {mtu}", of("fragmentation needed", "packet too big")),
+        IcmpError::TtlExpired => f.write_str(of("ttl exceeded", "hop limit exceeded")),
+        IcmpError::ReassemblyTimeout => f.write_str("reassembly time exceeded"),
+        IcmpError::Other { kind, code } => write!(f, "error type {kind} code {code}"),
     }
 }

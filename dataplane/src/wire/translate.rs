@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::ipv4::protocol;
-use super::{Ipv4Mut, Ipv4View, checksum, icmp};
+use super::{IpMut, IpView, checksum, icmp};
 
 /// One end of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,24 +41,30 @@ struct Fields {
 /// so that one that was wrong stays wrong. Of a fragment that is not the first the header alone is changed; so it is of
 /// what is cut short, where the rest is missing. An address of the other family changes nothing.
 ///
-/// Source: Linux net/netfilter/nf_nat_proto.c, nf_nat_ipv4_manip_pkt and l4proto_manip_pkt.
+/// Source: Linux net/netfilter/nf_nat_proto.c, nf_nat_ipv4_manip_pkt, nf_nat_ipv6_manip_pkt and l4proto_manip_pkt.
 pub fn set_end(bytes: &mut [u8], end: End, address: IpAddr, port: Option<u16>) {
-    let IpAddr::V4(address) = address else { return };
-    let Ok(view) = Ipv4View::unverified(bytes) else { return };
+    let Ok(view) = IpView::unverified(bytes) else { return };
     let old = match end {
         End::Source => view.source(),
         End::Destination => view.destination(),
     };
+    if old.is_ipv4() != address.is_ipv4() {
+        return;
+    }
     let (header_len, number) = (view.header_len(), view.protocol());
     let fields = (view.fragment_offset() == 0).then(|| fields(number, end)).flatten();
-    if let Some(mut header) = Ipv4Mut::new(bytes) {
+    if let Some(mut header) = IpMut::new(bytes) {
         match end {
             End::Source => header.set_source(address),
             End::Destination => header.set_destination(address),
         }
     }
     if let (Some(fields), Some(transport)) = (fields, bytes.get_mut(header_len..)) {
-        set_transport(transport, &fields, (&old.octets(), &address.octets()), port);
+        match (old, address) {
+            (IpAddr::V4(old), IpAddr::V4(new)) => set_transport(transport, &fields, (&old.octets(), &new.octets()), port),
+            (IpAddr::V6(old), IpAddr::V6(new)) => set_transport(transport, &fields, (&old.octets(), &new.octets()), port),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
+        }
     }
 }
 
@@ -66,8 +72,10 @@ pub fn set_end(bytes: &mut [u8], end: End, address: IpAddr, port: Option<u16>) {
 ///
 /// Source: Linux net/netfilter/nf_nat_proto.c, nf_nat_icmp_reply_translation.
 pub fn set_quoted_end(bytes: &mut [u8], end: End, address: IpAddr, port: Option<u16>) {
-    let Ok(view) = Ipv4View::unverified(bytes) else { return };
-    let Some(message) = bytes.get_mut(view.header_len()..view.total_len()) else {
+    let Ok(view) = IpView::unverified(bytes) else { return };
+    let pseudo = icmp::pseudo_header(&view);
+    let (header_len, total_len) = (view.header_len(), view.total_len());
+    let Some(message) = bytes.get_mut(header_len..total_len) else {
         return;
     };
     let Some((header, quote)) = message.split_first_chunk_mut::<{ icmp::HEADER_LEN }>() else {
@@ -75,7 +83,7 @@ pub fn set_quoted_end(bytes: &mut [u8], end: End, address: IpAddr, port: Option<
     };
     set_end(quote, end, address, port);
     [header[2], header[3]] = [0, 0];
-    let sum = checksum::combine(&[checksum::sum(header), checksum::sum(quote)]);
+    let sum = checksum::combine(&[pseudo, checksum::sum(header), checksum::sum(quote)]);
     [header[2], header[3]] = (!sum).to_be_bytes();
 }
 
@@ -94,6 +102,7 @@ fn fields(number: u8, end: End) -> Option<Fields> {
         protocol::UDP => Some(fields(port, 6, true, true)),
         protocol::TCP => Some(fields(port, 16, true, false)),
         protocol::ICMP => Some(fields(4, 2, false, false)),
+        protocol::ICMPV6 => Some(fields(4, 2, true, false)),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
-//! The UDP header over IPv4.
+//! The UDP header.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::ipv4::protocol;
 use super::{Malformed, checksum};
@@ -79,17 +79,17 @@ impl<'a> UdpView<'a> {
         u16::from_be_bytes([self.header[6], self.header[7]])
     }
 
-    /// Whether the checksum fits this datagram between these addresses, or is 0: not computed.
+    /// Whether the checksum fits this datagram between these addresses; over IPv4 also if it is 0, not computed.
     ///
-    /// Source: RFC 768.
-    pub fn verify_checksum(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
-        let pseudo = checksum::pseudo_header(
-            source,
-            destination,
-            protocol::UDP,
-            super::ipv4::length_field(self.bytes.len()),
-        );
-        self.checksum() == 0 || checksum::combine(&[pseudo, checksum::sum(self.bytes)]) == u16::MAX
+    /// Source: RFC 768; RFC 6935 section 5.
+    pub fn verify_checksum(&self, source: impl Into<IpAddr>, destination: impl Into<IpAddr>) -> bool {
+        let source = source.into();
+        if self.checksum() == 0 {
+            return source.is_ipv4();
+        }
+        let length = super::ipv4::length_field(self.bytes.len());
+        let pseudo = checksum::pseudo_header(source, destination, protocol::UDP, length);
+        checksum::combine(&[pseudo, checksum::sum(self.bytes)]) == u16::MAX
     }
 
     /// The payload, to the end that the length states.
@@ -115,7 +115,7 @@ impl UdpHeader {
     /// The header of a datagram with this payload, its checksum computed.
     ///
     /// A payload beyond 65527 bytes does not fit into the length field, which then stays at 65535.
-    pub fn new(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), payload: &[u8]) -> UdpHeader {
+    pub fn new(source: (impl Into<IpAddr>, u16), destination: (impl Into<IpAddr>, u16), payload: &[u8]) -> UdpHeader {
         let length = super::ipv4::length_field(HEADER_LEN.saturating_add(payload.len()));
         let header = UdpHeader {
             source_port: source.1,

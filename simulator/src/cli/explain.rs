@@ -188,8 +188,8 @@ fn step_reasons(step: &Step, hop: &Hop, sources: &Sources) -> Vec<String> {
         let decision = route.and_then(|route| route.decision.as_deref());
         return decision.map_or_else(Vec::new, |decision| reasons(decision, tables, sources));
     }
-    if let engine::Step::Encapsulated { encap, route, .. } = step {
-        return arithmetic(*route, encap.overhead(), hop, tables);
+    if let engine::Step::Encapsulated { route, overhead, .. } = step {
+        return arithmetic(*route, *overhead, hop, tables);
     }
     Vec::new()
 }

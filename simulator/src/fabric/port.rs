@@ -184,7 +184,7 @@ impl Port {
 impl Fabric {
     /// Why a packet does not leave a card's port, if it does not.
     pub(super) fn refused_leaving(&mut self, now: Instant, nic: NicId, header: &Ipv4View<'_>) -> Option<Refused> {
-        let (flow, destination) = (FlowKey::of(header), IpAddr::V4(header.destination()));
+        let (flow, destination) = (FlowKey::of(&(*header).into()), IpAddr::V4(header.destination()));
         let port = &self.ports[nic.0 as usize];
         if port.check.source
             && let Some(refused) = port.wrong_address("source", IpAddr::V4(header.source()))
@@ -211,7 +211,7 @@ impl Fabric {
         sender: Option<NicId>,
         header: &Ipv4View<'_>,
     ) -> Option<Refused> {
-        let (flow, source) = (FlowKey::of(header), IpAddr::V4(header.source()));
+        let (flow, source) = (FlowKey::of(&(*header).into()), IpAddr::V4(header.source()));
         let port = &self.ports[nic.0 as usize];
         let member = |group: &str| match port.security.group_match {
             GroupMatch::SenderCard => sender.is_some_and(|sender| self.ports[sender.0 as usize].is_in(group)),
@@ -266,7 +266,7 @@ fn quoted(header: &Ipv4View<'_>) -> Option<FlowKey> {
     if header.protocol() != protocol::ICMP {
         return None;
     }
-    match IcmpMessage::unverified(header.payload()) {
+    match IcmpMessage::unverified(Family::V4, header.payload()) {
         Ok(IcmpMessage::Error { quote, .. }) => Some(FlowKey::of(&quote)),
         Ok(IcmpMessage::Echo { .. } | IcmpMessage::Other { .. }) | Err(_) => None,
     }

@@ -181,10 +181,10 @@ impl Fabric {
             );
         }
         if hop.decrements_ttl && header.ttl() <= 1 {
-            let error = IcmpError::TimeExceeded { code: 0 };
+            let error = IcmpError::TtlExpired;
             return Fate::Drop(DropReason::TtlExpired, Some(error), "the TTL ran out".to_owned());
         }
-        let flow = FlowKey::of(&header);
+        let flow = FlowKey::of(&header.into());
         let acl = |segment: usize| self.segments[segment].acl.as_ref();
         if acl(from).is_some_and(|acl| !acl.lets_out(&flow)) {
             let text = format!("the access list of {} lets it not out", self.segments[from].place);
@@ -197,7 +197,7 @@ impl Fabric {
         let Some((segment, neighbour)) = target else {
             let error = match hop.no_route {
                 NoRoute::Silent => None,
-                NoRoute::NetUnreachable => Some(IcmpError::DestinationUnreachable { code: 0 }),
+                NoRoute::NetUnreachable => Some(IcmpError::NoRoute),
             };
             return Fate::Drop(
                 DropReason::FabricNoRoute,
@@ -212,7 +212,7 @@ impl Fabric {
         let mtu = self.segments[segment].mtu;
         let whole = header.dont_fragment() || !hop.splits;
         if whole && !mtu.fits(packet.longest_wire_packet()) {
-            let error = IcmpError::FragmentationNeeded { mtu: mtu.bytes() };
+            let error = IcmpError::TooBig { mtu: mtu.bytes() };
             let df = if header.dont_fragment() { " with DF set" } else { "" };
             let text = format!(
                 "{} B{df} is more than the next segment's {mtu} B",
@@ -230,7 +230,7 @@ pub(super) fn pieces(packet: Packet, mtu: Mtu) -> Vec<Packet> {
         return vec![packet];
     }
     let mut pieces = Vec::new();
-    // A header that was judged is one that can be split.
-    let _ = split(&packet, mtu, &mut pieces);
+    // A header that was judged is one that can be split; it is an IPv4 one, which has its own identification.
+    let _ = split(&packet, mtu, 0, &mut pieces);
     pieces
 }

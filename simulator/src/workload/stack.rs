@@ -52,7 +52,7 @@ pub struct HostStack {
     fib: Fib<Target>,
     sockets: Vec<Socket>,
     /// Path MTUs learned from ICMP, by destination.
-    path_mtus: BTreeMap<Ipv4Addr, Mtu>,
+    path_mtus: BTreeMap<IpAddr, Mtu>,
     reassembler: Reassembler,
     identification: u16,
 }
@@ -198,7 +198,7 @@ impl HostStack {
         let link = device.config.mtu;
         let learned = self
             .path_mtus
-            .get(&request.destination)
+            .get(&IpAddr::V4(request.destination))
             .copied()
             .filter(|_| request.discovery != PathMtuDiscovery::Probe);
         let path = [mtu, learned].into_iter().flatten().fold(link, Mtu::min);
@@ -231,7 +231,7 @@ impl HostStack {
         let mut pieces = Vec::new();
         if fits {
             pieces.push(packet);
-        } else if split(&packet, path, &mut pieces).is_err() {
+        } else if split(&packet, path, self.identification.into(), &mut pieces).is_err() {
             return Err(SendError::TooBig);
         }
         out.extend(pieces.into_iter().map(|packet| HostEvent::Packet { port, packet }));
@@ -257,12 +257,12 @@ impl HostStack {
         match ip.protocol() {
             protocol::ICMP => self.receive_icmp(now, &ip, out),
             protocol::UDP => self.receive_udp(now, &ip, packet, out),
-            _ => self.answer_error(IcmpError::DestinationUnreachable { code: 2 }, &ip, packet, out),
+            _ => self.answer_error(IcmpError::ProtocolUnreachable, &ip, packet, out),
         }
     }
 
     fn receive_icmp(&mut self, now: Instant, ip: &Ipv4View<'_>, out: &mut Output) {
-        match IcmpMessage::parse(ip.payload()) {
+        match IcmpMessage::parse(&(*ip).into()) {
             Ok(IcmpMessage::Echo { reply: false, .. }) => {
                 // Linux answers from the address that was asked, with the request's DSCP and ECN, and with DF clear.
                 let request = Request {
@@ -304,7 +304,7 @@ impl HostStack {
                 }
             }
             Ok(IcmpMessage::Error {
-                error: IcmpError::FragmentationNeeded { mtu },
+                error: IcmpError::TooBig { mtu },
                 quote,
             }) => {
                 let mtu = Mtu::new(mtu).unwrap_or(Mtu::MIN).max(MIN_PATH_MTU);
@@ -332,7 +332,7 @@ impl HostStack {
             flow.transport == Transport::Udp && is_own
         };
         let Some(socket) = self.sockets.iter().find(end).cloned() else {
-            return self.answer_error(IcmpError::DestinationUnreachable { code: 3 }, ip, packet, out);
+            return self.answer_error(IcmpError::PortUnreachable, ip, packet, out);
         };
         let Some((_, sequence)) = stamp else { return };
         let direction = if socket.sender {
