@@ -34,7 +34,6 @@ const FRAME: &str = "05-vxlan6-icmpv6-echo";
 /// Offsets from the outer IPv6 header.
 const SOURCE_PORT: usize = 40;
 const UDP_CHECKSUM: usize = 46;
-const ETHER_TYPE: usize = 68;
 const INNER: usize = 70;
 
 fn node(mac: MacAddr, local: Ipv6Addr) -> Vxlan {

@@ -73,12 +73,12 @@ fn decision(tables: &NodeTables, family: Family, address: &str) -> String {
     let (_, route) = tables
         .lookup(address.parse().unwrap())
         .expect("there is always a default route");
-    let overhead = match (route.kind, family) {
-        (RouteKind::Ipip, _) => Encap::Ipip.overhead(),
-        (RouteKind::Vxlan, Family::V4) => 50,
-        (RouteKind::Vxlan, Family::V6) => 70,
-        (RouteKind::Local | RouteKind::Direct | RouteKind::Blackhole | RouteKind::Host, _) => 0,
+    let encapsulation = match route.kind {
+        RouteKind::Ipip => Encap::Ipip,
+        RouteKind::Vxlan => Encap::Vxlan,
+        RouteKind::Local | RouteKind::Direct | RouteKind::Blackhole | RouteKind::Host => Encap::None,
     };
+    let overhead = encapsulation.overhead(family);
     if route.kind == RouteKind::Host {
         return "none: left by default".to_owned();
     }
