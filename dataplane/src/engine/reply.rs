@@ -97,9 +97,10 @@ impl Engine {
 
 fn kind(error: IcmpError, family: Family) -> IcmpKind {
     let (kind, code) = error.numbers(family);
-    let mtu = match error {
-        IcmpError::TooBig { mtu } => Some(mtu),
-        _ => None,
+    let mtu = if let IcmpError::TooBig { mtu } = error {
+        Some(mtu)
+    } else {
+        None
     };
     IcmpKind { kind, code, mtu }
 }

@@ -54,10 +54,13 @@ pub enum IcmpError {
     },
 }
 
+/// A type and a code.
+type Numbers = (u8, u8);
+
 /// Types and codes, of IPv4 and of IPv6, of the errors that say nothing more.
 ///
 /// Source: RFC 792; RFC 1812 section 5.2.7.1; RFC 4443 section 3.
-const NUMBERS: [(IcmpError, (u8, u8), (u8, u8)); 7] = [
+const NUMBERS: [(IcmpError, Numbers, Numbers); 7] = [
     (IcmpError::NoRoute, (3, 0), (1, 0)),
     (IcmpError::HostUnreachable, (3, 1), (1, 3)),
     (IcmpError::ProtocolUnreachable, (3, 2), (4, 1)),
@@ -71,14 +74,14 @@ impl IcmpError {
     /// Its type and code in a family.
     pub fn numbers(self, family: Family) -> (u8, u8) {
         let of = |v4, v6| if family == Family::V4 { v4 } else { v6 };
-        match self {
-            IcmpError::TooBig { .. } => of((3, 4), (2, 0)),
-            IcmpError::Other { kind, code } => (kind, code),
-            plain => NUMBERS
-                .iter()
-                .find(|(error, ..)| *error == plain)
-                .map_or((0, 0), |&(_, v4, v6)| of(v4, v6)),
+        if let IcmpError::TooBig { .. } = self {
+            return of((3, 4), (2, 0));
         }
+        if let IcmpError::Other { kind, code } = self {
+            return (kind, code);
+        }
+        let known = NUMBERS.iter().find(|(error, ..)| *error == self);
+        known.map_or((0, 0), |&(_, v4, v6)| of(v4, v6))
     }
 
     /// The error with these numbers and this second word; none if they are no error's that is read.
