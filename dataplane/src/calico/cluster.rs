@@ -267,6 +267,11 @@ impl ClusterState {
         self.pools.values().filter(move |pool| ranges.insert(pool.cidr))
     }
 
+    fn is_delivered(&self, pool: &IpPool) -> bool {
+        let first = self.pools.values().find(|other| other.cidr == pool.cidr);
+        first.is_some_and(|first| first.name == pool.name)
+    }
+
     /// The pool that an address lies in; of several the smallest.
     pub fn pool_of(&self, address: IpAddr) -> Option<&IpPool> {
         let around = self.delivered_pools().filter(|pool| pool.cidr.contains(&address));
@@ -341,7 +346,7 @@ impl ClusterState {
     ///
     /// Source: Calico felix/calc/encapsulation_resolver.go.
     pub fn pools_enable(&self, encapsulation: Encap, family: Family) -> bool {
-        self.delivered_pools()
-            .any(|pool| pool.encapsulation() == encapsulation && Family::of_net(pool.cidr) == family)
+        let uses = |pool: &&IpPool| pool.encapsulation() == encapsulation && Family::of_net(pool.cidr) == family;
+        self.pools.values().filter(uses).any(|pool| self.is_delivered(pool))
     }
 }
