@@ -18,6 +18,9 @@ pub(super) struct Args {
     /// Scenario or manifest files (YAML or JSON streams), folders or globs, each file by itself; `-` is standard input
     #[arg(value_name = "PATH", default_value = "scenarios")]
     paths: Vec<PathBuf>,
+    /// Judge the files as applied to a cluster that holds these manifests already: objects of the same kind and name are updates
+    #[arg(long, value_name = "OLD")]
+    update: Vec<PathBuf>,
     /// The Calico version whose rules hold for bare manifests, as calico/v3.32
     #[arg(long, value_name = "PROFILE", default_value_t)]
     profile: Profile,
@@ -55,7 +58,7 @@ pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     let mut results = Vec::new();
     for file in &selected.files {
         let name = file.display();
-        match check_one(file, args.profile) {
+        match check_one(file, args) {
             Ok(sound) => {
                 if !args.json {
                     writeln!(out, "{name}: ok  {}", sound.holds)?;
@@ -110,12 +113,15 @@ fn note_ignored(file: &Path, ignored: &BTreeMap<String, usize>) {
     }
 }
 
-fn check_one(file: &Path, profile: Profile) -> Result<Sound, Vec<Diagnostic>> {
+fn check_one(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
+    if !args.update.is_empty() {
+        return check_update(file, args);
+    }
     let written = open(&[file])?;
     if written.is_scenario() {
         return check_scenario(file, written);
     }
-    let loaded = written.cluster(profile)?;
+    let loaded = written.cluster(args.profile)?;
     let LoadedCluster {
         cluster,
         ignored,
@@ -127,6 +133,19 @@ fn check_one(file: &Path, profile: Profile) -> Result<Sound, Vec<Diagnostic>> {
         holds: format!("manifests: {pools} pools, {nodes} nodes, {blocks} blocks"),
         ignored,
         warnings,
+    })
+}
+
+fn check_update(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
+    let there = open(&args.update)?.manifests();
+    let both: Vec<&Path> = args.update.iter().map(PathBuf::as_path).chain([file]).collect();
+    let written = open(&both)?;
+    let new = written.manifests().saturating_sub(there);
+    written.update(there, args.profile)?;
+    Ok(Sound {
+        holds: format!("an update that Calico takes: {new} documents"),
+        ignored: BTreeMap::new(),
+        warnings: Vec::new(),
     })
 }
 

@@ -121,6 +121,19 @@ impl Written {
         }
     }
 
+    /// Judges these manifests as applied to a datastore that holds the first `there` documents of them already.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, and everything that Calico would not take as an update.
+    pub fn update(self, there: usize, profile: Profile) -> Result<(), Vec<Diagnostic>> {
+        resolve::update(&self, there, profile).map_err(|refusals| self.sources.diagnostics(&refusals))
+    }
+
+    /// How many manifests there are.
+    pub fn manifests(&self) -> usize {
+        self.manifests.len()
+    }
+
     /// The cluster of bare manifests.
     ///
     /// # Errors

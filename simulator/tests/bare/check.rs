@@ -114,3 +114,26 @@ fn one_bad_object_among_those_of_5000_nodes_is_named_in_seconds() {
         .stderr(contains(format!("<stdin>:{line}:20")))
         .stdout(contains("-: 1 wrong"));
 }
+
+/// What an update may change, and what it may not.
+#[rstest]
+#[case::modes("{cidr: 10.0.0.0/16, vxlanMode: CrossSubnet}", None)]
+#[case::flags("{cidr: 10.0.0.0/16, natOutgoing: true, disabled: true}", None)]
+#[case::range("{cidr: 10.1.0.0/16}", Some("R4"))]
+#[case::block_size("{cidr: 10.0.0.0/16, blockSize: 28}", Some("R11"))]
+fn an_update_is_judged_as_one(#[case] spec: &str, #[case] code: Option<&str>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.yaml"), folder.path().join("new.yaml"));
+    fs::write(&old, POOL).unwrap();
+    fs::write(&new, POOL.replace("{cidr: 10.0.0.0/16}", spec)).unwrap();
+    let paths = [old.to_str().unwrap(), new.to_str().unwrap()];
+    let checked = command(&["check", "--update", paths[0], paths[1]]).assert();
+    match code {
+        None => drop(checked.code(0).stdout(contains("an update that Calico takes"))),
+        Some(code) => drop(
+            checked
+                .code(2)
+                .stderr(contains(format!("error[{code}]")).and(contains("new.yaml:4"))),
+        ),
+    }
+}

@@ -8,7 +8,7 @@ use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
 
 use super::workloads::Request;
 use crate::fabric::Preset;
-use crate::scenario::file::Written;
+use crate::scenario::file::{Document, Written};
 use crate::scenario::model::{Machine, Underlay};
 
 /// What manifests hold.
@@ -22,8 +22,13 @@ pub(in crate::scenario) struct Read {
 
 /// Every object of every manifest.
 pub(in crate::scenario) fn objects(written: &Written, refusals: &mut Vec<Refusal>) -> Read {
+    of_documents(&written.manifests, refusals)
+}
+
+/// Every object of some of the manifests.
+pub(super) fn of_documents(documents: &[Document], refusals: &mut Vec<Refusal>) -> Read {
     let mut read = Read::default();
-    for document in &written.manifests {
+    for document in documents {
         match Resource::read(&document.value, document.origin) {
             Ok(readings) => readings.into_iter().for_each(|reading| match reading {
                 Reading::Resource(resource) => read.resources.push(resource),

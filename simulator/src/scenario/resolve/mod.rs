@@ -21,7 +21,7 @@ mod workloads;
 
 use std::collections::BTreeMap;
 
-use overlab_dataplane::calico::{ClusterState, Profile};
+use overlab_dataplane::calico::{self, ClusterState, Profile};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 
 use super::file::Written;
@@ -131,6 +131,21 @@ fn refuse_unmodelled(fields: &mut Fields<'_>, keys: &[&'static str], refusals: &
 fn not_modelled(field: FieldRef, what: &str) -> Refusal {
     Refusal::new(NOT_MODELLED, field, format!("{what} is not modelled yet"))
         .why("what is not modelled is refused, since a guess would look like a result")
+}
+
+/// Judges manifests as applied to a datastore that holds the first `there` of them already.
+///
+/// # Errors
+/// Everything in them that is wrong, and everything that Calico would not take.
+pub(super) fn update(written: &Written, there: usize, profile: Profile) -> Result<(), Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    let (old, new) = written.manifests.split_at(there.min(written.manifests.len()));
+    let mut resources = |documents| belief::of_documents(documents, &mut refusals).resources;
+    let (old, new) = (resources(old), resources(new));
+    match refusals.is_empty() {
+        true => calico::update(&old, &new, profile),
+        false => Err(refusals),
+    }
 }
 
 /// The cluster of bare manifests, and how many objects of each kind do not take part.
