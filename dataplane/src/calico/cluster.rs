@@ -274,7 +274,8 @@ impl ClusterState {
 
     /// The pool that an address lies in; of several the smallest.
     pub fn pool_of(&self, address: IpAddr) -> Option<&IpPool> {
-        let around = self.delivered_pools().filter(|pool| pool.cidr.contains(&address));
+        // Of equals the last one is taken: the one with the lowest name, which is delivered.
+        let around = self.pools.values().rev().filter(|pool| pool.cidr.contains(&address));
         around.max_by_key(|pool| pool.cidr.prefix_len())
     }
 

@@ -319,4 +319,5 @@ fn of_two_pools_with_one_range_the_lowest_name_is_delivered() {
     let built = cluster(&[z, written("a", "10.1.0.0/16", "2024-05-01T00:00:00Z")], &[]).unwrap();
     assert_eq!(built.delivered_pools().map(|p| &*p.name).collect::<Vec<_>>(), ["a"]);
     assert!(built.settings("any").vxlan.v4 && !built.settings("any").ipip);
+    assert_eq!(built.pool_of("10.1.0.9".parse().unwrap()).map(|p| &*p.name), Some("a"));
 }
