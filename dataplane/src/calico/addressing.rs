@@ -9,7 +9,7 @@ use super::ipam::Ipam;
 use super::ippool::Assignment;
 use super::reading::{DUPLICATE, below};
 use super::tunnels::{self, TUNNEL_ADDR};
-use super::{Endpoint, IpPool, Node, Selector, WorkloadRequest};
+use super::{Endpoint, IpPool, Node, Selector, WorkloadRequest, hostlocal};
 use crate::Family;
 use crate::fields::{FieldRef, Refusal, suggestion};
 
@@ -133,32 +133,31 @@ pub(super) fn full(message: String, pool: &IpPool) -> Refusal {
 }
 
 /// The workload with an address of each family: the stated one, or one from the named pool, or one from any pool for
-/// workloads. A family without such a pool gives none, but one must.
+/// workloads, or one of its node's own range. A family without such a pool gives none, but one must.
 pub(super) fn endpoint(
     ipam: &mut Ipam<'_>,
     pools: &Pools,
     nodes: &Nodes,
     workload: WorkloadRequest,
+    host_local: bool,
     refusals: &mut Vec<Refusal>,
 ) -> Option<Endpoint> {
-    let named = workload.pool.as_ref().and_then(|name| pools.get(name));
-    let node = nodes.get(&workload.node);
+    let node = nodes.get(&workload.node)?;
     let before = refusals.len();
     let mut addresses = Vec::new();
     for family in Family::ALL {
-        if let Some(stated) = stated(&workload, family) {
-            addresses.push(stated);
-            continue;
-        }
-        let eligible = eligible_for_workloads(pools, named, node, family);
-        let Some(first) = eligible.first() else { continue };
-        match ipam.assign(&eligible, &workload.node, workload.name.clone(), &workload.origin) {
-            Some(address) => addresses.push(address),
-            None => refusals.push(full(format!("no address is left for workload {}", workload.name), first)),
-        }
+        let (name, at) = (&workload.name, &workload.origin);
+        addresses.extend(match stated(&workload, family) {
+            Some(stated) => Some(stated),
+            None if host_local => hostlocal::assign(ipam, node, family, name, at, refusals),
+            None => from_pools(ipam, pools, &workload, node, family, refusals),
+        });
     }
     if addresses.is_empty() && refusals.len() == before {
-        refusals.push(no_pool(&workload.name, named, &workload.origin));
+        refusals.push(match host_local {
+            true => hostlocal::no_range(&workload, node),
+            false => no_pool(&workload.name, named(&workload, pools), &workload.origin),
+        });
     }
     (refusals.len() == before).then_some(Endpoint {
         name: workload.name,
@@ -170,21 +169,38 @@ pub(super) fn endpoint(
     })
 }
 
+fn named<'p>(workload: &WorkloadRequest, pools: &'p Pools) -> Option<&'p IpPool> {
+    pools.get(workload.pool.as_ref()?)
+}
+
+/// An address from the pools of a family that the workload may use; none if there is no such pool.
+fn from_pools(
+    ipam: &mut Ipam<'_>,
+    pools: &Pools,
+    workload: &WorkloadRequest,
+    node: &Node,
+    family: Family,
+    refusals: &mut Vec<Refusal>,
+) -> Option<IpAddr> {
+    let eligible = eligible_for_workloads(pools, named(workload, pools), node, family);
+    let first = eligible.first()?;
+    let address = ipam.assign(&eligible, &workload.node, workload.name.clone(), &workload.origin);
+    if address.is_none() {
+        refusals.push(full(format!("no address is left for workload {}", workload.name), first));
+    }
+    address
+}
+
 /// A named pool must be enabled, but is asked neither for its selectors nor for its assignment mode. Namespaces and their
 /// labels are not known here: of the selectors for them only `all()` selects.
 ///
 /// Source: Calico libcalico-go/lib/ipam/ipam.go, determinePools.
-fn eligible_for_workloads<'p>(
-    pools: &'p Pools,
-    named: Option<&'p IpPool>,
-    node: Option<&Node>,
-    family: Family,
-) -> Vec<&'p IpPool> {
+fn eligible_for_workloads<'p>(pools: &'p Pools, named: Option<&'p IpPool>, node: &Node, family: Family) -> Vec<&'p IpPool> {
     let candidates: Vec<&IpPool> = match named {
         Some(pool) => Vec::from_iter(pool.allocates().then_some(pool)),
         None => pools
             .values()
-            .filter(|pool| node.is_some_and(|node| allocates(pool, node)) && pool.allowed_uses.workload)
+            .filter(|pool| allocates(pool, node) && pool.allowed_uses.workload)
             .filter(|pool| {
                 pool.assignment == Assignment::Automatic && pool.namespace_selector.as_ref().is_none_or(Selector::is_all)
             })

@@ -16,7 +16,7 @@ use super::poolcreation::mark_overlapped;
 use super::reading::{below, not_modelled};
 use super::{
     BgpConfiguration, BgpFilter, BgpPeer, BgpSettings, Block, ClusterRoutes, ClusterRoutingMode, FelixConfiguration,
-    Installation, IpPool, NetworkingBackend, Node, Profile, Readiness, Resource, WorkloadEndpoint, tunnels,
+    Installation, IpPool, NetworkingBackend, Node, Profile, Readiness, Resource, WorkloadEndpoint, hostlocal, tunnels,
 };
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
@@ -116,10 +116,13 @@ impl ClusterState {
             let field = installation.field("spec.cni.type");
             refusals.push(not_modelled(field, "a network plugin other than Calico's").help("leave the workloads out"));
         }
+        let networking = Networking::of(&inventory);
+        if networking.host_local {
+            hostlocal::check(&workloads, &inventory.nodes, &mut refusals);
+        }
         if !refusals.is_empty() {
             return Err(refusals);
         }
-        let networking = Networking::of(&inventory);
         let variables = inventory.environment.iter().flat_map(Environment::iter);
         let felix_environment = FelixConfiguration::from_environment(variables, &mut refusals);
         let configuration = inventory.ipam.unwrap_or_default();
@@ -131,6 +134,9 @@ impl ClusterState {
         let mut nodes = inventory.nodes;
         if networking.backend == NetworkingBackend::None {
             nodes.values_mut().for_each(Node::leave_unrecorded);
+        }
+        if networking.host_local {
+            hostlocal::prepare(&mut ipam, &mut nodes);
         }
         let mut endpoints = BTreeMap::new();
         for workload in &workloads {
@@ -149,9 +155,12 @@ impl ClusterState {
             }
             endpoints.insert(endpoint.name.clone(), Endpoint::recorded(endpoint));
         }
-        tunnels::assign(&mut ipam, &inventory.pools, &mut nodes, &mut refusals);
+        if !networking.host_local {
+            tunnels::assign(&mut ipam, &inventory.pools, &mut nodes, &mut refusals);
+        }
+        let pools = &inventory.pools;
         for workload in workloads {
-            let endpoint = endpoint(&mut ipam, &inventory.pools, &nodes, workload, &mut refusals);
+            let endpoint = endpoint(&mut ipam, pools, &nodes, workload, networking.host_local, &mut refusals);
             endpoints.extend(endpoint.map(|e| (e.name.clone(), e)));
         }
         let blocks = ipam.finish();

@@ -106,7 +106,8 @@ impl<'a> Ipam<'a> {
         self.blocks.insert(block.cidr, block);
     }
 
-    fn add_affine(&mut self, cidr: IpNet, node: &Arc<str>, at: &FieldRef) {
+    /// Gives a node a block.
+    pub(super) fn add_affine(&mut self, cidr: IpNet, node: &Arc<str>, at: &FieldRef) {
         self.add(Block {
             cidr,
             affinity: Some(node.clone()),

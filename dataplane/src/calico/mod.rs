@@ -17,6 +17,7 @@ mod envpools;
 mod felix;
 mod felixenv;
 mod felixvalues;
+mod hostlocal;
 mod installation;
 mod inventory;
 mod ipam;

@@ -4,7 +4,7 @@ use overlab_dataplane::calico::ClusterState;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::datastore::{cluster, node, node_spec, pool};
+use crate::datastore::{calico_node, cluster, node, node_spec, only, pool};
 
 /// The addresses of a workload, with blanks between them.
 fn workload(cluster: &ClusterState, name: &str) -> String {
@@ -116,4 +116,39 @@ fn truth_29_a_tunnel_takes_an_address_and_claims_a_block_before_any_workload_is_
     let block = cluster.blocks().values().next().unwrap();
     let handles: Vec<&str> = block.allocations.values().map(|a| &*a.handle).collect();
     assert_eq!(handles, ["vxlan-tunnel-addr-a", "x"]);
+}
+
+fn kubernetes_node(name: &str, address: &str, ranges: &[&str]) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "annotations": {"projectcalico.org/IPv4Address": address}},
+           "spec": {"podCIDRs": ranges}})
+}
+
+#[test]
+fn with_host_local_addresses_a_nodes_range_is_its_block_and_its_tunnel_is_for_ipip() {
+    let manifests = [
+        calico_node(&[("USE_POD_CIDR", json!("true")), ("NO_DEFAULT_POOLS", json!("true"))]),
+        tunnel_pool("v", "10.244.0.0/16", json!({})),
+        kubernetes_node("a", "172.16.0.1/24", &["10.244.0.0/24", "fd00:10:244::/64"]),
+        kubernetes_node("b", "172.16.0.2/24", &["10.244.1.0/24"]),
+        kubernetes_node("c", "172.16.0.3/24", &[]),
+    ];
+    let cluster = cluster(&manifests, &["x a", "y b", "z b 10.244.1.9"]).unwrap();
+    assert_eq!(
+        ["a", "b", "c"].map(|node| tunnels(&cluster, node)),
+        ["10.244.0.1 - -", "10.244.1.1 - -", "- - -"]
+    );
+    assert_eq!(
+        ["x", "y", "z"].map(|name| workload(&cluster, name)),
+        ["10.244.0.2 fd00:10:244::2", "10.244.1.2", "10.244.1.9"]
+    );
+    let blocks: Vec<_> = cluster
+        .blocks()
+        .values()
+        .map(|b| (b.cidr.to_string(), b.affinity.as_deref().unwrap()))
+        .collect();
+    let expected = [("10.244.0.0/24", "a"), ("10.244.1.0/24", "b"), ("fd00:10:244::/64", "a")];
+    assert_eq!(blocks, expected.map(|(range, node)| (range.to_owned(), node)));
+    let refused = |pods: &[&str]| only(crate::datastore::cluster(&manifests, pods)).message;
+    assert!(refused(&["x a 10.244.1.9"]).contains("in no range of node a"));
+    assert!(refused(&["x c"]).contains("node c has no range"));
 }
