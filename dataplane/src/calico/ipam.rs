@@ -3,6 +3,7 @@
 //! A manifest's block wins. Otherwise, in the order given, the block that encloses a workload's stated address belongs to the
 //! first workload's node, and a later workload on another node borrows its address. Whatever has no address takes the lowest
 //! free one of its node's lowest block, tunnels before workloads; a node without a block claims the pool's lowest free one.
+//! Where a block's manifest lists its free addresses, that is their order, and an address that is given back goes to its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -26,6 +27,8 @@ pub struct Block {
     pub affinity: Option<Arc<str>>,
     /// The addresses that are taken.
     pub allocations: BTreeMap<IpAddr, Allocation>,
+    /// The order in which free addresses are handed out, where it is not from the lowest; those that are not in it come last.
+    pub unallocated: Vec<IpAddr>,
     /// Where it is declared, or what brought it about.
     pub at: FieldRef,
 }
@@ -42,8 +45,19 @@ pub struct Allocation {
 }
 
 impl Block {
-    fn lowest_free(&self) -> Option<IpAddr> {
-        addresses(self.cidr).find(|address| !self.allocations.contains_key(address))
+    fn free(&self) -> impl Iterator<Item = IpAddr> {
+        let order = self.unallocated.iter().copied().chain(addresses(self.cidr));
+        order.filter(|address| !self.allocations.contains_key(address))
+    }
+
+    fn release(&mut self, address: IpAddr) {
+        let mut order: Vec<IpAddr> = self.free().collect();
+        let mut seen = BTreeSet::new();
+        order.retain(|address| seen.insert(*address));
+        if self.allocations.remove(&address).is_some() {
+            order.push(address);
+            self.unallocated = order;
+        }
     }
 }
 
@@ -63,6 +77,8 @@ pub(super) struct Ipam<'a> {
     unclaimed: BTreeMap<Arc<str>, IpSubnets>,
     blocks: BTreeMap<IpNet, Block>,
     by_node: BTreeMap<Arc<str>, BTreeSet<IpNet>>,
+    /// The blocks that may have a free address.
+    open: BTreeSet<IpNet>,
     held: BTreeMap<Arc<str>, IpAddr>,
 }
 
@@ -79,6 +95,7 @@ impl<'a> Ipam<'a> {
             unclaimed: BTreeMap::new(),
             blocks: BTreeMap::new(),
             by_node: BTreeMap::new(),
+            open: BTreeSet::new(),
             held: BTreeMap::new(),
         };
         for pool in pools.values().rev() {
@@ -103,6 +120,7 @@ impl<'a> Ipam<'a> {
         if let Some(node) = &block.affinity {
             self.by_node.entry(node.clone()).or_default().insert(block.cidr);
         }
+        self.open.insert(block.cidr);
         self.blocks.insert(block.cidr, block);
     }
 
@@ -112,6 +130,7 @@ impl<'a> Ipam<'a> {
             cidr,
             affinity: Some(node.clone()),
             allocations: BTreeMap::new(),
+            unallocated: Vec::new(),
             at: at.clone(),
         });
     }
@@ -166,7 +185,8 @@ impl<'a> Ipam<'a> {
     pub(super) fn release(&mut self, address: IpAddr) {
         let Some(range) = self.range_of(address) else { return };
         if let Some(block) = self.blocks.get_mut(&range) {
-            block.allocations.remove(&address);
+            block.release(address);
+            self.open.insert(range);
         }
     }
 
@@ -179,7 +199,10 @@ impl<'a> Ipam<'a> {
         let of_family = |block: &&IpNet| pools.iter().any(|pool| pool.cidr.addr().is_ipv4() == block.addr().is_ipv4());
         let most = usize::try_from(self.configuration.max_blocks_per_host).unwrap_or(usize::MAX);
         let limited = own.iter().filter(of_family).count() >= most;
-        let mut address = self.lowest_free(pools, own);
+        let mut own = own
+            .into_iter()
+            .filter(|block| pools.iter().any(|pool| pool.cidr.contains(block)));
+        let mut address = own.find_map(|block| self.first_free(block));
         if address.is_none() && !limited {
             address = self.claim(pools, node, at).or_else(|| self.borrow(pools));
         }
@@ -187,11 +210,13 @@ impl<'a> Ipam<'a> {
         address
     }
 
-    fn lowest_free(&self, pools: &[&IpPool], blocks: impl IntoIterator<Item = IpNet>) -> Option<IpAddr> {
-        blocks
-            .into_iter()
-            .filter(|cidr| pools.iter().any(|pool| pool.cidr.contains(cidr)))
-            .find_map(|cidr| self.blocks.get(&cidr)?.lowest_free())
+    /// The first free address of a block; a block without one is not looked at again.
+    fn first_free(&mut self, block: IpNet) -> Option<IpAddr> {
+        let free = self.open.contains(&block).then(|| self.blocks.get(&block)?.free().next())?;
+        if free.is_none() {
+            self.open.remove(&block);
+        }
+        free
     }
 
     fn claim(&mut self, pools: &[&IpPool], node: &Arc<str>, at: &FieldRef) -> Option<IpAddr> {
@@ -208,10 +233,16 @@ impl<'a> Ipam<'a> {
         Some(free.network())
     }
 
-    fn borrow(&self, pools: &[&IpPool]) -> Option<IpAddr> {
-        let strict = self.configuration.strict_affinity;
-        (!strict)
-            .then(|| self.lowest_free(pools, self.blocks.keys().copied()))
-            .flatten()
+    fn borrow(&mut self, pools: &[&IpPool]) -> Option<IpAddr> {
+        if self.configuration.strict_affinity {
+            return None;
+        }
+        let within = |block: &&IpNet| pools.iter().any(|pool| pool.cidr.contains(*block));
+        while let Some(block) = self.open.iter().find(within).copied() {
+            if let Some(free) = self.first_free(block) {
+                return Some(free);
+            }
+        }
+        None
     }
 }

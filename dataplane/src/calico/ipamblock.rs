@@ -36,8 +36,8 @@ impl IpamBlock {
             .map(|(_, v)| attribute(v))
             .collect();
         let ordinals = spec.items("allocations", refusals);
+        let free = spec.items("unallocated", refusals);
         spec.ignore(&[
-            "unallocated",
             "strictAffinity",
             "sequenceNumber",
             "sequenceNumberForAllocation",
@@ -50,8 +50,10 @@ impl IpamBlock {
             cidr: cidr?,
             affinity,
             allocations: BTreeMap::new(),
+            unallocated: Vec::new(),
             at,
         };
+        read_free(&mut block, &free, refusals);
         read_allocations(&mut block, &ordinals, &attributes, refusals);
         Some(IpamBlock {
             name: object.name,
@@ -67,6 +69,7 @@ impl IpamBlock {
                 cidr: claim.cidr,
                 affinity: Some(claim.node.clone()),
                 allocations: BTreeMap::new(),
+                unallocated: Vec::new(),
                 at: claim.at.clone(),
             },
         }
@@ -109,6 +112,18 @@ fn read_allocations(
             None => refusals.push(
                 Wrong::expected(format!("null or an index into the {} attributes", attributes.len())).at(at.clone(), ordinal),
             ),
+        }
+    }
+}
+
+/// Reads the order of the free addresses: ordinals in the block.
+fn read_free(block: &mut Block, ordinals: &[(FieldRef, &Value)], refusals: &mut Vec<Refusal>) {
+    for (at, ordinal) in ordinals {
+        let place = ordinal.as_u64().and_then(|ordinal| usize::try_from(ordinal).ok());
+        match place.and_then(|place| addresses(block.cidr).nth(place)) {
+            Some(address) => block.unallocated.push(address),
+            None => refusals
+                .push(Wrong::expected(format!("the place of an address in {}, from 0", block.cidr)).at(at.clone(), ordinal)),
         }
     }
 }

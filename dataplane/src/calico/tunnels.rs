@@ -122,7 +122,7 @@ impl Tunnel {
         pool.encapsulation() == self.encapsulation
             && Family::of_net(pool.cidr) == self.family
             && pool.allowed_uses.tunnel
-            && !pool.disabled
+            && pool.allocates()
     }
 }
 

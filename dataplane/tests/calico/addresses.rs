@@ -152,3 +152,93 @@ fn with_host_local_addresses_a_nodes_range_is_its_block_and_its_tunnel_is_for_ip
     assert!(refused(&["x a 10.244.1.9"]).contains("in no range of node a"));
     assert!(refused(&["x c"]).contains("node c has no range"));
 }
+
+/// A block at 10.0.0.0/26, of node a unless another owner is given, with these fields besides.
+fn block_with(more: Value) -> Value {
+    let mut block = block("nobody");
+    block["spec"] = json!({"cidr": "10.0.0.0/26", "affinity": "host:a"});
+    block["spec"]
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    block
+}
+
+fn ipam(spec: Value) -> Value {
+    json!({"apiVersion": "projectcalico.org/v3", "kind": "IPAMConfiguration", "metadata": {"name": "default"}, "spec": spec})
+}
+
+/// Nodes a and b, and the pool with these fields besides.
+fn two_nodes(more: Value) -> Vec<Value> {
+    let mut spec = json!({"cidr": "10.0.0.0/29", "blockSize": 30});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    vec![pool("p", spec), node("a", "172.16.0.1/24"), node("b", "172.16.0.2/24")]
+}
+
+#[test]
+fn a_node_takes_from_its_blocks_then_claims_then_borrows() {
+    let pods: Vec<String> = (0..7).map(|i| format!("w{i} {}", if i == 0 { "b" } else { "a" })).collect();
+    let pods: Vec<&str> = pods.iter().map(String::as_str).collect();
+    let cluster = cluster(&two_nodes(json!({})), &pods).unwrap();
+    let given: Vec<String> = (0..7).map(|i| workload(&cluster, &format!("w{i}"))).collect();
+    assert_eq!(
+        given,
+        ["0", "4", "5", "6", "7", "1", "2"].map(|last| format!("10.0.0.{last}"))
+    );
+}
+
+#[rstest]
+#[case::strict(json!({"strictAffinity": true}), 4)]
+#[case::one_block_each(json!({"strictAffinity": true, "maxBlocksPerHost": 1}), 4)]
+#[case::free(json!({}), 7)]
+fn a_node_borrows_unless_affinity_is_strict(#[case] spec: Value, #[case] most: usize) {
+    let mut manifests = two_nodes(json!({}));
+    manifests.push(ipam(spec));
+    let pods: Vec<String> = (0..=most)
+        .map(|i| format!("w{i} {}", if i == 0 { "b" } else { "a" }))
+        .collect();
+    let pods: Vec<&str> = pods.iter().map(String::as_str).collect();
+    assert!(cluster(&manifests, &pods).is_ok());
+    let extra: Vec<&str> = pods.iter().copied().chain(["one-more a"]).collect();
+    assert_eq!(only(cluster(&manifests, &extra)).code, "K-POOL-FULL");
+}
+
+#[rstest]
+#[case::disabled(json!({"disabled": true}), false, false)]
+#[case::manual(json!({"assignmentMode": "Manual"}), false, true)]
+#[case::other_nodes(json!({"nodeSelector": "!all()"}), false, true)]
+#[case::open(json!({}), true, true)]
+fn a_pool_that_is_named_is_asked_only_whether_it_is_enabled(#[case] more: Value, #[case] unnamed: bool, #[case] named: bool) {
+    let manifests = two_nodes(more);
+    assert_eq!(cluster(&manifests, &["x a"]).is_ok(), unnamed);
+    assert_eq!(cluster(&manifests, &["x a pool=p"]).is_ok(), named);
+}
+
+#[test]
+fn a_blocks_free_list_is_the_order_of_its_addresses_and_one_given_up_comes_last() {
+    let manifests = |more| {
+        [
+            pool("p", json!({"cidr": "10.0.0.0/24"})),
+            node("a", "172.16.0.1/24"),
+            block_with(more),
+        ]
+    };
+    let given = |manifests: &[Value], count: usize| {
+        let pods: Vec<String> = (0..count).map(|i| format!("w{i} a")).collect();
+        let cluster = cluster(manifests, &pods.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        (0..count).map(|i| workload(&cluster, &format!("w{i}"))).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        given(&manifests(json!({"unallocated": [7, 3]})), 3),
+        ["10.0.0.7", "10.0.0.3", "10.0.0.0"]
+    );
+    assert_eq!(only(cluster(&manifests(json!({"unallocated": [64]})), &[])).code, "K-VALUE");
+    let gone = [
+        tunnel_pool("off", "10.9.0.0/24", json!({"disabled": true})),
+        pool("p", json!({"cidr": "10.0.0.0/26"})),
+        node("a", "172.16.0.1/24"),
+        block("vxlan-tunnel-addr-a"),
+    ];
+    let all = given(&gone, 64);
+    assert_eq!((all[0].as_str(), all[63].as_str()), ("10.0.0.1", "10.0.0.0"));
+}

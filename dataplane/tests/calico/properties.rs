@@ -88,6 +88,7 @@ fn apply(resolver: &mut Resolver, (place, affinity, allocations): &Change) {
         cidr,
         affinity: affinity.as_ref().map(name),
         allocations: allocations.iter().filter_map(allocation).collect(),
+        unallocated: Vec::new(),
         at: FieldRef::default(),
     });
 }
