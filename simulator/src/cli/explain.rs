@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use overlab_dataplane::Family;
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine::{self, Layer};
 use overlab_dataplane::route::{NodeTables, RouteId, RouteKind};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Exit, refuse};
 use crate::observe::{Capture, Direction, Disposition, Hop, Step, Trace, icmp_error, reasons, tell};
 use crate::run::{Run, attempt, packet_report};
-use crate::scenario::{BackendKind, Loaded, Sources, open};
+use crate::scenario::{BackendKind, Diagnostic, Flow, Loaded, Sources, open};
 
 /// Shows one packet hop by hop: header stack, size, and why each decision was taken.
 #[derive(Debug, clap::Args)]
@@ -22,9 +23,12 @@ pub(super) struct Args {
     from: String,
     /// The receiver: a workload, node, host or address
     to: String,
-    /// The packet's IP length, headers included
-    #[arg(long, value_name = "BYTES", default_value_t = 92, value_parser = clap::value_parser!(u16).range(36..))]
-    size: u16,
+    /// The packet's IP length, headers included [default: 92, and 112 over IPv6]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(36..))]
+    size: Option<u16>,
+    /// ipv4 or ipv6; without it, the first that both ends have
+    #[arg(long, value_name = "FAMILY", value_parser = ["ipv4", "ipv6"])]
+    family: Option<String>,
     /// icmp or udp (to port 7)
     #[arg(long, value_name = "PROTOCOL", default_value = "icmp", value_parser = ["icmp", "udp"])]
     proto: String,
@@ -42,16 +46,36 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Bytes of IPv4 header, and of ICMP or UDP header.
-const HEADERS: u16 = 20 + 8;
+/// Bytes of IP header, and of ICMP or UDP header.
+fn headers(family: Family) -> u16 {
+    match family {
+        Family::V4 => 20 + 8,
+        Family::V6 => 40 + 8,
+    }
+}
+
+/// The payload that a packet has whose size is not said.
+const PAYLOAD: u16 = 64;
+
+/// The scenario with the packet alone. What its headers take is known once its family is, so that a packet over IPv6 is made anew.
+fn load(args: &Args) -> Result<Loaded, Vec<Diagnostic>> {
+    let load = |family| {
+        let written = open(&[&args.path])?.with_variant(args.variant.as_deref())?;
+        written.with_only_flow(flow(args, family)).resolve()
+    };
+    let loaded = load(Family::V4)?;
+    match loaded.model.flows.first().map(|flow| Family::of(flow.destination)) {
+        Some(Family::V6) if args.size.is_some() => load(Family::V6),
+        Some(_) | None => Ok(loaded),
+    }
+}
 
 /// Runs the verb.
 ///
 /// # Errors
 /// If the output cannot be written.
 pub(super) fn explain(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
-    let written = open(&[&args.path]).and_then(|written| written.with_variant(args.variant.as_deref()));
-    let loaded = match written.and_then(|written| written.with_only_flow(flow(args)).resolve()) {
+    let loaded = match load(args) {
         Ok(loaded) => loaded,
         Err(diagnostics) => return Ok(refuse(&diagnostics)),
     };
@@ -70,7 +94,7 @@ pub(super) fn explain(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
 }
 
 /// The flow that is sent, in the scenario's own keys.
-fn flow(args: &Args) -> Map<String, Value> {
+fn flow(args: &Args, family: Family) -> Map<String, Value> {
     let mut flow = Map::new();
     let mut set = |key: &str, value: Value| drop(flow.insert(key.to_owned(), value));
     set("from", json!(args.from));
@@ -79,7 +103,12 @@ fn flow(args: &Args) -> Map<String, Value> {
     if args.proto == "udp" {
         set("dport", json!(7));
     }
-    set("payload", json!(format!("{}B", args.size - HEADERS)));
+    // A packet too short for its headers is refused by the payload that is left.
+    let payload = args.size.map_or(PAYLOAD, |size| size.saturating_sub(headers(family)));
+    set("payload", json!(format!("{payload}B")));
+    if let Some(family) = &args.family {
+        set("family", json!(family));
+    }
     set("df", json!(args.df));
     set("ttl", json!(args.ttl));
     flow
@@ -109,11 +138,13 @@ fn print_text(args: &Args, loaded: &Loaded, run: &Run, out: &mut dyn Write) -> i
     } else {
         format!("{} {destination}", args.to)
     };
+    let size = |flow: &Flow| flow.payload + usize::from(headers(Family::of(flow.destination)));
+    let size = model.flows.first().map_or(0, size);
     let profile = model.cluster.profile();
     writeln!(
         out,
         "{} > {to}  {}, {} B, df {}, ttl {}  ({profile})",
-        args.from, args.proto, args.size, args.df, args.ttl
+        args.from, args.proto, size, args.df, args.ttl
     )?;
     for trace in &run.traces {
         let what = match trace.key.direction {
@@ -188,7 +219,7 @@ fn step_reasons(step: &Step, hop: &Hop, sources: &Sources) -> Vec<String> {
         let decision = route.and_then(|route| route.decision.as_deref());
         return decision.map_or_else(Vec::new, |decision| reasons(decision, tables, sources));
     }
-    if let engine::Step::Encapsulated { route, overhead, .. } = step {
+    if let engine::Step::Encapsulated { overhead, route, .. } = step {
         return arithmetic(*route, *overhead, hop, tables);
     }
     Vec::new()
@@ -224,7 +255,12 @@ fn icmp_errors(trace: &Trace) -> Vec<String> {
             code: error.code,
             mtu: error.mtu,
         };
-        format!("{} learned from {}: {}", error.to, error.from, icmp_error(kind))
+        format!(
+            "{} learned from {}: {}",
+            error.to,
+            error.from,
+            icmp_error(kind, Family::of(error.from))
+        )
     };
     trace.icmp_errors.iter().map(line).collect()
 }

@@ -14,7 +14,7 @@ mod segment;
 
 use std::net::IpAddr;
 
-use overlab_dataplane::wire::Ipv4View;
+use overlab_dataplane::wire::IpView;
 use overlab_dataplane::{Instant, Mtu, Packet, Tag};
 
 pub use drop::DropReason;
@@ -73,7 +73,7 @@ pub struct Output {
 impl Output {
     fn record(&mut self, packet: &Packet, place: &Place, dropped: Option<DropReason>, text: impl FnOnce() -> String) {
         if packet.tag() != Tag::NONE {
-            let later_fragment = Ipv4View::unverified(packet.bytes()).is_ok_and(|ip| ip.fragment_offset() > 0);
+            let later_fragment = IpView::unverified(packet.bytes()).is_ok_and(|ip| ip.fragment_offset() > 0);
             self.records.push(Record {
                 tag: packet.tag(),
                 later_fragment,
@@ -128,7 +128,7 @@ impl Fabric {
 
     /// Sends a packet from a card to a next hop on its segment.
     pub fn transmit(&mut self, now: Instant, nic: NicId, next_hop: IpAddr, packet: Packet, out: &mut Output) {
-        let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+        let Ok(header) = IpView::unverified(packet.bytes()) else {
             return;
         };
         let refused = self.refused_leaving(now, nic, &header);
@@ -139,7 +139,7 @@ impl Fabric {
         let segment = &self.segments[port.segment];
         let next_hop = match segment.l2 {
             L2::BroadcastDomain | L2::MacSwitchedUnicast => next_hop,
-            L2::None => segment.next_device(IpAddr::V4(header.destination())),
+            L2::None => segment.next_device(header.destination()),
         };
         let limit = segment.splits_at.filter(|limit| is_to_be_split(&packet, &header, *limit));
         let (segment, device) = (port.segment, port.device.clone());
@@ -154,7 +154,7 @@ impl Fabric {
         match to {
             Station::Router { router, segment } => self.route(at, router, segment, (sender, packet), out),
             Station::Nic(nic) => {
-                let Ok(header) = Ipv4View::unverified(packet.bytes()) else {
+                let Ok(header) = IpView::unverified(packet.bytes()) else {
                     return;
                 };
                 match self.refused_entering(at, nic, sender, &header) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use overlab_dataplane::wire::ipv4::protocol;
-use overlab_dataplane::wire::{FlowKey, IcmpMessage, Ipv4View, UdpView};
+use overlab_dataplane::wire::{FlowKey, IcmpMessage, IpView, UdpView};
 use overlab_dataplane::{Family, Instant, Mtu, Packet, PerFamily};
 
 use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, Security};
@@ -46,7 +46,7 @@ pub(super) struct Port {
     rules: SecurityGroup,
     connections: Connections,
     /// Where the next piece of a packet begins, by source and identification.
-    pieces: BTreeMap<(IpAddr, u16), usize>,
+    pieces: BTreeMap<(IpAddr, u32), usize>,
 }
 
 /// The ports of a model's cards, nodes first. `segment` gives the place of a machine's subnet among the segments.
@@ -141,7 +141,7 @@ impl Port {
         })
     }
 
-    fn is_carried(&self, header: &Ipv4View<'_>) -> Option<Refused> {
+    fn is_carried(&self, header: &IpView<'_>) -> Option<Refused> {
         let number = header.protocol();
         if !self.protocols.is_empty() && !self.protocols.contains(&number) {
             let text = format!("this fabric does not carry protocol {number}");
@@ -160,11 +160,11 @@ impl Port {
     }
 
     /// Whether a piece of a packet follows its predecessor, where that matters.
-    fn out_of_order(&mut self, header: &Ipv4View<'_>) -> Option<Refused> {
+    fn out_of_order(&mut self, header: &IpView<'_>) -> Option<Refused> {
         if self.fragments == FragmentPolicy::Pass || !header.is_fragment() {
             return None;
         }
-        let key = (IpAddr::V4(header.source()), header.identification());
+        let key = (header.source(), header.identification());
         let end = header.fragment_offset() + header.payload().len();
         let due = self.pieces.remove(&key);
         if header.fragment_offset() > 0 && due != Some(header.fragment_offset()) {
@@ -183,11 +183,11 @@ impl Port {
 
 impl Fabric {
     /// Why a packet does not leave a card's port, if it does not.
-    pub(super) fn refused_leaving(&mut self, now: Instant, nic: NicId, header: &Ipv4View<'_>) -> Option<Refused> {
-        let (flow, destination) = (FlowKey::of(&(*header).into()), IpAddr::V4(header.destination()));
+    pub(super) fn refused_leaving(&mut self, now: Instant, nic: NicId, header: &IpView<'_>) -> Option<Refused> {
+        let (flow, destination) = (FlowKey::of(header), header.destination());
         let port = &self.ports[nic.0 as usize];
         if port.check.source
-            && let Some(refused) = port.wrong_address("source", IpAddr::V4(header.source()))
+            && let Some(refused) = port.wrong_address("source", header.source())
         {
             return Some(refused);
         }
@@ -209,9 +209,9 @@ impl Fabric {
         now: Instant,
         nic: NicId,
         sender: Option<NicId>,
-        header: &Ipv4View<'_>,
+        header: &IpView<'_>,
     ) -> Option<Refused> {
-        let (flow, source) = (FlowKey::of(&(*header).into()), IpAddr::V4(header.source()));
+        let (flow, source) = (FlowKey::of(header), header.source());
         let port = &self.ports[nic.0 as usize];
         let member = |group: &str| match port.security.group_match {
             GroupMatch::SenderCard => sender.is_some_and(|sender| self.ports[sender.0 as usize].is_in(group)),
@@ -233,7 +233,7 @@ impl Fabric {
             return Some((DropReason::SgDeny, text));
         }
         match port.check.destination {
-            true => port.wrong_address("destination", IpAddr::V4(header.destination())),
+            true => port.wrong_address("destination", header.destination()),
             false => None,
         }
     }
@@ -262,11 +262,11 @@ impl Port {
 }
 
 /// The flow that an ICMP error is about.
-fn quoted(header: &Ipv4View<'_>) -> Option<FlowKey> {
-    if header.protocol() != protocol::ICMP {
+fn quoted(header: &IpView<'_>) -> Option<FlowKey> {
+    if !header.is_icmp() {
         return None;
     }
-    match IcmpMessage::unverified(Family::V4, header.payload()) {
+    match IcmpMessage::unverified(header.family(), header.payload()) {
         Ok(IcmpMessage::Error { quote, .. }) => Some(FlowKey::of(&quote)),
         Ok(IcmpMessage::Echo { .. } | IcmpMessage::Other { .. }) | Err(_) => None,
     }
@@ -278,6 +278,7 @@ fn describe(flow: &FlowKey) -> String {
         protocol::TCP => "TCP".to_owned(),
         protocol::UDP => "UDP".to_owned(),
         protocol::ICMP => "ICMP".to_owned(),
+        protocol::ICMPV6 => "ICMPv6".to_owned(),
         number => format!("protocol {number}"),
     };
     let port = flow.ports.map_or_else(String::new, |(_, port)| format!(" to port {port}"));
@@ -285,6 +286,6 @@ fn describe(flow: &FlowKey) -> String {
 }
 
 /// Whether a packet without DF is longer than the fabric carries in one piece.
-pub(super) fn is_to_be_split(packet: &Packet, header: &Ipv4View<'_>, limit: Mtu) -> bool {
+pub(super) fn is_to_be_split(packet: &Packet, header: &IpView<'_>, limit: Mtu) -> bool {
     !header.dont_fragment() && !limit.fits(packet.longest_wire_packet())
 }

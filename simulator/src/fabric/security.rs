@@ -13,9 +13,6 @@ use overlab_dataplane::Instant;
 use overlab_dataplane::wire::FlowKey;
 use overlab_dataplane::wire::ipv4::protocol;
 
-/// The protocol number of ICMPv6.
-const ICMPV6: u8 = 58;
-
 /// Whom a rule speaks of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peers {
@@ -174,7 +171,7 @@ impl IdleTimes {
     fn of(&self, number: u8) -> Duration {
         match number {
             protocol::TCP => self.tcp,
-            protocol::UDP | protocol::ICMP | ICMPV6 => self.datagrams,
+            protocol::UDP | protocol::ICMP | protocol::ICMPV6 => self.datagrams,
             _ => self.others,
         }
     }

@@ -72,7 +72,7 @@ fn engine_step(step: engine::Step, tables: &NodeTables) -> String {
             format!("to {whom} by {}", device(id))
         }
         engine::Step::Transmitted { device: id, next_hop } => format!("out by {} to {next_hop}", device(id)),
-        engine::Step::IcmpSent { icmp, to } => format!("told {to}: {}", icmp_error(icmp)),
+        engine::Step::IcmpSent { icmp, to } => format!("told {to}: {}", icmp_error(icmp, Family::of(to))),
         engine::Step::IcmpSuppressed => "not told: the limit of ICMP errors is used up".to_owned(),
     }
 }
@@ -94,16 +94,23 @@ fn nat_rule(rule: NatRule) -> String {
 }
 
 /// An ICMP error in words, as `fragmentation needed, mtu 1450`.
-pub fn icmp_error(icmp: IcmpKind) -> String {
-    match (icmp.kind, icmp.code, icmp.mtu) {
-        (3, 4, Some(mtu)) => format!("fragmentation needed, mtu {mtu}"),
-        (3, 0, _) => "net unreachable".to_owned(),
-        (3, 1, _) => "host unreachable".to_owned(),
-        (3, 2, _) => "protocol unreachable".to_owned(),
-        (3, 3, _) => "port unreachable".to_owned(),
-        (11, 0, _) => "time exceeded".to_owned(),
-        (11, 1, _) => "reassembly time exceeded".to_owned(),
-        (kind, code, _) => format!("ICMP {kind}/{code}"),
+pub fn icmp_error(icmp: IcmpKind, family: Family) -> String {
+    let numbers = (icmp.kind, icmp.code);
+    match (family, numbers, icmp.mtu) {
+        (Family::V4, (3, 4), Some(mtu)) => format!("fragmentation needed, mtu {mtu}"),
+        (Family::V6, (2, _), Some(mtu)) => format!("packet too big, mtu {mtu}"),
+        (Family::V4, (3, 0), _) => "net unreachable".to_owned(),
+        (Family::V6, (1, 0), _) => "no route".to_owned(),
+        (Family::V4, (3, 1), _) => "host unreachable".to_owned(),
+        (Family::V6, (1, 3), _) => "address unreachable".to_owned(),
+        (Family::V4, (3, 2), _) => "protocol unreachable".to_owned(),
+        (Family::V6, (4, 1), _) => "next header not known".to_owned(),
+        (Family::V4, (3, 3), _) | (Family::V6, (1, 4), _) => "port unreachable".to_owned(),
+        (Family::V4, (3, 13), _) | (Family::V6, (1, 1), _) => "prohibited".to_owned(),
+        (Family::V4, (11, 0), _) | (Family::V6, (3, 0), _) => "time exceeded".to_owned(),
+        (Family::V4, (11, 1), _) | (Family::V6, (3, 1), _) => "reassembly time exceeded".to_owned(),
+        (Family::V4, (kind, code), _) => format!("ICMP {kind}/{code}"),
+        (Family::V6, (kind, code), _) => format!("ICMPv6 {kind}/{code}"),
     }
 }
 

@@ -1,15 +1,18 @@
 //! Building what a stack sends, with pnet, so that the engine's own codec meets a stranger's bytes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use pnet::packet::icmp::echo_reply::MutableEchoReplyPacket;
-use pnet::packet::icmp::echo_request::MutableEchoRequestPacket;
+use overlab_dataplane::Family;
+use overlab_dataplane::wire::ipv4::protocol;
 use pnet::packet::icmp::{IcmpPacket, IcmpTypes};
+use pnet::packet::icmpv6::{Icmpv6Packet, Icmpv6Types};
 use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::packet::ipv4::{Ipv4Flags, MutableIpv4Packet};
+use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::packet::udp::MutableUdpPacket;
 
 use crate::observe::stamp;
+use crate::scenario::Transport;
 
 /// The payload of packet `sequence` of the flow with this source port: its stamp, then a counting pattern.
 pub fn payload(port: u16, sequence: u32, length: usize) -> Vec<u8> {
@@ -20,21 +23,78 @@ pub fn payload(port: u16, sequence: u32, length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Fields of an IPv4 header that a stack chooses.
+/// The protocol number of a transport.
+pub(super) fn protocol_of(transport: Transport, family: Family) -> u8 {
+    match (transport, family) {
+        (Transport::Icmp, Family::V4) => protocol::ICMP,
+        (Transport::Icmp, Family::V6) => protocol::ICMPV6,
+        (Transport::Udp, _) => protocol::UDP,
+    }
+}
+
+/// Fields of an IP header that a stack chooses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
-    pub(super) source: Ipv4Addr,
-    pub(super) destination: Ipv4Addr,
     pub(super) protocol: u8,
     pub(super) ttl: u8,
     pub(super) dscp: u8,
     pub(super) ecn: u8,
+    /// Of IPv4 only.
     pub(super) dont_fragment: bool,
+    /// Of IPv4 only.
     pub(super) identification: u16,
 }
 
-/// An IPv4 packet without options.
-pub(super) fn ipv4(header: Header, transport: &[u8]) -> Vec<u8> {
+/// The two addresses of a packet, of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Addresses {
+    V4(Ipv4Addr, Ipv4Addr),
+    V6(Ipv6Addr, Ipv6Addr),
+}
+
+impl Addresses {
+    /// Source and destination; none if they are of two families.
+    pub(super) fn new(source: IpAddr, destination: IpAddr) -> Option<Addresses> {
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => Some(Addresses::V4(source, destination)),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => Some(Addresses::V6(source, destination)),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+        }
+    }
+
+    /// The length of a header without options or extensions.
+    pub(super) fn header_len(self) -> usize {
+        match self {
+            Addresses::V4(..) => 20,
+            Addresses::V6(..) => 40,
+        }
+    }
+}
+
+/// An IP packet without options or extension headers. The flow label is 0.
+pub(super) fn packet(addresses: Addresses, header: Header, transport: &[u8]) -> Vec<u8> {
+    match addresses {
+        Addresses::V4(source, destination) => ipv4((source, destination), header, transport),
+        Addresses::V6(source, destination) => ipv6((source, destination), header, transport),
+    }
+}
+
+fn ipv6((source, destination): (Ipv6Addr, Ipv6Addr), header: Header, transport: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 40 + transport.len()];
+    bytes[40..].copy_from_slice(transport);
+    if let Some(mut ip) = MutableIpv6Packet::new(&mut bytes) {
+        ip.set_version(6);
+        ip.set_traffic_class(header.dscp << 2 | header.ecn & 3);
+        ip.set_payload_length(u16::try_from(transport.len()).unwrap_or(u16::MAX));
+        ip.set_next_header(IpNextHeaderProtocol(header.protocol));
+        ip.set_hop_limit(header.ttl);
+        ip.set_source(source);
+        ip.set_destination(destination);
+    }
+    bytes
+}
+
+fn ipv4((source, destination): (Ipv4Addr, Ipv4Addr), header: Header, transport: &[u8]) -> Vec<u8> {
     let length = 20 + transport.len();
     let mut bytes = vec![0; length];
     bytes[20..].copy_from_slice(transport);
@@ -48,53 +108,63 @@ pub(super) fn ipv4(header: Header, transport: &[u8]) -> Vec<u8> {
         ip.set_flags(if header.dont_fragment { Ipv4Flags::DontFragment } else { 0 });
         ip.set_ttl(header.ttl);
         ip.set_next_level_protocol(IpNextHeaderProtocol(header.protocol));
-        ip.set_source(header.source);
-        ip.set_destination(header.destination);
+        ip.set_source(source);
+        ip.set_destination(destination);
         let checksum = pnet::packet::ipv4::checksum(&ip.to_immutable());
         ip.set_checksum(checksum);
     }
     bytes
 }
 
-/// An ICMP echo request.
-pub(super) fn echo_request(identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; 8 + payload.len()];
-    if let Some(mut echo) = MutableEchoRequestPacket::new(&mut bytes) {
-        echo.set_icmp_type(IcmpTypes::EchoRequest);
-        echo.set_identifier(identifier);
-        echo.set_sequence_number(sequence);
-        echo.set_payload(payload);
-    }
-    with_icmp_checksum(bytes)
+/// An echo request of the addresses' own ICMP.
+pub(super) fn echo_request(addresses: Addresses, identifier: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let kind = match addresses {
+        Addresses::V4(..) => IcmpTypes::EchoRequest.0,
+        Addresses::V6(..) => Icmpv6Types::EchoRequest.0,
+    };
+    let [id_high, id_low] = identifier.to_be_bytes();
+    let [sequence_high, sequence_low] = sequence.to_be_bytes();
+    let header = [kind, 0, 0, 0, id_high, id_low, sequence_high, sequence_low];
+    with_checksum(addresses, [&header, payload].concat())
 }
 
-/// The reply to an ICMP echo request, given from its first ICMP octet on (RFC 792: identifier, sequence and data return).
-pub(super) fn echo_reply(request: &[u8]) -> Vec<u8> {
-    let mut bytes = request.to_vec();
-    if let Some(mut echo) = MutableEchoReplyPacket::new(&mut bytes) {
-        echo.set_icmp_type(IcmpTypes::EchoReply);
-        echo.set_checksum(0);
-    }
-    with_icmp_checksum(bytes)
+/// The reply to an echo request, given from its first ICMP octet on (RFC 792, RFC 4443 section 4.2: identifier, sequence and data
+/// return). The addresses are the reply's own.
+pub(super) fn echo_reply(addresses: Addresses, request: &[u8]) -> Vec<u8> {
+    let kind = match addresses {
+        Addresses::V4(..) => IcmpTypes::EchoReply.0,
+        Addresses::V6(..) => Icmpv6Types::EchoReply.0,
+    };
+    let rest = request.get(4..).unwrap_or_default();
+    with_checksum(addresses, [&[kind, 0, 0, 0], rest].concat())
 }
 
-fn with_icmp_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
-    let checksum = IcmpPacket::new(&bytes).map_or(0, |icmp| pnet::packet::icmp::checksum(&icmp));
-    bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
+/// ICMPv6's checksum covers the addresses, ICMP's does not (RFC 4443 section 2.3).
+fn with_checksum(addresses: Addresses, mut bytes: Vec<u8>) -> Vec<u8> {
+    let checksum = match addresses {
+        Addresses::V4(..) => IcmpPacket::new(&bytes).map(|icmp| pnet::packet::icmp::checksum(&icmp)),
+        Addresses::V6(source, destination) => {
+            Icmpv6Packet::new(&bytes).map(|icmp| pnet::packet::icmpv6::checksum(&icmp, &source, &destination))
+        }
+    };
+    bytes[2..4].copy_from_slice(&checksum.unwrap_or(0).to_be_bytes());
     bytes
 }
 
 /// A UDP datagram with its checksum.
-pub(super) fn datagram(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(addresses: Addresses, (from, to): (u16, u16), payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 8 + payload.len()];
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     if let Some(mut udp) = MutableUdpPacket::new(&mut bytes) {
-        udp.set_source(source.1);
-        udp.set_destination(destination.1);
+        udp.set_source(from);
+        udp.set_destination(to);
         udp.set_length(length);
         udp.set_payload(payload);
-        let checksum = pnet::packet::udp::ipv4_checksum(&udp.to_immutable(), &source.0, &destination.0);
-        // A computed zero is sent as all ones (RFC 768).
+        let checksum = match addresses {
+            Addresses::V4(source, destination) => pnet::packet::udp::ipv4_checksum(&udp.to_immutable(), &source, &destination),
+            Addresses::V6(source, destination) => pnet::packet::udp::ipv6_checksum(&udp.to_immutable(), &source, &destination),
+        };
+        // A computed zero is sent as all ones (RFC 768, RFC 8200 section 8.1).
         udp.set_checksum(if checksum == 0 { u16::MAX } else { checksum });
     }
     bytes

@@ -1,17 +1,16 @@
-//! A small IPv4 host stack for the sim backend. It does what Linux was seen to do: echo, UDP sockets, "port unreachable", path
-//! MTU discovery by `IP_MTU_DISCOVER`, fragmentation and reassembly. TCP is not here.
+//! A small host stack for the sim backend, of both families. It does what Linux was seen to do: echo, UDP sockets, "port unreachable", path
+//! MTU discovery by `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`, fragmentation and reassembly. TCP is not here.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::IpNet;
 use overlab_dataplane::wire::fragment::{Reassembly, split};
 use overlab_dataplane::wire::icmp::error_packet;
 use overlab_dataplane::wire::ipv4::protocol;
-use overlab_dataplane::wire::{IcmpError, IcmpMessage, Ipv4View, Reassembler, UdpView};
-use overlab_dataplane::{Fib, Instant, Mtu, Packet};
+use overlab_dataplane::wire::{IcmpError, IcmpMessage, IpView, Reassembler, UdpView, ipv6};
+use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
-use super::probe::{self, Header};
+use super::probe::{self, Addresses, Header};
 use crate::host::{FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
 use crate::observe::{Direction, read_stamp};
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
@@ -22,7 +21,7 @@ const MIN_PATH_MTU: Mtu = match Mtu::new(552) {
     None => Mtu::MIN,
 };
 
-/// `net.ipv4.ip_default_ttl`.
+/// `net.ipv4.ip_default_ttl`, and `net.ipv6.conf.all.hop_limit`.
 const DEFAULT_TTL: u8 = 64;
 
 /// Packets that leave, and what sockets saw; the caller empties it.
@@ -59,8 +58,8 @@ pub struct HostStack {
 
 /// What is asked of the IP layer for one packet.
 struct Request {
-    source: Option<Ipv4Addr>,
-    destination: Ipv4Addr,
+    source: Option<IpAddr>,
+    destination: IpAddr,
     protocol: u8,
     ttl: u8,
     dscp: u8,
@@ -118,16 +117,13 @@ impl HostStack {
         }
     }
 
-    fn owns(&self, address: Ipv4Addr) -> bool {
+    fn owns(&self, address: IpAddr) -> bool {
         self.addresses().any(|own| own == address)
     }
 
-    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        self.stack
-            .devices
-            .iter()
-            .flat_map(|device| device.config.addresses.iter())
-            .filter_map(v4)
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let nets = self.stack.devices.iter().flat_map(|device| device.config.addresses.iter());
+        nets.map(|net| net.addr())
     }
 
     /// The application sends packet `sequence` of a flow.
@@ -137,27 +133,19 @@ impl HostStack {
             at: now,
             event: FlowEvent::Sent { sequence },
         });
-        let IpAddr::V4(destination) = flow.destination else { return };
-        let source = flow.source.and_then(|source| match source {
-            IpAddr::V4(source) => Some(source),
-            IpAddr::V6(_) => None,
-        });
         let request = Request {
-            source,
-            destination,
-            protocol: match flow.transport {
-                Transport::Icmp => protocol::ICMP,
-                Transport::Udp => protocol::UDP,
-            },
+            source: flow.source,
+            destination: flow.destination,
+            protocol: probe::protocol_of(flow.transport, Family::of(flow.destination)),
             ttl: flow.ttl,
             dscp: flow.dscp,
             ecn: flow.ecn,
             discovery: flow.path_mtu_discovery,
         };
         let data = probe::payload(flow.source_port, sequence, flow.payload);
-        let sent = self.send_ip(&request, out, |source| match flow.transport {
-            Transport::Icmp => probe::echo_request(flow.source_port, sequence as u16, &data),
-            Transport::Udp => probe::datagram((source, flow.source_port), (destination, flow.destination_port), &data),
+        let sent = self.send_ip(&request, out, |addresses| match flow.transport {
+            Transport::Icmp => probe::echo_request(addresses, flow.source_port, sequence as u16, &data),
+            Transport::Udp => probe::datagram(addresses, (flow.source_port, flow.destination_port), &data),
         });
         if let Err(reason) = sent {
             let event = FlowEvent::SendRefused {
@@ -178,27 +166,26 @@ impl HostStack {
         &mut self,
         request: &Request,
         out: &mut Output,
-        transport: impl FnOnce(Ipv4Addr) -> Vec<u8>,
+        transport: impl FnOnce(Addresses) -> Vec<u8>,
     ) -> Result<(), SendError> {
-        let target = self
-            .fib
-            .best(IpAddr::V4(request.destination))
-            .copied()
-            .ok_or(SendError::NoRoute)?;
+        let destination = request.destination;
+        let target = self.fib.best(destination).copied().ok_or(SendError::NoRoute)?;
         let Target::Device { index, mtu } = target else {
             return Err(SendError::NoRoute);
         };
         let device = self.stack.devices.get(index).ok_or(SendError::NoRoute)?;
-        let own = device.config.addresses.iter().find_map(v4);
+        let same_family = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
+        let own = device.config.addresses.iter().map(|net| net.addr()).find(same_family);
         let source = request
             .source
             .or(own)
-            .or_else(|| self.addresses().next())
+            .or_else(|| self.addresses().find(same_family))
             .ok_or(SendError::NoRoute)?;
+        let addresses = Addresses::new(source, destination).ok_or(SendError::NoRoute)?;
         let link = device.config.mtu;
         let learned = self
             .path_mtus
-            .get(&IpAddr::V4(request.destination))
+            .get(&destination)
             .copied()
             .filter(|_| request.discovery != PathMtuDiscovery::Probe);
         let path = [mtu, learned].into_iter().flatten().fold(link, Mtu::min);
@@ -207,8 +194,8 @@ impl HostStack {
         } else {
             path
         };
-        let transport = transport(source);
-        let fits = path.fits(20 + transport.len());
+        let transport = transport(addresses);
+        let fits = path.fits(addresses.header_len() + transport.len());
         let dont_fragment = match request.discovery {
             PathMtuDiscovery::Dont => false,
             PathMtuDiscovery::Want => fits,
@@ -217,8 +204,6 @@ impl HostStack {
         };
         self.identification = self.identification.wrapping_add(1);
         let header = Header {
-            source,
-            destination: request.destination,
             protocol: request.protocol,
             ttl: request.ttl,
             dscp: request.dscp,
@@ -226,7 +211,7 @@ impl HostStack {
             dont_fragment,
             identification: self.identification,
         };
-        let packet = Packet::from_bytes(&probe::ipv4(header, &transport));
+        let packet = Packet::from_bytes(&probe::packet(addresses, header, &transport));
         let port = device.port;
         let mut pieces = Vec::new();
         if fits {
@@ -240,7 +225,7 @@ impl HostStack {
 
     /// A packet came in by one of the stack's devices.
     pub fn receive(&mut self, now: Instant, packet: Packet, out: &mut Output) {
-        let Ok(ip) = Ipv4View::parse(packet.bytes()) else { return };
+        let Ok(ip) = IpView::parse(packet.bytes()) else { return };
         if !self.owns(ip.destination()) {
             return;
         }
@@ -253,30 +238,30 @@ impl HostStack {
     }
 
     fn deliver(&mut self, now: Instant, packet: &Packet, out: &mut Output) {
-        let Ok(ip) = Ipv4View::parse(packet.bytes()) else { return };
+        let Ok(ip) = IpView::parse(packet.bytes()) else { return };
         match ip.protocol() {
-            protocol::ICMP => self.receive_icmp(now, &ip, out),
+            _ if ip.is_icmp() => self.receive_icmp(now, &ip, out),
             protocol::UDP => self.receive_udp(now, &ip, packet, out),
             _ => self.answer_error(IcmpError::ProtocolUnreachable, &ip, packet, out),
         }
     }
 
-    fn receive_icmp(&mut self, now: Instant, ip: &Ipv4View<'_>, out: &mut Output) {
-        match IcmpMessage::parse(&(*ip).into()) {
+    fn receive_icmp(&mut self, now: Instant, ip: &IpView<'_>, out: &mut Output) {
+        match IcmpMessage::parse(ip) {
             Ok(IcmpMessage::Echo { reply: false, .. }) => {
-                // Linux answers from the address that was asked, with the request's DSCP and ECN, and with DF clear.
+                // Linux answers from the address that was asked, with the request's DSCP and ECN, and with DF clear; over either
+                // family it splits an answer that is too long.
                 let request = Request {
                     source: Some(ip.destination()),
                     destination: ip.source(),
-                    protocol: protocol::ICMP,
+                    protocol: ip.protocol(),
                     ttl: DEFAULT_TTL,
                     dscp: ip.dscp(),
                     ecn: ip.ecn().bits(),
                     discovery: PathMtuDiscovery::Dont,
                 };
-                let reply = probe::echo_reply(ip.payload());
                 // A stack that has no route back stays silent, as a kernel does.
-                let _ = self.send_ip(&request, out, |_| reply);
+                let _ = self.send_ip(&request, out, |addresses| probe::echo_reply(addresses, ip.payload()));
             }
             Ok(IcmpMessage::Echo {
                 reply: true,
@@ -289,7 +274,7 @@ impl HostStack {
                     .iter()
                     .find(|s| s.sender && s.flow.transport == Transport::Icmp && s.flow.source_port == identifier);
                 if let Some((socket, (_, sequence))) = socket.zip(read_stamp(payload)) {
-                    let from = IpAddr::V4(ip.source());
+                    let from = ip.source();
                     let event = FlowEvent::Received {
                         direction: Direction::Reverse,
                         sequence,
@@ -307,7 +292,14 @@ impl HostStack {
                 error: IcmpError::TooBig { mtu },
                 quote,
             }) => {
-                let mtu = Mtu::new(mtu).unwrap_or(Mtu::MIN).max(MIN_PATH_MTU);
+                let mtu = match ip.family() {
+                    Family::V4 => Mtu::new(mtu).unwrap_or(Mtu::MIN).max(MIN_PATH_MTU),
+                    // Less than the least of IPv6 is no path's MTU (RFC 8201 section 4).
+                    Family::V6 => match Mtu::new(mtu).filter(|mtu| *mtu >= ipv6::MTU_MIN) {
+                        Some(mtu) => mtu,
+                        None => return,
+                    },
+                };
                 let known = self.path_mtus.entry(quote.destination()).or_insert(Mtu::MAX);
                 *known = mtu.min(*known);
             }
@@ -315,7 +307,7 @@ impl HostStack {
         }
     }
 
-    fn receive_udp(&mut self, now: Instant, ip: &Ipv4View<'_>, packet: &Packet, out: &mut Output) {
+    fn receive_udp(&mut self, now: Instant, ip: &IpView<'_>, packet: &Packet, out: &mut Output) {
         let Ok(udp) = UdpView::parse(ip.payload()) else { return };
         if !udp.verify_checksum(ip.source(), ip.destination()) {
             return;
@@ -340,7 +332,7 @@ impl HostStack {
         } else {
             Direction::Forward
         };
-        let from = IpAddr::V4(ip.source());
+        let from = ip.source();
         let event = FlowEvent::Received {
             direction,
             sequence,
@@ -368,8 +360,8 @@ impl HostStack {
                 discovery: socket.flow.path_mtu_discovery,
             };
             let data = udp.payload().to_vec();
-            let (own, peer) = ((ip.destination(), destination), (ip.source(), source));
-            if let Err(reason) = self.send_ip(&request, out, |_| probe::datagram(own, peer, &data)) {
+            let ports = (destination, source);
+            if let Err(reason) = self.send_ip(&request, out, |addresses| probe::datagram(addresses, ports, &data)) {
                 let event = FlowEvent::SendRefused {
                     direction: Direction::Reverse,
                     sequence,
@@ -385,11 +377,11 @@ impl HostStack {
     }
 
     /// Sends an ICMP error about a packet that was for this stack.
-    fn answer_error(&mut self, error: IcmpError, ip: &Ipv4View<'_>, packet: &Packet, out: &mut Output) {
+    fn answer_error(&mut self, error: IcmpError, ip: &IpView<'_>, packet: &Packet, out: &mut Output) {
         let Some(answer) = error_packet(error, ip.destination(), packet.bytes()) else {
             return;
         };
-        if let Some(Target::Device { index, .. }) = self.fib.best(IpAddr::V4(ip.source()))
+        if let Some(Target::Device { index, .. }) = self.fib.best(ip.source())
             && let Some(device) = self.stack.devices.get(*index)
         {
             out.push(HostEvent::Packet {
@@ -397,12 +389,5 @@ impl HostStack {
                 packet: answer,
             });
         }
-    }
-}
-
-fn v4(net: &IpNet) -> Option<Ipv4Addr> {
-    match net.addr() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine::{Drop, Engine, Ingress, Out, Outcome};
 use overlab_dataplane::route::{DeviceId, NodeTables};
-use overlab_dataplane::wire::Ipv4View;
+use overlab_dataplane::wire::IpView;
 use overlab_dataplane::{Instant, Packet, Tag};
 
 use crate::fabric::{self, Fabric, NicId};
@@ -433,7 +433,7 @@ impl World {
 }
 
 fn is_later_fragment(packet: &Packet) -> bool {
-    Ipv4View::unverified(packet.bytes()).is_ok_and(|ip| ip.fragment_offset() > 0)
+    IpView::unverified(packet.bytes()).is_ok_and(|ip| ip.fragment_offset() > 0)
 }
 
 /// A later fragment of a VXLAN packet shows no VXLAN header; it wears what the first fragment of its train wears.

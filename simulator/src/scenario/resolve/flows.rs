@@ -280,7 +280,6 @@ impl Flows {
             refusals.push(Refusal::new("E-FLOW", at.clone(), message).help(help));
             return Vec::new();
         }
-        refuse_ipv6(&self.list, refusals);
         self.give_ports(cluster, refusals);
         self.list
     }
@@ -341,17 +340,5 @@ fn at_destination(flow: &Flow) -> FieldRef {
             origin: flow.field.origin,
             path: flow.field.path.key("to"),
         },
-    }
-}
-
-/// Refuses flows over IPv6, the first of each place: nodes plan for it, and do not forward it yet.
-fn refuse_ipv6(flows: &[Flow], refusals: &mut Vec<Refusal>) {
-    let mut seen = BTreeSet::new();
-    for flow in flows.iter().filter(|flow| flow.destination.is_ipv6()) {
-        let at = at_destination(flow);
-        if seen.insert(at.clone()) {
-            let what = format!("sending over IPv6, as flow `{}` does to {},", flow.name, flow.destination);
-            refusals.push(not_modelled(at, &what).help("send over IPv4; `overlab plan` shows the tables of both families"));
-        }
     }
 }
