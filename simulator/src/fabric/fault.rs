@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlab_dataplane::wire::Ipv4View;
-use overlab_dataplane::{Instant, Mtu, Packet};
+use overlab_dataplane::wire::IpView;
+use overlab_dataplane::{Family, Instant, Mtu, Packet};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use sha1::{Digest, Sha1};
@@ -209,9 +209,13 @@ pub(super) fn corrupt(packet: &mut Packet) {
 }
 
 fn is_icmp_error(packet: &Packet) -> bool {
-    Ipv4View::unverified(packet.bytes()).is_ok_and(|header| {
-        let kind = header.payload().first();
-        header.protocol() == 1 && kind.is_some_and(|kind| [3, 11, 12].contains(kind))
+    IpView::unverified(packet.bytes()).is_ok_and(|header| {
+        let is_error = |kind: &u8| match header.family() {
+            Family::V4 => [3, 11, 12].contains(kind),
+            // Errors are the types below 128 (RFC 4443 section 2.1).
+            Family::V6 => *kind < 128,
+        };
+        header.is_icmp() && header.payload().first().is_some_and(is_error)
     })
 }
 

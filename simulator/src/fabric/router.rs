@@ -1,10 +1,10 @@
 //! Underlay routers: they know the underlay's own subnets and nothing else.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use overlab_dataplane::wire::fragment::split;
 use overlab_dataplane::wire::icmp::error_packet;
-use overlab_dataplane::wire::{FlowKey, IcmpError, Ipv4Mut, Ipv4View};
+use overlab_dataplane::wire::{FlowKey, IcmpError, IpMut, IpView};
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
 use super::segment::index;
@@ -77,14 +77,10 @@ pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
 }
 
 impl Router {
-    fn address_on(&self, segment: usize) -> Option<Ipv4Addr> {
-        self.addresses
-            .iter()
-            .find(|(on, _)| *on == segment)
-            .and_then(|(_, address)| match address {
-                IpAddr::V4(address) => Some(*address),
-                IpAddr::V6(_) => None,
-            })
+    fn address_on(&self, segment: usize, family: Family) -> Option<IpAddr> {
+        let is_meant = |on: usize, address: IpAddr| on == segment && Family::of(address) == family;
+        let own = self.addresses.iter().find(|(on, address)| is_meant(*on, *address));
+        own.map(|(_, address)| *address)
     }
 }
 
@@ -112,13 +108,15 @@ impl Fabric {
         match fate {
             Fate::Drop(reason, error, text) => {
                 out.record(&packet, &place, Some(reason), || text);
-                if let Some((error, source)) = error.zip(hop.address_on(from)) {
+                let family = IpView::unverified(packet.bytes()).map(|header| header.family());
+                let source = family.ok().and_then(|family| hop.address_on(from, family));
+                if let Some((error, source)) = error.zip(source) {
                     self.tell_sender(now, router, error, source, &packet, out);
                 }
             }
             Fate::Forward(segment, neighbour) => {
                 if hop.decrements_ttl
-                    && let Some(mut header) = Ipv4Mut::new(packet.bytes_mut())
+                    && let Some(mut header) = IpMut::new(packet.bytes_mut())
                 {
                     header.decrement_ttl();
                 }
@@ -133,14 +131,14 @@ impl Fabric {
     }
 
     /// Sends an ICMP error of the router's own, by the router's own routes.
-    fn tell_sender(&mut self, now: Instant, router: usize, error: IcmpError, source: Ipv4Addr, about: &Packet, out: &mut Output) {
+    fn tell_sender(&mut self, now: Instant, router: usize, error: IcmpError, source: IpAddr, about: &Packet, out: &mut Output) {
         let Some(answer) = error_packet(error, source, about.bytes()) else {
             return;
         };
-        let Ok(header) = Ipv4View::unverified(answer.bytes()) else {
+        let Ok(header) = IpView::unverified(answer.bytes()) else {
             return;
         };
-        let destination = IpAddr::V4(header.destination());
+        let destination = header.destination();
         let hop = &self.routers[router];
         if let Some((segment, neighbour)) = hop
             .fib
@@ -168,11 +166,11 @@ impl Fabric {
     /// may leave its subnet, and after it, whether it may enter the next.
     fn judge(&self, router: usize, from: usize, packet: &Packet) -> Fate {
         let hop = &self.routers[router];
-        let header = match Ipv4View::parse(packet.bytes()) {
+        let header = match IpView::parse(packet.bytes()) {
             Ok(header) => header,
             Err(malformed) => return Fate::Drop(DropReason::Malformed, None, malformed.to_string()),
         };
-        let destination = IpAddr::V4(header.destination());
+        let destination = header.destination();
         if hop.addresses.iter().any(|(_, address)| *address == destination) {
             return Fate::Drop(
                 DropReason::NoListener,
@@ -213,7 +211,10 @@ impl Fabric {
         let whole = header.dont_fragment() || !hop.splits;
         if whole && !mtu.fits(packet.longest_wire_packet()) {
             let error = IcmpError::TooBig { mtu: mtu.bytes() };
-            let df = if header.dont_fragment() { " with DF set" } else { "" };
+            let df = match header {
+                IpView::V4(_) if header.dont_fragment() => " with DF set",
+                IpView::V4(_) | IpView::V6(_) => "",
+            };
             let text = format!(
                 "{} B{df} is more than the next segment's {mtu} B",
                 packet.longest_wire_packet()
@@ -230,7 +231,7 @@ pub(super) fn pieces(packet: Packet, mtu: Mtu) -> Vec<Packet> {
         return vec![packet];
     }
     let mut pieces = Vec::new();
-    // A header that was judged is one that can be split; it is an IPv4 one, which has its own identification.
+    // A header that was judged is one that can be split.
     let _ = split(&packet, mtu, 0, &mut pieces);
     pieces
 }
