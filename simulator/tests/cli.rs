@@ -228,3 +228,21 @@ fn a_variant_is_a_case_of_its_own_in_every_report_and_can_be_picked() {
         .code(0)
         .stdout(contains("ipip header put on"));
 }
+
+#[test]
+fn a_packet_over_ipv6_is_explained_with_its_own_sizes() {
+    const FILE: &str = "scenarios/ipv6/vxlan-crosssubnet-dual-stack.yaml";
+    overlab(&["explain", FILE, "web-n1", "web-n3", "--family", "ipv6"])
+        .code(0)
+        .stdout(contains("112 -> 182 B"))
+        .stdout(contains("vxlan header put on, +70 B: fd00:1::11 > fd00:2::11"));
+    overlab(&["explain", FILE, "web-n1", "web-n2", "--family", "ipv6", "--size", "1000"])
+        .code(0)
+        .stdout(contains("bare on the wire, 1000 -> 1000 B"));
+    overlab(&["explain", FILE, "web-n1", "fd00:10::81"])
+        .code(0)
+        .stdout(contains("182 B"));
+    overlab(&["explain", FILE, "web-n1", "web-n3"])
+        .code(0)
+        .stdout(contains("92 -> 142 B"));
+}

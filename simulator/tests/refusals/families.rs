@@ -4,21 +4,40 @@ use rstest::rstest;
 
 use super::{broken, rendered};
 
+/// Another pool behind the scenario.
+fn with_pool(text: &str, spec: &str) -> String {
+    format!("{text}---\napiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: six}}\nspec: {spec}\n")
+}
+
 #[test]
-fn a_flow_over_ipv6_is_refused_since_nothing_would_carry_it() {
-    let six = "{name: six}\nspec: {cidr: 'fd00:10::/64'}\n";
-    let text = broken("web-b1, proto: udp", "web-b1, family: ipv6, proto: udp")
-        + "---\napiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: "
-        + six;
-    insta::assert_snapshot!(rendered(text), @r#"
-error[K-NOT-MODELLED]: sending over IPv6, as flow `az` does to fd00:10::40, is not modelled yet
-  --> x.yaml:20:28
+fn an_ipv6_pool_with_vxlan_is_refused_under_a_version_that_has_none() {
+    let text = broken("spec:\n  underlay:", "spec:\n  profile: calico/v3.22\n  underlay:");
+    insta::assert_snapshot!(rendered(with_pool(&text, "{cidr: 'fd00:10::/64', vxlanMode: Always}")), @r#"
+error[R10]: VXLAN is not supported on IPv6 pools in calico/v3.22
+  --> x.yaml:38:41
    |
-20 |     az: {from: web-a1, to: web-b1, family: ipv6, proto: udp, dport: 5000, rate: 100/s}
-   |                            ^^^^^^
+38 | spec: {cidr: 'fd00:10::/64', vxlanMode: Always}
+   |                                         ^^^^^^
    |
-   = note: what is not modelled is refused, since a guess would look like a result
-   = help: send over IPv4; `overlab plan` shows the tables of both families
+   = note: Calico accepts it from v3.23
+   = help: choose a later profile, or set `vxlanMode` to `Never`
+"#);
+}
+
+#[test]
+fn an_ipv6_pool_with_ip_in_ip_is_refused_under_every_version() {
+    let text = broken("  phases:", "  seed: 2\n  phases:");
+    insta::assert_snapshot!(rendered(with_pool(&text, "{cidr: 'fd00:10::/64', ipipMode: Always}")), @r#"
+error[R9]: IP-in-IP is not supported on IPv6 pools
+  --> x.yaml:38:40
+   |
+38 | spec: {cidr: 'fd00:10::/64', ipipMode: Always}
+   |              --------------            ^^^^^^
+   |              |
+   |              fd00:10::/64 is IPv6
+   |
+   = note: Calico has no IP-in-IP device and no node field for it in IPv6
+   = help: remove `ipipMode`; `vxlanMode` is the overlay of IPv6
 "#);
 }
 

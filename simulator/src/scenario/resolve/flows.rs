@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::cast::Cast;
 use super::time::Clock;
-use super::{NOT_MODELLED, names, not_modelled, refuse_unmodelled};
+use super::{NOT_MODELLED, names, refuse_unmodelled};
 use crate::scenario::model::{Endpoint, Flow, PathMtuDiscovery, Reply, Transport};
 use crate::scenario::quantity;
 
@@ -330,15 +330,4 @@ fn low_word(port: u32) -> u16 {
 fn hash(name: &str) -> u32 {
     name.bytes()
         .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// Where a flow says whom it goes to.
-fn at_destination(flow: &Flow) -> FieldRef {
-    match flow.probe {
-        true => flow.field.clone(),
-        false => FieldRef {
-            origin: flow.field.origin,
-            path: flow.field.path.key("to"),
-        },
-    }
 }
