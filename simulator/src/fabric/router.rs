@@ -182,7 +182,7 @@ impl Fabric {
             let error = IcmpError::TtlExpired;
             return Fate::Drop(DropReason::TtlExpired, Some(error), "the TTL ran out".to_owned());
         }
-        let flow = FlowKey::of(&header.into());
+        let flow = FlowKey::of(&header);
         let acl = |segment: usize| self.segments[segment].acl.as_ref();
         if acl(from).is_some_and(|acl| !acl.lets_out(&flow)) {
             let text = format!("the access list of {} lets it not out", self.segments[from].place);
