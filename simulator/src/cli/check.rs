@@ -64,7 +64,7 @@ pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
                     writeln!(out, "{name}: ok  {}", sound.holds)?;
                 }
                 note_ignored(file, &sound.ignored);
-                sound.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+                sound.warnings.iter().for_each(|warning| tell!("{warning}"));
                 if args.deny_lints && !sound.warnings.is_empty() {
                     exit = exit.or(Exit::BadInput);
                 }
@@ -109,7 +109,7 @@ fn list_lints(out: &mut dyn Write) -> io::Result<Exit> {
 fn note_ignored(file: &Path, ignored: &BTreeMap<String, usize>) {
     if !ignored.is_empty() {
         let kinds: Vec<_> = ignored.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        eprintln!("note: {}: no part is taken by {}", file.display(), kinds.join(", "));
+        tell!("note: {}: no part is taken by {}", file.display(), kinds.join(", "));
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) fn explain(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     let run = match attempt(&loaded, BackendKind::Sim, Capture::off()) {
         Ok(run) => run,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell!("error: {error}");
             return Ok(Exit::Internal);
         }
     };

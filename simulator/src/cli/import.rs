@@ -42,7 +42,7 @@ pub(super) fn import(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         return Ok(exit);
     }
     if let Some(file) = args.output.as_ref().filter(|file| !args.force && file.exists()) {
-        eprintln!(
+        tell!(
             "error: {} is there already\n  help: name another file, or use --force",
             file.display()
         );
@@ -60,7 +60,7 @@ pub(super) fn import(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         Ok(imported) => imported,
         Err((diagnostics, draft)) => {
             if let Some(draft) = draft {
-                eprintln!("note: the scenario that was made does not resolve; it is printed for repair");
+                tell!("note: the scenario that was made does not resolve; it is printed for repair");
                 write!(out, "{draft}")?;
             }
             return Ok(refuse(&diagnostics));
@@ -72,8 +72,8 @@ pub(super) fn import(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     }
     if !left_out.is_empty() {
         let kinds: Vec<_> = left_out.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        eprintln!("note: left out: {}", kinds.join(", "));
+        tell!("note: left out: {}", kinds.join(", "));
     }
-    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    notes.iter().for_each(|note| tell!("note: {note}"));
     Ok(Exit::Pass)
 }

@@ -1,5 +1,13 @@
 //! The command line: one file a verb. Results go to standard output, progress and diagnostics to standard error.
 
+/// Prints a line for people. Whoever has closed the pipe has had enough, and that is no fault of ours.
+macro_rules! tell {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($line)*);
+    }};
+}
+
 mod check;
 mod doctor;
 mod explain;
@@ -112,7 +120,7 @@ pub fn main() -> ExitCode {
             let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Pass };
             let printed = error.print();
             if let Some(near) = verb_meant(&error) {
-                eprintln!("did you mean `{near}`?");
+                tell!("did you mean `{near}`?");
             }
             return ExitCode::from(if printed.is_ok() { exit.code() } else { Exit::BadInput.code() });
         }
@@ -135,7 +143,7 @@ pub fn main() -> ExitCode {
         // Whoever reads has had enough, as `head` does: no error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("overlab: cannot write: {error}");
+            tell!("overlab: cannot write: {error}");
             ExitCode::from(Exit::BadInput.code())
         }
     }
@@ -156,7 +164,7 @@ fn verb_meant(error: &clap::Error) -> Option<String> {
 /// Prints which paths mean nothing, if there are any.
 fn refuse_missing(selected: &Selected) -> Result<(), Exit> {
     for (path, why) in &selected.missing {
-        eprintln!("error: {}: {why}", path.display());
+        tell!("error: {}: {why}", path.display());
     }
     if selected.missing.is_empty() {
         Ok(())
@@ -168,7 +176,7 @@ fn refuse_missing(selected: &Selected) -> Result<(), Exit> {
 /// Prints what is wrong with the input.
 fn refuse(diagnostics: &[Diagnostic]) -> Exit {
     for diagnostic in diagnostics {
-        eprintln!("{diagnostic}");
+        tell!("{diagnostic}");
     }
     Exit::BadInput
 }

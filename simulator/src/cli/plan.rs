@@ -153,7 +153,7 @@ fn known<'a>(name: &str, mut nodes: impl Iterator<Item = &'a str> + Clone) -> Re
     if nodes.any(|node| node == name) {
         return Ok(());
     }
-    eprintln!("error: no node is called {name:?}{near}");
+    tell!("error: no node is called {name:?}{near}");
     Err(Exit::BadInput)
 }
 

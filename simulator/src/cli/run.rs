@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     };
     let selected = run::select(&args.paths);
     for (path, why) in &selected.missing {
-        eprintln!("error: {}: {why}", path.display());
+        tell!("error: {}: {why}", path.display());
     }
     if !selected.missing.is_empty() {
         return Ok(Exit::BadInput);
@@ -116,12 +116,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         let all: Vec<String> = cases.iter().filter_map(|case| case.variant.clone()).collect();
         cases.retain(|case| case.variant.as_ref() == Some(name));
         if let (true, Some(near)) = (cases.is_empty(), suggestion(name, all.iter().map(String::as_str))) {
-            eprintln!("error: no scenario has a variant {name:?}; did you mean `{near}`?");
+            tell!("error: no scenario has a variant {name:?}; did you mean `{near}`?");
             return Ok(Exit::NothingSelected);
         }
     }
     if cases.is_empty() {
-        eprintln!("error: no scenario was selected");
+        tell!("error: no scenario was selected");
         return Ok(Exit::NothingSelected);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -145,7 +145,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         }
     }
     if args.expect.is_some() && outcomes.iter().all(|o| o.report.expectations.is_empty()) && exit == Exit::Pass {
-        eprintln!("error: no verdict was selected");
+        tell!("error: no verdict was selected");
         exit = Exit::NothingSelected;
     }
     let reports = outcomes.into_iter().map(|outcome| outcome.report).collect();
