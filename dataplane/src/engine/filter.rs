@@ -58,7 +58,8 @@ impl Engine {
             .or(denied.then_some(DropReason::PolicyDeny))
     }
 
-    fn is_workload(&self, device: DeviceId) -> bool {
+    /// Whether a device is a workload's.
+    pub(super) fn is_workload(&self, device: DeviceId) -> bool {
         self.tables.device(device).is_some_and(|d| d.kind == DeviceKind::Workload)
     }
 

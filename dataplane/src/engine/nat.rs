@@ -170,11 +170,10 @@ impl Engine {
             Track::Related { connection, direction } => (connection, direction, true),
             Track::Untracked | Track::New(..) => return,
         };
-        let Some(connection) = self
-            .conntrack
-            .connection(id)
-            .filter(|c| direction == way && c.is_translated())
-        else {
+        if direction != way {
+            return;
+        }
+        let Some(connection) = self.conntrack.connection(id).filter(|c| c.is_translated()) else {
             return;
         };
         let Some(rule) = connection.rule else { return };

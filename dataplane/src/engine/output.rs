@@ -48,8 +48,10 @@ impl Engine {
             let left = header.decrement_ttl();
             outcome.steps.push(Step::TtlDecremented { left });
         }
-        let denied = IpView::unverified(packet.bytes()).map(|header| self.workload_rule(input, &header));
-        if let Ok(Some(reason)) = denied {
+        if self.is_workload(input)
+            && let Ok(header) = IpView::unverified(packet.bytes())
+            && let Some(reason) = self.workload_rule(input, &header)
+        {
             return Engine::drop_packet(outcome, reason, None);
         }
         self.send(now, id, mtu, packet, outcome);
@@ -138,10 +140,10 @@ impl Engine {
         match route.kind {
             RouteKind::Local => Engine::deliver(device, true, packet, outcome),
             RouteKind::Direct | RouteKind::Host => {
-                let Ok(header) = IpView::unverified(packet.bytes()) else {
+                let destination = || IpView::unverified(packet.bytes()).map(|header| header.destination());
+                let Ok(next_hop) = route.gateway.map_or_else(destination, Ok) else {
                     return;
                 };
-                let next_hop = route.gateway.unwrap_or(header.destination());
                 self.transmit(device, next_hop, packet, outcome);
             }
             RouteKind::Ipip | RouteKind::Vxlan => self.encapsulate(now, id, device, packet, outcome),
@@ -169,9 +171,9 @@ impl Engine {
             Err(reason) => return Engine::drop_packet(outcome, reason, Some(device)),
         };
         let (_, outer_mtu) = self.device_and_mtu(outer_route);
-        let dont_fragment = IpView::unverified(packet.bytes()).is_ok_and(|header| header.dont_fragment());
         let limit = outer_mtu.less(overhead);
-        if encap == Encap::Ipip && dont_fragment && !limit.fits(packet.longest_wire_packet()) {
+        let dont_fragment = || IpView::unverified(packet.bytes()).is_ok_and(|header| header.dont_fragment());
+        if encap == Encap::Ipip && !limit.fits(packet.longest_wire_packet()) && dont_fragment() {
             Engine::drop_packet(outcome, DropReason::TooBig, Some(device));
             return self.reply(now, IcmpError::TooBig { mtu: limit.bytes() }, packet.bytes(), outcome);
         }

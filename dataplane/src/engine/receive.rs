@@ -49,6 +49,12 @@ impl Engine {
             if self.fails_reverse_path(device, source) {
                 return Engine::drop_packet(outcome, DropReason::RpFilter, Some(device));
             }
+            if header.is_fragment() {
+                match self.reassemble(now, packet, outcome) {
+                    Some(whole) => packet = whole,
+                    None => return,
+                }
+            }
             match self.local(now, device, packet, outcome) {
                 Local::Done => return,
                 Local::Inner(inner, tunnel) => (packet, device) = (inner, tunnel),
@@ -56,11 +62,8 @@ impl Engine {
         }
     }
 
-    /// A packet for an address of the node itself.
+    /// A whole packet for an address of the node itself.
     fn local(&mut self, now: Instant, device: DeviceId, packet: Packet, outcome: &mut Outcome) -> Local {
-        let Some(packet) = self.reassemble(now, packet, outcome) else {
-            return Local::Done;
-        };
         let Ok(header) = IpView::unverified(packet.bytes()) else {
             return Local::Done;
         };
@@ -84,9 +87,6 @@ impl Engine {
     }
 
     fn reassemble(&mut self, now: Instant, packet: Packet, outcome: &mut Outcome) -> Option<Packet> {
-        if IpView::unverified(packet.bytes()).is_ok_and(|header| !header.is_fragment()) {
-            return Some(packet);
-        }
         match self.reassembler.push(now, packet) {
             Reassembly::Pending => None,
             Reassembly::Complete(packet) => {

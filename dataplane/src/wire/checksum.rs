@@ -39,19 +39,19 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
 /// The sum of the pseudo-header that UDP, TCP and ICMPv6 checksums cover besides the segment of `length` bytes.
 ///
 /// Source: RFC 768, RFC 9293 section 3.1; RFC 8200 section 8.1.
+#[inline]
 pub fn pseudo_header(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, protocol: u8, length: u16) -> u16 {
-    combine(&[
-        address(source.into()),
-        address(destination.into()),
-        u16::from(protocol),
-        length,
-    ])
+    let sum = words(source.into()) + words(destination.into()) + u32::from(protocol) + u32::from(length);
+    let folded = (sum >> 16) + (sum & 0xffff);
+    (folded >> 16) as u16 + folded as u16
 }
 
-fn address(address: IpAddr) -> u16 {
+/// The sum of an address's 16-bit words, not folded.
+#[inline]
+fn words(address: IpAddr) -> u32 {
     match address {
-        IpAddr::V4(address) => sum(&address.octets()),
-        IpAddr::V6(address) => sum(&address.octets()),
+        IpAddr::V4(address) => (u32::from(address) >> 16) + (u32::from(address) & 0xffff),
+        IpAddr::V6(address) => address.segments().into_iter().map(u32::from).sum(),
     }
 }
 

@@ -45,6 +45,7 @@ impl<'a> Ipv4View<'a> {
     /// If one of them is wrong, the first in this order.
     ///
     /// Source: RFC 1812 section 5.2.2; Linux net/ipv4/ip_input.c, ip_rcv_core.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Ipv4View<'a>, Malformed> {
         let view = Ipv4View::unverified(bytes)?;
         if view.present_len() < view.total_len() {
@@ -69,6 +70,7 @@ impl<'a> Ipv4View<'a> {
     ///
     /// # Errors
     /// If version, header length or total length is wrong, or the header is not all there.
+    #[inline]
     pub fn unverified(bytes: &'a [u8]) -> Result<Ipv4View<'a>, Malformed> {
         let truncated = |needed| Malformed::Truncated {
             header: "IPv4",
@@ -104,83 +106,99 @@ impl<'a> Ipv4View<'a> {
     }
 
     /// The source address.
+    #[inline]
     pub fn source(&self) -> Ipv4Addr {
         let [.., a, b, c, d, _, _, _, _] = *self.fixed;
         Ipv4Addr::new(a, b, c, d)
     }
 
     /// The destination address.
+    #[inline]
     pub fn destination(&self) -> Ipv4Addr {
         let [.., a, b, c, d] = *self.fixed;
         Ipv4Addr::new(a, b, c, d)
     }
 
     /// The number of the protocol above; see [`protocol`].
+    #[inline]
     pub fn protocol(&self) -> u8 {
         self.fixed[9]
     }
 
     /// The time to live, in hops.
+    #[inline]
     pub fn ttl(&self) -> u8 {
         self.fixed[8]
     }
 
     /// The differentiated services code point, 0 to 63.
+    #[inline]
     pub fn dscp(&self) -> u8 {
         self.fixed[1] >> 2
     }
 
     /// The ECN field.
+    #[inline]
     pub fn ecn(&self) -> Ecn {
         Ecn::from_bits(self.fixed[1])
     }
 
     /// The identification, which fragments of one packet share.
+    #[inline]
     pub fn identification(&self) -> u16 {
         u16::from_be_bytes([self.fixed[4], self.fixed[5]])
     }
 
     /// Whether nobody may fragment the packet.
+    #[inline]
     pub fn dont_fragment(&self) -> bool {
         self.fragment_word() & DONT_FRAGMENT != 0
     }
 
     /// Whether fragments behind this one belong to the same packet.
+    #[inline]
     pub fn more_fragments(&self) -> bool {
         self.fragment_word() & MORE_FRAGMENTS != 0
     }
 
     /// Where in the whole packet's payload this payload begins, in bytes.
+    #[inline]
     pub fn fragment_offset(&self) -> usize {
         usize::from(self.fragment_word() & OFFSET) * 8
     }
 
     /// Whether this is a piece of a larger packet.
+    #[inline]
     pub fn is_fragment(&self) -> bool {
         self.fragment_word() & (MORE_FRAGMENTS | OFFSET) != 0
     }
 
     /// The length of header and payload that the header states, in bytes.
+    #[inline]
     pub fn total_len(&self) -> usize {
         usize::from(u16::from_be_bytes([self.fixed[2], self.fixed[3]]))
     }
 
     /// The length of the header with its options, 20 to 60 bytes.
+    #[inline]
     pub fn header_len(&self) -> usize {
         self.header.len()
     }
 
     /// The header's bytes.
+    #[inline]
     pub fn header(&self) -> &'a [u8] {
         self.header
     }
 
     /// The options' bytes.
+    #[inline]
     pub fn options(&self) -> &'a [u8] {
         self.header.get(HEADER_LEN..).unwrap_or_default()
     }
 
     /// The payload, to the end that the total length states or, in an unverified view, to the last byte that is there.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }

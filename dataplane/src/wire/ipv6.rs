@@ -68,8 +68,7 @@ impl FragmentHeader {
     }
 }
 
-/// Where the chain of extension headers leads. Places are in bytes from the packet's first; they and what they are named by fit a
-/// view into few words, since every packet's is made and moved.
+/// Where the chain of extension headers leads. Places are in bytes from the packet's first.
 #[derive(Clone, Copy, Debug)]
 struct Chain {
     protocol: u8,
@@ -82,8 +81,8 @@ struct Chain {
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    at: u32,
-    named_at: u32,
+    at: usize,
+    named_at: usize,
 }
 
 impl Chain {
@@ -93,7 +92,7 @@ impl Chain {
     /// Source: RFC 8200 section 4; Linux net/ipv6/exthdrs_core.c, ipv6_skip_exthdr.
     fn of(packet: &[u8], next_header: u8) -> Chain {
         const FIRST: Place = Place {
-            at: HEADER_LEN as u32,
+            at: HEADER_LEN,
             named_at: 6,
         };
         let mut chain = Chain {
@@ -117,13 +116,17 @@ impl Chain {
             return false;
         }
         let here = self.upper;
-        let Some(header) = packet.get(here.at as usize..).and_then(<[u8]>::first_chunk::<8>) else {
+        let Some(header) = packet.get(here.at..).and_then(<[u8]>::first_chunk::<8>) else {
             return false;
         };
         let is_fragment_header = this == extension::FRAGMENT;
-        let length = if is_fragment_header { 8 } else { 8 + u32::from(header[1]) * 8 };
+        let length = if is_fragment_header {
+            8
+        } else {
+            8 + usize::from(header[1]) * 8
+        };
         let next = here.at + length;
-        if packet.len() < next as usize || is_fragment_header && self.has_fragment_header {
+        if packet.len() < next || is_fragment_header && self.has_fragment_header {
             return false;
         }
         self.protocol = header[0];
@@ -149,7 +152,6 @@ impl Chain {
 /// A packet whose header has been validated; link padding behind the packet is left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv6View<'a> {
-    fixed: &'a [u8; HEADER_LEN],
     packet: &'a [u8],
     chain: Chain,
 }
@@ -161,6 +163,7 @@ impl<'a> Ipv6View<'a> {
     /// If one of them is wrong, the first in this order.
     ///
     /// Source: RFC 8200 section 3; Linux net/ipv6/ip6_input.c, ip6_rcv_core.
+    #[inline(never)] // as `unverified`
     pub fn parse(bytes: &'a [u8]) -> Result<Ipv6View<'a>, Malformed> {
         let view = Ipv6View::unverified(bytes)?;
         if view.packet.len() < view.total_len() {
@@ -178,6 +181,7 @@ impl<'a> Ipv6View<'a> {
     ///
     /// # Errors
     /// If the version is wrong, or the header is not all there.
+    #[inline(never)] // where both versions are read, IPv4's way stays short
     pub fn unverified(bytes: &'a [u8]) -> Result<Ipv6View<'a>, Malformed> {
         let fixed: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(Malformed::Truncated {
             header: "IPv6",
@@ -194,7 +198,7 @@ impl<'a> Ipv6View<'a> {
         let total_len = HEADER_LEN + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
         let packet = bytes.get(..total_len).unwrap_or(bytes);
         let chain = Chain::of(packet, fixed[6]);
-        Ok(Ipv6View { fixed, packet, chain })
+        Ok(Ipv6View { packet, chain })
     }
 
     /// The source address.
@@ -215,7 +219,7 @@ impl<'a> Ipv6View<'a> {
 
     /// The hop limit.
     pub fn hop_limit(&self) -> u8 {
-        self.fixed[7]
+        self.fixed()[7]
     }
 
     /// The differentiated services code point, 0 to 63.
@@ -230,7 +234,8 @@ impl<'a> Ipv6View<'a> {
 
     /// The flow label, 20 bits.
     pub fn flow_label(&self) -> u32 {
-        u32::from_be_bytes([0, self.fixed[1], self.fixed[2], self.fixed[3]]) & FLOW_LABEL
+        let [_, a, b, c, ..] = *self.fixed();
+        u32::from_be_bytes([0, a, b, c]) & FLOW_LABEL
     }
 
     /// The fragment header, if there is one; that of a packet in one piece is called atomic (RFC 6946).
@@ -247,7 +252,7 @@ impl<'a> Ipv6View<'a> {
     /// Source: RFC 8200 section 4.5, the Per-Fragment headers.
     pub(super) fn repeated(&self) -> (&'a [u8], usize) {
         let Place { at, named_at } = self.chain.fragment;
-        (self.packet.get(..at as usize).unwrap_or_default(), named_at as usize)
+        (self.packet.get(..at).unwrap_or_default(), named_at)
     }
 
     /// All behind the headers that each fragment repeats, without a fragment header.
@@ -257,40 +262,47 @@ impl<'a> Ipv6View<'a> {
     }
 
     fn fragment_part(&self) -> &'a [u8] {
-        self.packet.get(self.chain.fragment.at as usize..).unwrap_or_default()
+        self.packet.get(self.chain.fragment.at..).unwrap_or_default()
     }
 
     /// The length of the whole packet that the header states, in bytes.
     pub fn total_len(&self) -> usize {
-        HEADER_LEN + usize::from(u16::from_be_bytes([self.fixed[4], self.fixed[5]]))
+        let [_, _, _, _, high, low, ..] = *self.fixed();
+        HEADER_LEN + usize::from(u16::from_be_bytes([high, low]))
     }
 
     /// The length of the header with its extension headers, in bytes.
     pub fn header_len(&self) -> usize {
-        self.chain.upper.at as usize
+        self.chain.upper.at
     }
 
     /// The bytes in front of the payload.
     pub fn header(&self) -> &'a [u8] {
-        self.packet.get(..self.chain.upper.at as usize).unwrap_or_default()
+        self.packet.get(..self.chain.upper.at).unwrap_or_default()
     }
 
     /// What the protocol above gets, to the end that the header states or, in an unverified view, to the last byte that is there.
     pub fn payload(&self) -> &'a [u8] {
-        self.packet.get(self.chain.upper.at as usize..).unwrap_or_default()
+        self.packet.get(self.chain.upper.at..).unwrap_or_default()
     }
 
     /// The place of the byte that names the protocol above: what an ICMPv6 error about an unknown one points to.
     pub fn named_at(&self) -> usize {
-        self.chain.upper.named_at as usize
+        self.chain.upper.named_at
     }
 
     fn traffic_class(&self) -> u8 {
-        self.fixed[0] << 4 | self.fixed[1] >> 4
+        let [first, second, ..] = *self.fixed();
+        first << 4 | second >> 4
+    }
+
+    /// The fixed header, which was found to be there when the view was made.
+    fn fixed(&self) -> &'a [u8; HEADER_LEN] {
+        self.packet.first_chunk().unwrap_or(&[0; HEADER_LEN])
     }
 
     fn address(&self, at: usize) -> Ipv6Addr {
-        let octets: Option<&[u8; 16]> = self.fixed.get(at..).and_then(<[u8]>::first_chunk);
+        let octets: Option<&[u8; 16]> = self.packet.get(at..).and_then(<[u8]>::first_chunk);
         octets.copied().map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
     }
 }
