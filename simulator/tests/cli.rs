@@ -124,6 +124,23 @@ fn explain_names_the_drop_its_meaning_and_the_icmp_error() {
 }
 
 #[test]
+fn explain_says_why_the_cluster_has_no_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("no-end.yaml");
+    let scenario = "apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata: {name: x}\nspec:\n  underlay: {dc: {preset: onprem, subnets: \
+                    {rack-a: {nodes: 2}}}}\n  expect: [{matrix: all, classes: {same-subnet: {delivered: none}}}]\n---\napiVersion: \
+                    projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.244.0.0/16, vxlanMode: Always, nodeSelector: \
+                    '!all()'}\n---\napiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: q}\nspec: {cidr: 10.245.0.0/16}\n---\n\
+                    apiVersion: crd.projectcalico.org/v1\nkind: IPAMBlock\nmetadata: {name: 10-244-0-0-26}\nspec: {cidr: 10.244.0.0/26, \
+                    affinity: 'host:a2'}\n";
+    fs::write(&file, scenario).unwrap();
+    overlab(&["explain", file.to_str().unwrap(), "pod-a1", "10.244.0.5"])
+        .code(0)
+        .stdout(contains("because no route to 10.244.0.0/26 of a2 [").and(contains("no-end.yaml:")))
+        .stdout(contains("no route of the cluster covers it, though a pool does"));
+}
+
+#[test]
 fn explain_suggests_the_name_that_was_meant() {
     overlab(&["explain", CROSS_SUBNET, "web-a1", "web-b"])
         .code(2)

@@ -10,7 +10,7 @@ use overlab_dataplane::route::{NodeTables, RouteId, RouteKind};
 use serde_json::{Map, Value, json};
 
 use super::{Exit, refuse};
-use crate::observe::{Capture, Direction, Disposition, Hop, Step, Trace, icmp_error, reasons, tell};
+use crate::observe::{Capture, Direction, Disposition, Hop, Step, Trace, icmp_error, missing, reasons, tell};
 use crate::run::{Run, attempt, packet_report};
 use crate::scenario::{BackendKind, Diagnostic, Flow, Loaded, Sources, open};
 
@@ -214,7 +214,10 @@ fn step_reasons(step: &Step, hop: &Hop, sources: &Sources) -> Vec<String> {
     let (Step::Engine(step), Some(tables)) = (step, hop.tables.as_deref()) else {
         return Vec::new();
     };
-    if let engine::Step::Routed { route, .. } = step {
+    if let engine::Step::Routed { route, destination } = step {
+        if tables.route(*route).is_some_and(|route| route.kind == RouteKind::Host) {
+            return missing(*destination, tables, sources);
+        }
         let route = tables.route(*route).filter(|route| route.kind != RouteKind::Local);
         let decision = route.and_then(|route| route.decision.as_deref());
         return decision.map_or_else(Vec::new, |decision| reasons(decision, tables, sources));

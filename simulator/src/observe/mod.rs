@@ -14,5 +14,5 @@ pub use capture::{Capture, TapId};
 pub use drop::{DropReason, HostDropReason};
 pub use headers::wire_packet;
 pub use observer::Observer;
-pub use tell::{Told, advice, decided, icmp_error, reasons, tell};
+pub use tell::{Told, advice, decided, icmp_error, missing, reasons, tell};
 pub use trace::*;

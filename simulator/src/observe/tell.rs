@@ -1,7 +1,7 @@
 //! Telling what happened, and why: steps as lines, decisions as reasons with the places where they are written, and what may
 //! help. It decides nothing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use overlab_dataplane::Family;
 use overlab_dataplane::encap::Encap;
@@ -141,6 +141,22 @@ pub fn reasons(decision: &Decision, tables: &NodeTables, sources: &Sources) -> V
         .chain(decision.subnet_test.as_ref().map(|test| arithmetic(test, tables, sources)))
         .chain(conclusion(decision))
         .collect()
+}
+
+/// Why the cluster has no route to a destination in one of its pools: the block or address that is known, and what is missing.
+pub fn missing(destination: IpAddr, tables: &NodeTables, sources: &Sources) -> Vec<String> {
+    let known = tables.absent().filter(|absent| absent.destination.contains(&destination));
+    let told: Vec<_> = known
+        .map(|absent| {
+            let place = at(Some(&absent.at), sources);
+            let (what, node, why) = (absent.destination, &absent.node, absent.reason.meaning());
+            format!("no route to {what} of {node}{place}: {why}")
+        })
+        .collect();
+    match told.is_empty() && tables.is_in_pool(destination) {
+        true => vec!["no node has the block that it lies in".to_owned()],
+        false => told,
+    }
 }
 
 /// The subnet test: `n1 10.0.1.11/24 (10.0.1.0/24) does not contain n3 10.0.2.11`, each record with its place.

@@ -84,6 +84,7 @@ fn options() -> serde_saphyr::Options {
         budget: serde_saphyr::budget! {
             max_events: 100_000_000,
             max_nodes: 50_000_000,
+            max_total_scalar_bytes: 256 << 20,
             max_documents: 100_000,
             max_aliases: 10_000,
             max_anchors: 10_000,

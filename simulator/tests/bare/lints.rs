@@ -60,6 +60,19 @@ fn a_pool_that_needs_bgp_is_told_where_an_installation_turns_it_off() {
     );
 }
 
+#[rstest]
+#[case("vxlan", "--bird-ready", &["BIRD_READY_WITHOUT_BIRD"])]
+#[case("vxlan", "--felix-ready", &[])]
+#[case("bird", "--bird-ready", &[])]
+fn a_probe_for_bird_without_bird_is_told(#[case] backend: &str, #[case] probe: &str, #[case] expected: &[&str]) {
+    let daemon_set = format!(
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: calico-node, namespace: kube-system}}\nspec:\n  template:\n    spec:\n      \
+         containers:\n      - name: calico-node\n        env:\n        - {{name: CALICO_NETWORKING_BACKEND, value: {backend}}}\n        - \
+         {{name: NO_DEFAULT_POOLS, value: 'true'}}\n        readinessProbe: {{exec: {{command: [/bin/calico-node, {probe}]}}}}\n"
+    );
+    assert_eq!(ids(&(POOL.replace("SPEC", "vxlanMode: Always") + &daemon_set)), expected);
+}
+
 #[test]
 fn lints_are_errors_where_they_are_denied() {
     let text = POOL.replace("SPEC", "ipipMode: Always, disableBGPExport: true");

@@ -153,3 +153,56 @@ fn an_unknown_node_is_told_the_nearest() {
         .code(2)
         .stderr(contains("did you mean `b`?"));
 }
+
+/// The pools that come of an Installation, of calico-node's environment, and of manifests.
+#[rstest]
+#[case::installation(
+    "apiVersion: operator.tigera.io/v1\nkind: Installation\nmetadata: {name: default}\nspec: {calicoNetwork: {ipPools: \
+    [{cidr: 10.5.0.0/16, encapsulation: VXLANCrossSubnet}]}}\n",
+    "10.5.0.0/16",
+    "Never",
+    "CrossSubnet",
+    true
+)]
+#[case::environment(
+    "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: calico-node, namespace: kube-system}\nspec: {template: {spec: \
+    {containers: [{name: calico-node, env: [{name: CALICO_IPV4POOL_CIDR, value: 10.6.1.0/16}, {name: CALICO_IPV4POOL_IPIP, value: \
+    always}]}]}}}\n",
+    "10.6.0.0/16",
+    "Always",
+    "Never",
+    true
+)]
+#[case::manifest(
+    "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: default-ipv4-ippool}\nspec: {cidr: 10.7.0.0/16}\n",
+    "10.7.0.0/16",
+    "Never",
+    "Never",
+    false
+)]
+fn pools_come_of_whatever_installs_calico(
+    #[case] manifests: &str,
+    #[case] cidr: &str,
+    #[case] ipip: &str,
+    #[case] vxlan: &str,
+    #[case] nat: bool,
+) {
+    let planned = command(&["plan", "-", "--json", "--table", "pools"])
+        .write_stdin(manifests)
+        .assert()
+        .code(0);
+    let plan: Value = serde_json::from_slice(&planned.get_output().stdout).unwrap();
+    let pool = &plan["pools"][0];
+    let facts = ["name", "cidr", "ipipMode", "vxlanMode", "natOutgoing"].map(|key| pool[key].clone());
+    assert_eq!(
+        facts,
+        [
+            json!("default-ipv4-ippool"),
+            json!(cidr),
+            json!(ipip),
+            json!(vxlan),
+            json!(nat)
+        ]
+    );
+    assert!(pool["declaredAt"].as_str().unwrap().starts_with("<stdin>:"), "{pool}");
+}

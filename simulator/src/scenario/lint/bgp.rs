@@ -30,6 +30,25 @@ pub(super) const BGP_EXPORT_DISABLED: Lint = Lint {
     find: export_disabled,
 };
 
+pub(super) const BIRD_READY_WITHOUT_BIRD: Lint = Lint {
+    id: "BIRD_READY_WITHOUT_BIRD",
+    why: "calico-node is ready only once BIRD answers, and this networking backend runs none: no node ever gets ready",
+    remedy: "take `-bird-ready` and `-bird6-ready` out of the readiness probe, or use the backend `bird`",
+    link: "https://github.com/projectcalico/calico/issues/8929",
+    find: bird_ready,
+};
+
+fn bird_ready(subject: &Subject<'_>, found: &mut Found) {
+    let asked = subject
+        .cluster
+        .readiness()
+        .filter(|readiness| readiness.bird || readiness.bird6);
+    if let (Some(readiness), false) = (asked, subject.cluster.bgp()) {
+        let message = "readiness waits for BIRD, which does not run".to_owned();
+        found.push((readiness.at.clone(), message));
+    }
+}
+
 /// Whether routes to a pool are in these classes; those to VXLAN pools are in none.
 fn holds(classes: ClusterRoutes, pool: &IpPool) -> bool {
     match pool.encapsulation() {

@@ -29,7 +29,7 @@ pub struct Lint {
 }
 
 /// Every lint.
-pub const LINTS: [&Lint; 15] = [
+pub const LINTS: [&Lint; 16] = [
     &nodes::NODE_ADDRESS_SLASH_32,
     &nodes::NODE_ADDRESS_SLASH_31,
     &nodes::NODE_MASKS_UNEQUAL,
@@ -39,6 +39,7 @@ pub const LINTS: [&Lint; 15] = [
     &bgp::BGP_NEEDED,
     &bgp::CLUSTER_ROUTES_PAIR,
     &bgp::BGP_EXPORT_DISABLED,
+    &bgp::BIRD_READY_WITHOUT_BIRD,
     &pools::VXLAN_ENABLED_STUCK,
     &pools::IPIP_ENABLED_STUCK,
     &pools::NO_TUNNEL_ADDRESS_POOL,
