@@ -64,7 +64,6 @@ impl Split {
             .iter()
             .any(|packet| packet.inner.is_some_and(|inner| inner.fragment));
         split.inner |= left_in_pieces && !encapsulated;
-        split.outer |= left_in_pieces && encapsulated;
         // So does a router on the way.
         let on_the_way = !left_in_pieces && trace.hops.iter().any(|hop| hop.later_fragment && hop.tables.is_none());
         split.outer |= on_the_way && encapsulated && !split.inner;

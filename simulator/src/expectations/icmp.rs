@@ -13,7 +13,8 @@ use crate::observe::{IcmpSeen, PacketKey, Trace};
 /// Type and code of an error.
 type Code = (u8, u8);
 
-/// Errors by name: what they are in ICMP, and in ICMPv6.
+/// Errors by name: what they are in ICMP, and in ICMPv6. It is apart from the table that errors are written by, so that a wrong
+/// number there is seen here.
 ///
 /// Source: RFC 792; RFC 1191 section 4; RFC 4443 section 3.
 const ERRORS: [(&str, Code, Code); 8] = [
