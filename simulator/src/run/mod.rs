@@ -21,7 +21,7 @@ pub use report::{Context, inconclusive, packet_report, refused, report};
 pub use select::{Case, Selected, cases, select, select_manifests};
 
 use crate::backend::{Backend, BackendError};
-use crate::observe::{Capture, Trace};
+use crate::observe::{Capture, History, Trace};
 use crate::scenario::{Flow, Model};
 use crate::topology;
 use crate::world::World;
@@ -31,8 +31,8 @@ use crate::world::World;
 pub struct Run {
     /// Every packet that an application sent, in the order of flow, direction and number.
     pub traces: Vec<Trace>,
-    /// The tables of every machine, nodes first.
-    pub tables: Vec<Arc<NodeTables>>,
+    /// The tables of every machine through the run, nodes first.
+    pub tables: Vec<History<Arc<NodeTables>>>,
     /// The packets, if they were captured.
     pub capture: Capture,
 }

@@ -15,7 +15,7 @@ use super::queue::Queue;
 use super::{Change, Machine, Port, World};
 use crate::fabric::{self, Fabric, NicId};
 use crate::host::{Blackhole, FlowStart, PortConfig, PortId, Stack, StackDevice, StackId, StackRoute};
-use crate::observe::{Capture, Observer, Place, PlaceKind, TapId};
+use crate::observe::{Capture, History, Observer, Place, PlaceKind, TapId};
 use crate::scenario::{self, Endpoint, FlowId, Model};
 use crate::topology::Topology;
 
@@ -111,7 +111,8 @@ impl World {
             tap: self
                 .capture
                 .interface(&format!("{}/eth0", tables.node), "the node's network card, on the underlay"),
-            engine: Engine::new(tables),
+            engine: Engine::new(tables.clone()),
+            tables: History::new(tables),
             place,
             nic: NicId(index as u32),
             card: DeviceId(card as u16),

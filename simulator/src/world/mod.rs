@@ -16,7 +16,8 @@ use overlab_dataplane::{Instant, Packet, Tag};
 use crate::fabric::{self, Fabric, NicId};
 use crate::host::{FlowEvent, FlowStart, HostEvent, PortId, SendError, Stack};
 use crate::observe::{
-    Capture, Direction, DropReason, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace, WirePacket, wire_packet,
+    Capture, Direction, DropReason, History, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace, WirePacket,
+    wire_packet,
 };
 use crate::scenario::{FlowFault, FlowId};
 use queue::Queue;
@@ -27,6 +28,8 @@ pub use build::tables;
 #[derive(Debug)]
 struct Machine {
     engine: Engine,
+    /// The engine's tables through the run.
+    tables: History<Arc<NodeTables>>,
     place: Place,
     nic: NicId,
     /// The device that is the network card.
@@ -87,9 +90,17 @@ impl World {
         &self.starts
     }
 
-    /// The tables of every machine, nodes first.
-    pub fn tables(&self) -> impl Iterator<Item = &Arc<NodeTables>> {
-        self.machines.iter().map(|machine| machine.engine.tables())
+    /// The tables of every machine through the run so far, nodes first.
+    pub fn tables(&self) -> impl Iterator<Item = &History<Arc<NodeTables>>> {
+        self.machines.iter().map(|machine| &machine.tables)
+    }
+
+    /// A machine's engine works from other tables from here on: a node by its place in the model, behind all of them a host.
+    pub fn set_tables(&mut self, now: Instant, machine: usize, tables: Arc<NodeTables>) {
+        if let Some(machine) = self.machines.get_mut(machine) {
+            machine.tables.set(now, tables.clone());
+            machine.engine.set_tables(tables);
+        }
     }
 
     /// The earliest instant at which something happens by itself.
