@@ -101,7 +101,31 @@ impl ClusterState {
         resources: Vec<Resource>,
         workloads: Vec<WorkloadRequest>,
     ) -> Result<ClusterState, Vec<Refusal>> {
+        ClusterState::assemble(profile, resources, workloads, None)
+    }
+
+    /// The cluster after its objects have become these. Blocks, and the addresses of workloads that were there, stay as they
+    /// are; tunnels keep theirs as long as a pool suits them, and give them back otherwise. The blocks of a pool that is gone
+    /// are affine to nobody; the blocks of a node that is gone stay its own until somebody collects them.
+    ///
+    /// Source: Calico node/pkg/allocateip/allocateip.go, ensureHostTunnelAddress; libcalico-go/lib/clientv3/ippool.go, Delete.
+    ///
+    /// # Errors
+    /// As [`ClusterState::build`].
+    pub fn succeed(&self, resources: Vec<Resource>, workloads: Vec<WorkloadRequest>) -> Result<ClusterState, Vec<Refusal>> {
+        ClusterState::assemble(self.profile, resources, workloads, Some(self))
+    }
+
+    fn assemble(
+        profile: Profile,
+        resources: Vec<Resource>,
+        mut workloads: Vec<WorkloadRequest>,
+        before: Option<&ClusterState>,
+    ) -> Result<ClusterState, Vec<Refusal>> {
         let mut refusals = Vec::new();
+        if let Some(before) = before {
+            workloads.iter_mut().for_each(|workload| before.keep_addresses(workload));
+        }
         let mut inventory = Inventory::sort(resources, &mut refusals);
         inventory.check(profile, &mut refusals);
         if profile.judges_overlaps() {
@@ -126,11 +150,12 @@ impl ClusterState {
         let variables = inventory.environment.iter().flat_map(Environment::iter);
         let felix_environment = FelixConfiguration::from_environment(variables, &mut refusals);
         let configuration = inventory.ipam.unwrap_or_default();
-        let mut ipam = Ipam::new(
-            &inventory.pools,
-            &configuration,
-            inventory.blocks.values().map(|b| b.block.clone()),
-        );
+        let declared = inventory.blocks.values().map(|b| b.block.clone());
+        let blocks = match before {
+            Some(before) => before.succeeding_blocks(declared, &inventory.pools, &inventory.workloads, &workloads),
+            None => declared.collect(),
+        };
+        let mut ipam = Ipam::new(&inventory.pools, &configuration, blocks);
         let mut nodes = inventory.nodes;
         if networking.backend == NetworkingBackend::None {
             nodes.values_mut().for_each(Node::leave_unrecorded);
@@ -181,6 +206,58 @@ impl ClusterState {
             environment: felix_environment,
             networking,
         })
+    }
+
+    /// A workload that was there before has its addresses already.
+    fn keep_addresses(&self, workload: &mut WorkloadRequest) {
+        if let Some(endpoint) = self.endpoints.get(&workload.name) {
+            workload.addresses.clone_from(&endpoint.addresses);
+            workload.pool = None;
+        }
+    }
+
+    /// The blocks as they are when these are declared: those that are there stay, unless they are declared anew, and give back
+    /// the addresses of workloads that have gone, were it to another node.
+    fn succeeding_blocks(
+        &self,
+        declared: impl Iterator<Item = Block>,
+        pools: &BTreeMap<Arc<str>, IpPool>,
+        recorded: &BTreeMap<Arc<str>, WorkloadEndpoint>,
+        requested: &[WorkloadRequest],
+    ) -> Vec<Block> {
+        let mut blocks = self.blocks.clone();
+        for block in declared {
+            if self
+                .blocks
+                .get(&block.cidr)
+                .is_none_or(|there| there.at.origin != block.at.origin)
+            {
+                blocks.insert(block.cidr, block);
+            }
+        }
+        let recorded = recorded.values().map(|workload| (&*workload.name, &*workload.node));
+        let requested = requested.iter().map(|workload| (&*workload.name, &*workload.node));
+        let stay: BTreeSet<(&str, &str)> = recorded.chain(requested).collect();
+        let gone: BTreeSet<IpAddr> = self
+            .endpoints
+            .values()
+            .filter(|endpoint| !stay.contains(&(&*endpoint.name, &*endpoint.node)))
+            .flat_map(|endpoint| endpoint.addresses.iter().copied())
+            .collect();
+        let lost: Vec<IpNet> = self
+            .pools
+            .values()
+            .filter(|pool| !pools.contains_key(&pool.name))
+            .map(|pool| pool.cidr)
+            .collect();
+        for block in blocks.values_mut() {
+            gone.iter().for_each(|address| block.release(*address));
+            if lost.iter().any(|range| range.contains(&block.cidr)) {
+                block.affinity = None;
+            }
+        }
+        blocks.retain(|_, block| block.affinity.is_some() || !block.allocations.is_empty());
+        blocks.into_values().collect()
     }
 
     /// The Calico version whose rules hold.

@@ -50,14 +50,17 @@ impl Block {
         order.filter(|address| !self.allocations.contains_key(address))
     }
 
-    fn release(&mut self, address: IpAddr) {
+    /// Gives an address back; it is handed out again after all others that are free.
+    pub(super) fn release(&mut self, address: IpAddr) {
+        if !self.allocations.contains_key(&address) {
+            return;
+        }
         let mut order: Vec<IpAddr> = self.free().collect();
         let mut seen = BTreeSet::new();
         order.retain(|address| seen.insert(*address));
-        if self.allocations.remove(&address).is_some() {
-            order.push(address);
-            self.unallocated = order;
-        }
+        self.allocations.remove(&address);
+        order.push(address);
+        self.unallocated = order;
     }
 }
 

@@ -56,6 +56,6 @@ pub use node::{AddressKind, Node, NodeAddress, Recorded};
 pub use profile::{Profile, UnknownProfile};
 pub use resource::{Reading, Resource};
 pub use selector::{Selector, SelectorError};
-pub use settings::{ClusterRoutes, RouteSource, Settings};
+pub use settings::{ClusterRoutes, FelixStart, RouteSource, Settings};
 pub use update::update;
 pub use workload::WorkloadEndpoint;

@@ -89,7 +89,35 @@ pub struct Settings {
     pub honour_spoofing: bool,
 }
 
+/// What Felix reads when it starts. It does not look again: once any of it has changed, Felix ends and is started anew.
+///
+/// Source: Calico felix/daemon/daemon.go, configChangedRestart; felix/calc/encapsulation_resolver.go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FelixStart {
+    /// Its settings.
+    pub settings: Settings,
+    /// Whether it programs routes of pools without encapsulation, by family.
+    no_encap: PerFamily<bool>,
+    /// The node's own tunnel addresses, which are parameters of its configuration.
+    tunnels: Vec<IpAddr>,
+}
+
 impl ClusterState {
+    /// What Felix would read if it started on a node now.
+    pub fn felix_start(&self, node: &str) -> FelixStart {
+        let settings = self.settings(node);
+        let record = self.nodes().get(node);
+        let ipip = record.and_then(|node| node.ipip_tunnel).map(IpAddr::V4);
+        let vxlan = record
+            .into_iter()
+            .flat_map(|node| node.vxlan_tunnel.iter().flatten().copied());
+        FelixStart {
+            no_encap: PerFamily::from_fn(|family| settings.felix_routes.no_encap && self.pools_enable(Encap::None, family)),
+            tunnels: ipip.into_iter().chain(vxlan).collect(),
+            settings,
+        }
+    }
+
     /// The settings of Felix on a node: what an Installation fixes, else the environment of calico-node, else the node's
     /// configuration, else the global one, else the default.
     ///

@@ -17,7 +17,7 @@ use crate::calico::{ClusterState, Node, Settings};
 /// Source: Calico felix/calc/l3_route_resolver.go and felix/dataplane/linux/route_mgr.go; confd's bird templates.
 pub fn node_tables(cluster: &ClusterState, host: &HostNetwork) -> NodeTables {
     let index = Index::of(cluster);
-    match View::new(cluster, &index, host) {
+    match View::new(cluster, &index, host, cluster.settings(&host.name)) {
         Some(view) => {
             let shared = Shared::of(cluster, &index, &view.outlook);
             view.tables(Arc::new(shared))
@@ -42,10 +42,14 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The view of a machine; none if it is no node.
-    pub(super) fn new(cluster: &'a ClusterState, index: &'a Index, host: &'a HostNetwork) -> Option<View<'a>> {
+    /// The view of a machine whose Felix has these settings; none if it is no node.
+    pub(super) fn new(
+        cluster: &'a ClusterState,
+        index: &'a Index,
+        host: &'a HostNetwork,
+        settings: Settings,
+    ) -> Option<View<'a>> {
         let node = cluster.nodes().get(&host.name)?;
-        let settings = cluster.settings(&node.name);
         let mtus = Mtus::of(&settings, host);
         // Cards, then tunnels, then workloads: so that routes to other nodes name the same devices on every node.
         let mut devices = nic_devices(host);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::vtep::veth_name;
-use super::{Device, DeviceId, DeviceKind, HostNetwork, LocalWorkload, Mtus};
+use super::{Device, DeviceId, DeviceKind, HostNetwork, LocalWorkload, Mtus, NodeTables};
 use crate::Mtu;
 use crate::calico::Endpoint;
 
@@ -68,4 +68,23 @@ pub(super) fn add_workloads<'a>(
             })
         })
         .collect()
+}
+
+impl NodeTables {
+    /// The same tables with the MTUs that workloads got when they were made: those that are in earlier tables keep theirs.
+    ///
+    /// Source: Calico cni-plugin/pkg/dataplane/linux/dataplane_linux.go: nobody touches a veth once it is there.
+    #[must_use]
+    pub fn with_workload_mtus_of(mut self, earlier: &NodeTables) -> NodeTables {
+        for workload in &mut self.workloads {
+            let Some(before) = earlier.workloads.iter().find(|before| before.name == workload.name) else {
+                continue;
+            };
+            workload.mtu = before.mtu;
+            if let Some(device) = self.devices.get_mut(usize::from(workload.device.0)) {
+                device.mtu = before.mtu;
+            }
+        }
+        self
+    }
 }

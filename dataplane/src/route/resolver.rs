@@ -12,7 +12,7 @@ use super::outlook::Outlook;
 use super::remote::Remote;
 use super::shared::Shared;
 use super::{HostNetwork, Index, NodeTables};
-use crate::calico::{Block, ClusterState};
+use crate::calico::{Block, ClusterState, Settings};
 
 /// A datastore with what follows from it for every node. Nodes that see the cluster alike share their routes to others, and
 /// the change of a block costs what the block holds, not what the cluster does.
@@ -54,8 +54,13 @@ impl Resolver {
     /// The tables of a machine: those of a node, or of a plain host if the datastore has no Node of its name. Tables that were
     /// handed out before stay as they were.
     pub fn tables(&mut self, host: &HostNetwork) -> NodeTables {
+        self.tables_under(host, self.cluster.settings(&host.name))
+    }
+
+    /// The tables of a machine whose Felix still runs with the settings of its start.
+    pub fn tables_under(&mut self, host: &HostNetwork, settings: Settings) -> NodeTables {
         let (cluster, index) = (&self.cluster, &self.index);
-        let Some(view) = View::new(cluster, index, host) else {
+        let Some(view) = View::new(cluster, index, host, settings) else {
             return host_tables(host);
         };
         let outlook = view.outlook.clone();

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::shared::Shared;
 use super::table::{RouteTable, rank};
-use super::{Absent, NodeTables, Route, RouteId};
+use super::{Absent, DeviceId, NodeTables, Owner, Route, RouteId};
 
 /// The bit of a route's number that says whether it is shared.
 const SHARED: u32 = 1 << 31;
@@ -40,6 +40,32 @@ impl NodeTables {
     #[must_use]
     pub fn with_routes(self, routes: impl IntoIterator<Item = Route>) -> NodeTables {
         let routes = Routes::new(&self.node, routes, Arc::default());
+        NodeTables { routes, ..self }
+    }
+
+    /// The same tables with the routes that BIRD has in others of this node, as when it has heard of a change before or after
+    /// Felix. A route through a device that is not here falls away with it.
+    #[must_use]
+    pub fn with_bird_of(self, other: &NodeTables) -> NodeTables {
+        let here = |route: &Route| {
+            let Some(device) = route.device else {
+                return Some(route.clone());
+            };
+            let name = &other.device(device)?.name;
+            let place = self.devices.iter().position(|device| device.name == *name)?;
+            let device = u16::try_from(place).ok().map(DeviceId);
+            Some(Route { device, ..route.clone() })
+        };
+        let birds = other.routes().filter(|route| route.owner == Owner::Bird).filter_map(here);
+        let others = self.routes().filter(|route| route.owner != Owner::Bird).cloned();
+        let routes: Vec<Route> = others.chain(birds).collect();
+        let mut absent = self.routes.shared.absent.clone();
+        routes.iter().for_each(|route| drop(absent.remove(&route.destination)));
+        let rest = Shared {
+            absent,
+            ..Shared::default()
+        };
+        let routes = Routes::new(&self.node, routes, Arc::new(rest));
         NodeTables { routes, ..self }
     }
 

@@ -11,6 +11,7 @@ mod installation;
 mod owners;
 mod properties;
 mod rules;
+mod succession;
 mod tables;
 mod truths;
 mod update;
