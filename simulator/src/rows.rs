@@ -8,7 +8,31 @@ use overlab_dataplane::route::{Absent, AllowList, Decision, Device, NatRules, No
 use overlab_dataplane::{Family, Mtu};
 use serde_json::{Value, json};
 
-use crate::scenario::Sources;
+use crate::scenario::knobs::KNOBS;
+use crate::scenario::{Sources, Underlay};
+
+/// The underlays: what each preset says of how it treats packets, and in what the scenario says otherwise.
+pub fn underlays(underlays: &[Underlay]) -> Vec<Value> {
+    underlays.iter().map(underlay).collect()
+}
+
+fn underlay(underlay: &Underlay) -> Value {
+    let usual = underlay.preset.knobs();
+    let knobs: serde_json::Map<String, Value> = KNOBS
+        .iter()
+        .map(|knob| (knob.name.to_owned(), knob.show(&underlay.knobs)))
+        .collect();
+    let changed = KNOBS.iter().filter(|knob| knob.show(&usual) != knob.show(&underlay.knobs));
+    let subnet = |subnet: &crate::scenario::Subnet| json!({ "name": &*subnet.name, "cidrs": subnet.cidr.iter().flatten().collect::<Vec<_>>(), "mtu": subnet.mtu.bytes() });
+    json!({
+        "name": &*underlay.name,
+        "preset": underlay.preset.name(),
+        "cidrs": underlay.cidr.iter().flatten().collect::<Vec<_>>(),
+        "subnets": underlay.subnets.iter().map(subnet).collect::<Vec<_>>(),
+        "knobs": knobs,
+        "changed": changed.map(|knob| knob.name).collect::<Vec<_>>(),
+    })
+}
 
 /// The pools of a cluster, with Calico's own keys and where each is declared.
 pub fn pools(cluster: &ClusterState, sources: &Sources) -> Vec<Value> {

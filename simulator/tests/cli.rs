@@ -263,3 +263,32 @@ fn a_packet_over_ipv6_is_explained_with_its_own_sizes() {
         .code(0)
         .stdout(contains("92 -> 142 B"));
 }
+
+#[test]
+fn a_plan_shows_every_knob_and_which_of_them_a_scenario_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("knobs.yaml");
+    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CROSS_SUBNET)).unwrap();
+    fs::write(
+        &file,
+        shipped.replace("preset: aws", "knobs: {routeQuota: 1000}\n      preset: aws"),
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    overlab(&["plan", file, "--table", "underlays"])
+        .code(0)
+        .stdout(contains("knob    routeQuota: 1000  (preset: 50)"))
+        .stdout(contains("knob    groupReference: senderInterface\n"));
+    let output = overlab(&["plan", file, "--table", "underlays", "--json"])
+        .code(0)
+        .get_output()
+        .stdout
+        .clone();
+    let plan: Value = serde_json::from_slice(&output).unwrap();
+    let underlay = &plan["underlays"][0];
+    assert_eq!(
+        (&underlay["preset"], &underlay["changed"]),
+        (&"aws".into(), &serde_json::json!(["routeQuota"]))
+    );
+    assert_eq!(underlay["knobs"]["fragmentsPerSecond"], 1024);
+}

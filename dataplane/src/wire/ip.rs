@@ -248,6 +248,15 @@ impl<'a> IpMut<'a> {
         }
     }
 
+    /// Sets the DSCP to zero and leaves the ECN field as it is.
+    #[inline]
+    pub fn clear_dscp(&mut self) {
+        match self {
+            IpMut::V4(header) => header.clear_dscp(),
+            IpMut::V6(header) => header.clear_dscp(),
+        }
+    }
+
     /// Sets the source address, if it is of the packet's version; a checksum of the protocol above that covers it is not touched.
     #[inline]
     pub fn set_source(&mut self, source: IpAddr) {

@@ -337,6 +337,11 @@ impl<'a> Ipv4Mut<'a> {
         self.replace(0, [self.fixed[0], self.fixed[1] & !3 | ecn.bits()]);
     }
 
+    /// Sets the DSCP to zero and leaves the ECN field as it is.
+    pub fn clear_dscp(&mut self) {
+        self.replace(0, [self.fixed[0], self.fixed[1] & 3]);
+    }
+
     /// Sets the identification.
     pub fn set_identification(&mut self, identification: u16) {
         self.replace(4, identification.to_be_bytes());

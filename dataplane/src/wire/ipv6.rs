@@ -389,6 +389,12 @@ impl<'a> Ipv6Mut<'a> {
         self.fixed[1] = self.fixed[1] & 0xcf | ecn.bits() << 4;
     }
 
+    /// Sets the DSCP to zero and leaves the ECN field as it is.
+    pub fn clear_dscp(&mut self) {
+        self.fixed[0] &= 0xf0;
+        self.fixed[1] &= 0x3f;
+    }
+
     /// Sets the length of all behind the fixed header, in bytes.
     pub fn set_payload_len(&mut self, payload_len: u16) {
         [self.fixed[4], self.fixed[5]] = payload_len.to_be_bytes();

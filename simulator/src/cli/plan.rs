@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, refuse, refuse_missing};
 use crate::run::select_manifests;
-use crate::scenario::{Diagnostic, LoadedCluster, Sources, open};
+use crate::scenario::{Diagnostic, LoadedCluster, Sources, Underlay, open};
 use crate::{rows, world};
 
 /// Prints what is derived: pools, blocks, and every node's devices, routes, tunnel ends, allow-lists, MTUs and translations.
@@ -58,6 +58,7 @@ fn mtu(text: &str) -> Result<Mtu, String> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Table {
+    Underlays,
     Pools,
     Blocks,
     Devices,
@@ -74,6 +75,8 @@ struct Plan {
     sources: Sources,
     tables: Vec<Arc<NodeTables>>,
     notes: Vec<String>,
+    /// None for bare manifests, which say nothing of any.
+    underlays: Vec<Underlay>,
 }
 
 /// Runs the verb.
@@ -109,6 +112,7 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
             tables,
             cluster: model.cluster,
             sources: loaded.sources,
+            underlays: model.underlays,
             notes: model
                 .notes
                 .into_iter()
@@ -138,13 +142,14 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
             .collect(),
         cluster: resolver.into_cluster(),
         sources,
+        underlays: Vec::new(),
     })
 }
 
 impl Args {
     /// Whether anything of a node is printed at all.
     fn needs_nodes(&self) -> bool {
-        !matches!(self.table, Some(Table::Pools | Table::Blocks))
+        !matches!(self.table, Some(Table::Underlays | Table::Pools | Table::Blocks))
     }
 }
 
@@ -160,6 +165,9 @@ fn known<'a>(name: &str, mut nodes: impl Iterator<Item = &'a str> + Clone) -> Re
 fn as_json(args: &Args, plan: &Plan) -> Value {
     let profile = plan.cluster.profile().to_string();
     let mut root = json!({ "schema": "overlab.dev/plan/v1", "profile": profile, "notes": plan.notes });
+    if args.wants(Table::Underlays) && args.node.is_none() {
+        root["underlays"] = rows::underlays(&plan.underlays).into();
+    }
     if args.wants(Table::Pools) {
         root["pools"] = rows::pools(&plan.cluster, &plan.sources).into();
     }

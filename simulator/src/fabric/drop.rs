@@ -15,6 +15,14 @@ pub enum DropReason {
     FabricBlocked,
     /// The fabric does not carry this piece of a packet.
     FragmentRefused,
+    /// A stateful firewall has not seen its connection begin.
+    OutOfState,
+    /// The internet's edge has no public address for it.
+    NoNatMapping,
+    /// Its source is not routed back the way that it came.
+    RpFilter,
+    /// An allowance is used up.
+    RateLimited,
     /// A link's queue overflowed.
     QueueFull,
     /// The link or interface is down.
@@ -45,6 +53,10 @@ impl DropReason {
         DropReason::NaclDeny,
         DropReason::FabricBlocked,
         DropReason::FragmentRefused,
+        DropReason::OutOfState,
+        DropReason::NoNatMapping,
+        DropReason::RpFilter,
+        DropReason::RateLimited,
         DropReason::QueueFull,
         DropReason::LinkDown,
         DropReason::NodeDown,
@@ -75,7 +87,7 @@ impl DropReason {
             ),
             DropReason::SgDeny => (
                 "sg_deny",
-                "No rule of the port's security group admits it. Source: AWS VPC user guide, security groups.",
+                "No rule of the port's security group, or of a firewall, admits it. Source: AWS VPC user guide, security groups.",
             ),
             DropReason::NaclDeny => (
                 "nacl_deny",
@@ -88,6 +100,22 @@ impl DropReason {
             DropReason::FragmentRefused => (
                 "fragment_refused",
                 "The fabric does not carry this piece of a packet. Source: Azure TCP/IP performance tuning.",
+            ),
+            DropReason::OutOfState => (
+                "out_of_state",
+                "A stateful firewall has not seen its connection begin. Source: Linux net/netfilter/nf_conntrack_core.c.",
+            ),
+            DropReason::NoNatMapping => (
+                "no_nat_mapping",
+                "The internet's edge has no public address for it. Source: AWS VPC user guide, internet gateways.",
+            ),
+            DropReason::RpFilter => (
+                "rp_filter",
+                "Its source is not routed back the way that it came. Source: RFC 3704 section 2.",
+            ),
+            DropReason::RateLimited => (
+                "rate_limited",
+                "An allowance is used up. Source: AWS EC2 user guide, \"Monitor network performance\" (ENA).",
             ),
             DropReason::QueueFull => ("queue_full", "A link's queue overflowed. Source: the scenario's timeline."),
             DropReason::LinkDown => ("link_down", "The link or interface is down. Source: the scenario's timeline."),

@@ -4,8 +4,10 @@
 //! when; it keeps no packet and asks no clock. Whoever drives it brings each packet back with [`Fabric::arrive`] when its time
 //! has come.
 
+mod allowance;
 mod drop;
 mod fault;
+mod offload;
 mod port;
 mod preset;
 mod router;
@@ -127,11 +129,14 @@ impl Fabric {
     }
 
     /// Sends a packet from a card to a next hop on its segment.
-    pub fn transmit(&mut self, now: Instant, nic: NicId, next_hop: IpAddr, packet: Packet, out: &mut Output) {
+    pub fn transmit(&mut self, now: Instant, nic: NicId, next_hop: IpAddr, mut packet: Packet, out: &mut Output) {
+        if self.ports[nic.0 as usize].breaks_inner_checksums {
+            offload::break_inner_checksum(&mut packet);
+        }
         let Ok(header) = IpView::unverified(packet.bytes()) else {
             return;
         };
-        let refused = self.refused_leaving(now, nic, &header);
+        let refused = self.refused_leaving(now, nic, &packet, &header);
         let port = &self.ports[nic.0 as usize];
         if let Some((reason, text)) = refused {
             return out.record(&packet, &port.eni, Some(reason), || text);

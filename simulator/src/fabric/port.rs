@@ -9,8 +9,9 @@ use overlab_dataplane::wire::ipv4::protocol;
 use overlab_dataplane::wire::{FlowKey, IcmpMessage, IpView, UdpView};
 use overlab_dataplane::{Family, Instant, Mtu, Packet, PerFamily};
 
+use super::allowance::Allowances;
 use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, Security};
-use super::security::{Connections, GroupRule, Peers, SecurityGroup, Traffic, admits};
+use super::security::{Admission, Connections, GroupRule, Peers, SecurityGroup, Traffic, admission};
 use super::{DropReason, Fabric, NicId};
 use crate::observe::{Place, PlaceKind};
 use crate::scenario::{Machine, Model, Underlay};
@@ -36,9 +37,13 @@ pub(super) struct Port {
     /// Whether the address check is on.
     pub(super) checked: bool,
     check: AddressCheck,
-    protocols: &'static [u8],
-    reserved_source_ports: &'static [u16],
+    protocols: Vec<u8>,
+    reserved_source_ports: Vec<u16>,
+    blocked_udp_ports: Vec<u16>,
+    drops_df_above: Option<Mtu>,
+    pub(super) breaks_inner_checksums: bool,
     fragments: FragmentPolicy,
+    allowances: Allowances,
     security: Security,
     /// Whether security groups are asked at all.
     guarded: bool,
@@ -87,9 +92,13 @@ fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
         allowed: machine.allowed_addresses.clone(),
         checked: machine.source_destination_check,
         check: knobs.address_check,
-        protocols: knobs.protocols,
-        reserved_source_ports: knobs.reserved_source_ports,
+        protocols: knobs.protocols.clone(),
+        reserved_source_ports: knobs.reserved_source_ports.clone(),
+        blocked_udp_ports: knobs.blocked_udp_ports.clone(),
+        drops_df_above: knobs.drops_df_above,
+        breaks_inner_checksums: knobs.breaks_inner_checksums,
         fragments: knobs.fragments,
+        allowances: Allowances::of(knobs),
         security: knobs.security.clone(),
         guarded: knobs.security.default != DefaultGroup::Open || !machine.groups.is_empty(),
         groups,
@@ -126,6 +135,7 @@ impl Port {
     /// Takes over what the same card's port remembered before its rules were changed.
     pub(super) fn succeed(&mut self, earlier: Port) {
         (self.connections, self.pieces) = (earlier.connections, earlier.pieces);
+        self.allowances.succeed(earlier.allowances);
     }
 
     fn is_own(&self, address: IpAddr) -> bool {
@@ -149,20 +159,42 @@ impl Port {
         }
         let udp = (number == protocol::UDP && header.fragment_offset() == 0)
             .then(|| UdpView::unverified(header.payload()).ok())
-            .flatten();
-        let port = udp
-            .map(|udp| udp.source_port())
-            .filter(|port| self.reserved_source_ports.contains(port))?;
-        Some((
-            DropReason::FabricBlocked,
-            format!("this fabric keeps UDP source port {port} for itself"),
-        ))
+            .flatten()?;
+        let (source, destination) = (udp.source_port(), udp.destination_port());
+        let text = if self.reserved_source_ports.contains(&source) {
+            format!("this fabric keeps UDP source port {source} for itself")
+        } else if self.blocked_udp_ports.contains(&destination) {
+            format!("this fabric does not carry UDP to port {destination}")
+        } else {
+            return None;
+        };
+        Some((DropReason::FabricBlocked, text))
+    }
+
+    /// Why the fabric does not take a packet for its size, if it does not.
+    fn too_long(&self, packet: &Packet, header: &IpView<'_>) -> Option<Refused> {
+        let limit = self.drops_df_above.filter(|_| header.dont_fragment())?;
+        let length = packet.longest_wire_packet();
+        (!limit.fits(length)).then(|| {
+            let text = format!("{length} B with DF set is more than the {limit} B that this fabric carries in one piece");
+            (DropReason::TooBig, text)
+        })
     }
 
     /// Whether a piece of a packet follows its predecessor, where that matters.
     fn out_of_order(&mut self, header: &IpView<'_>) -> Option<Refused> {
-        if self.fragments == FragmentPolicy::Pass || !header.is_fragment() {
+        if !header.is_fragment() {
             return None;
+        }
+        match self.fragments {
+            FragmentPolicy::Pass => return None,
+            FragmentPolicy::InOrder => {}
+            FragmentPolicy::Drop => {
+                return Some((
+                    DropReason::FragmentRefused,
+                    "this fabric carries no pieces of packets".to_owned(),
+                ));
+            }
         }
         let key = (header.source(), header.identification());
         let end = header.fragment_offset() + header.payload().len();
@@ -183,7 +215,7 @@ impl Port {
 
 impl Fabric {
     /// Why a packet does not leave a card's port, if it does not.
-    pub(super) fn refused_leaving(&mut self, now: Instant, nic: NicId, header: &IpView<'_>) -> Option<Refused> {
+    pub(super) fn refused_leaving(&mut self, now: Instant, nic: NicId, packet: &Packet, header: &IpView<'_>) -> Option<Refused> {
         let (flow, destination) = (FlowKey::of(header), header.destination());
         let port = &self.ports[nic.0 as usize];
         if port.check.source
@@ -192,15 +224,13 @@ impl Fabric {
             return Some(refused);
         }
         let member = |group: &str| self.ports.iter().any(|other| other.is_own(destination) && other.is_in(group));
-        let rules: Vec<_> = port.rules.egress.iter().collect();
-        let admitted = admits(&rules, &flow, destination, member);
-        let carried = port.is_carried(header);
+        let admission = admission((&port.rules.egress, &port.rules.ingress), &flow, destination, member);
+        let carried = port.is_carried(header).or_else(|| port.too_long(packet, header));
         let port = &mut self.ports[nic.0 as usize];
-        if !port.lets_through(now, &flow, admitted, None) {
-            let text = format!("security group: nothing lets {} out", describe(&flow));
-            return Some((DropReason::SgDeny, text));
-        }
-        carried
+        let refused = port.refused_by_groups(now, &flow, admission, None, |_| {
+            format!("security group: nothing lets {} out", describe(&flow))
+        });
+        refused.or(carried).or_else(|| port.allowances.exceeded(now, packet, header))
     }
 
     /// Why a packet does not enter a card's port, if it does not. `sender` is the card that sent it, if one did.
@@ -217,20 +247,21 @@ impl Fabric {
             GroupMatch::SenderCard => sender.is_some_and(|sender| self.ports[sender.0 as usize].is_in(group)),
             GroupMatch::SourceAddress => self.ports.iter().any(|other| other.is_own(source) && other.is_in(group)),
         };
-        let rules: Vec<_> = port.rules.ingress.iter().collect();
-        let admitted = admits(&rules, &flow, source, member);
+        let admission = admission((&port.rules.ingress, &port.rules.egress), &flow, source, member);
         let about = quoted(header);
         let port = &mut self.ports[nic.0 as usize];
         if let Some(refused) = port.out_of_order(header) {
             return Some(refused);
         }
-        if !port.lets_through(now, &flow, admitted, about) {
-            let text = format!(
+        let refused = port.refused_by_groups(now, &flow, admission, about, |port| {
+            format!(
                 "security group: no rule of {} lets {} in",
                 port.groups.join(", "),
                 describe(&flow)
-            );
-            return Some((DropReason::SgDeny, text));
+            )
+        });
+        if refused.is_some() {
+            return refused;
         }
         match port.check.destination {
             true => port.wrong_address("destination", header.destination()),
@@ -244,25 +275,44 @@ impl Port {
         self.groups.iter().any(|own| **own == *group)
     }
 
-    /// Whether security groups let a packet through: by a rule, as part of a connection, or as an error about one.
-    fn lets_through(&mut self, now: Instant, flow: &FlowKey, admitted: bool, about: Option<FlowKey>) -> bool {
-        let idle = self.security.idle;
-        if !self.guarded {
-            return true;
+    /// Why security groups do not let a packet through, if it is neither admitted by a rule, nor part of a connection, nor an
+    /// error about one. What both directions leave open to everybody is not remembered.
+    fn refused_by_groups(
+        &mut self,
+        now: Instant,
+        flow: &FlowKey,
+        admission: Admission,
+        about: Option<FlowKey>,
+        denied: impl Fn(&Port) -> String,
+    ) -> Option<Refused> {
+        let Security {
+            idle,
+            tracks_icmp_errors,
+            ..
+        } = self.security;
+        if !self.guarded || self.connections.holds(now, flow, &idle) {
+            return None;
         }
-        if self.connections.holds(now, flow, &idle) {
-            return true;
+        match admission {
+            Admission::Open if self.security.leaves_open_flows_untracked => None,
+            Admission::Open | Admission::ByRule => {
+                let limit = self.security.connections;
+                (!self.connections.remember(now, flow, &idle, limit)).then(|| {
+                    let limit = limit.unwrap_or_default();
+                    let text = format!("the interface tracks its {limit} connections already");
+                    (DropReason::RateLimited, text)
+                })
+            }
+            Admission::None => {
+                let known = tracks_icmp_errors && about.is_some_and(|about| self.connections.holds(now, &about, &idle));
+                (!known).then(|| (DropReason::SgDeny, denied(self)))
+            }
         }
-        if admitted {
-            self.connections.remember(now, flow, &idle);
-            return true;
-        }
-        self.security.tracks_icmp_errors && about.is_some_and(|about| self.connections.holds(now, &about, &idle))
     }
 }
 
 /// The flow that an ICMP error is about.
-fn quoted(header: &IpView<'_>) -> Option<FlowKey> {
+pub(super) fn quoted(header: &IpView<'_>) -> Option<FlowKey> {
     if !header.is_icmp() {
         return None;
     }
@@ -273,7 +323,7 @@ fn quoted(header: &IpView<'_>) -> Option<FlowKey> {
 }
 
 /// A flow in a few words: `protocol 4 from 10.0.0.1`, `UDP to port 4789 from 10.0.0.1`.
-fn describe(flow: &FlowKey) -> String {
+pub(super) fn describe(flow: &FlowKey) -> String {
     let name = match flow.protocol {
         protocol::TCP => "TCP".to_owned(),
         protocol::UDP => "UDP".to_owned(),

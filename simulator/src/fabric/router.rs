@@ -22,6 +22,7 @@ pub(super) struct Router {
     addresses: Vec<(usize, IpAddr)>,
     splits: bool,
     tells_size: bool,
+    clears_dscp: bool,
     fib: Fib<Target>,
 }
 
@@ -50,6 +51,7 @@ pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
             addresses: Vec::new(),
             splits: wires.knobs.router_splits,
             tells_size: wires.knobs.router_tells_size,
+            clears_dscp: wires.knobs.clears_dscp,
             fib: Fib::default(),
         };
         for neighbour in topology.neighbours(Vertex::Router { underlay }) {
@@ -115,10 +117,13 @@ impl Fabric {
                 }
             }
             Fate::Forward(segment, neighbour) => {
-                if hop.decrements_ttl
-                    && let Some(mut header) = IpMut::new(packet.bytes_mut())
-                {
-                    header.decrement_ttl();
+                if let Some(mut header) = IpMut::new(packet.bytes_mut()) {
+                    if hop.decrements_ttl {
+                        header.decrement_ttl();
+                    }
+                    if hop.clears_dscp {
+                        header.clear_dscp();
+                    }
                 }
                 let wires = &self.segments[segment];
                 let (pieces, next) = (pieces(packet, wires.mtu), wires.place.clone());

@@ -109,16 +109,56 @@ fn first_match(rules: &[AclRule], flow: &FlowKey, peer: IpAddr) -> bool {
     rule.is_some_and(|rule| rule.allow)
 }
 
-/// Whether some rule admits a packet. `is_member` tells whether the other side is in a group, `peer` is its address.
-pub(super) fn admits(rules: &[&GroupRule], flow: &FlowKey, peer: IpAddr, is_member: impl Fn(&str) -> bool) -> bool {
-    rules.iter().any(|rule| {
+impl Peers {
+    fn is_everybody(&self) -> bool {
+        match self {
+            Peers::Anyone => true,
+            Peers::Range(range) => range.prefix_len() == 0,
+            Peers::Group(_) => false,
+        }
+    }
+}
+
+/// Whether rules admit a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// No rule does.
+    None,
+    /// A rule does.
+    ByRule,
+    /// TCP or UDP of which rules of both directions speak to everybody, those of the other direction whatever the port.
+    Open,
+}
+
+/// Whether some rule of its direction admits a packet, with those of the other direction beside them. `is_member` tells whether the
+/// other side is in a group, `peer` is its address.
+///
+/// Source: AWS EC2 user guide, "Security group connection tracking", untracked connections.
+pub(super) fn admission(
+    (rules, opposite): (&[GroupRule], &[GroupRule]),
+    flow: &FlowKey,
+    peer: IpAddr,
+    is_member: impl Fn(&str) -> bool,
+) -> Admission {
+    let admits = |rule: &&GroupRule| {
         let named = match &rule.peers {
             Peers::Anyone => true,
             Peers::Range(range) => range.contains(&peer),
             Peers::Group(group) => is_member(group),
         };
         named && rule.traffic.holds(flow)
-    })
+    };
+    let mut admitting = rules.iter().filter(admits).peekable();
+    if admitting.peek().is_none() {
+        return Admission::None;
+    }
+    let open = |rule: &GroupRule| rule.peers.is_everybody();
+    let has_ports = matches!(flow.protocol, protocol::TCP | protocol::UDP);
+    let answers = |rule: &GroupRule| open(rule) && rule.traffic.ports.is_none() && rule.traffic.holds(flow);
+    match has_ports && admitting.any(open) && opposite.iter().any(answers) {
+        true => Admission::Open,
+        false => Admission::ByRule,
+    }
 }
 
 /// For how long a silent connection still counts as one.
@@ -158,12 +198,17 @@ impl Connections {
         false
     }
 
-    /// Remembers the connection of a packet that a rule has let through.
-    pub(super) fn remember(&mut self, now: Instant, flow: &FlowKey, idle: &IdleTimes) {
-        if self.seen.len() >= CONNECTIONS_MAX {
+    /// Remembers the connection of a packet that a rule has let through, unless there are `limit` already.
+    pub(super) fn remember(&mut self, now: Instant, flow: &FlowKey, idle: &IdleTimes, limit: Option<u32>) -> bool {
+        let limit = limit.map_or(CONNECTIONS_MAX, |limit| limit as usize);
+        if self.seen.len() >= limit.min(CONNECTIONS_MAX) {
             self.seen.retain(|flow, last| now.since(*last) <= idle.of(flow.protocol));
         }
-        self.seen.insert(*flow, now);
+        let room = self.seen.len() < limit || limit >= CONNECTIONS_MAX;
+        if room {
+            self.seen.insert(*flow, now);
+        }
+        room
     }
 }
 
@@ -205,7 +250,7 @@ mod tests {
         let (there, back) = (flow("10.0.0.1", "10.0.0.2", 4, None), flow("10.0.0.2", "10.0.0.1", 4, None));
         let mut port = Connections::default();
         assert!(!port.holds(at(0), &back, &IDLE));
-        port.remember(at(0), &there, &IDLE);
+        port.remember(at(0), &there, &IDLE, None);
         assert!(port.holds(at(600), &back, &IDLE));
         assert!(port.holds(at(1200), &back, &IDLE), "each packet begins its life anew");
         assert!(!port.holds(at(1801), &back, &IDLE));
@@ -216,7 +261,7 @@ mod tests {
         let there = flow("10.0.0.1", "10.0.0.2", protocol::UDP, Some((40000, 4789)));
         let back = flow("10.0.0.2", "10.0.0.1", protocol::UDP, Some((40000, 4789)));
         let mut port = Connections::default();
-        port.remember(at(0), &there, &IDLE);
+        port.remember(at(0), &there, &IDLE, None);
         assert!(port.holds(at(1), &there.reversed(), &IDLE));
         assert!(!port.holds(at(1), &back, &IDLE));
     }
@@ -231,7 +276,7 @@ mod tests {
             },
         };
         let udp = flow("10.0.0.1", "10.0.0.2", protocol::UDP, Some((40000, 4789)));
-        let admitted = |rule: GroupRule| admits(&[&rule], &udp, udp.source, |group| group == "nodes");
+        let admitted = |rule| admission((&[rule], &[]), &udp, udp.source, |group| group == "nodes") == Admission::ByRule;
         assert!(admitted(rule(Peers::Anyone, &[], None)));
         assert!(admitted(rule(
             Peers::Range("10.0.0.0/24".parse().unwrap()),
@@ -243,6 +288,47 @@ mod tests {
         assert!(!admitted(rule(Peers::Anyone, &[4], None)), "94, 4 and 17 are three protocols");
         assert!(!admitted(rule(Peers::Anyone, &[17], Some(8472..=8472))));
         assert!(!admitted(rule(Peers::Range("10.0.1.0/24".parse().unwrap()), &[], None)));
+    }
+
+    #[test]
+    fn what_both_directions_open_to_everybody_is_open() {
+        let rule = |peers, ports| GroupRule {
+            peers,
+            traffic: Traffic {
+                protocols: Vec::new(),
+                ports,
+            },
+        };
+        let udp = flow("10.0.0.1", "10.0.0.2", protocol::UDP, Some((40000, 4789)));
+        let icmp = flow("10.0.0.1", "10.0.0.2", protocol::ICMP, None);
+        let everybody = || rule(Peers::Range("0.0.0.0/0".parse().unwrap()), None);
+        let judged = |ingress, egress, flow: &FlowKey| admission((&[ingress], &[egress]), flow, flow.source, |_| true);
+        assert_eq!(
+            judged(rule(Peers::Anyone, Some(4789..=4789)), everybody(), &udp),
+            Admission::Open
+        );
+        assert_eq!(
+            judged(everybody(), rule(Peers::Anyone, Some(4789..=4789)), &udp),
+            Admission::ByRule
+        );
+        assert_eq!(
+            judged(rule(Peers::Group("nodes".into()), None), everybody(), &udp),
+            Admission::ByRule
+        );
+        assert_eq!(
+            judged(everybody(), everybody(), &icmp),
+            Admission::ByRule,
+            "ICMP is always tracked"
+        );
+    }
+
+    #[test]
+    fn a_port_that_tracks_its_connections_takes_no_other_until_one_is_forgotten() {
+        let nth = |n: u16| flow("10.0.0.1", "10.0.0.2", protocol::UDP, Some((n, 4789)));
+        let mut port = Connections::default();
+        assert!(port.remember(at(0), &nth(1), &IDLE, Some(1)));
+        assert!(!port.remember(at(180), &nth(2), &IDLE, Some(1)));
+        assert!(port.remember(at(181), &nth(2), &IDLE, Some(1)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod diagnostic;
 mod file;
 mod glob;
+pub mod knobs;
 pub mod lint;
 mod model;
 mod quantity;

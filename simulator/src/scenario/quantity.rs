@@ -68,6 +68,18 @@ fn unit(name: &str, units: &[(&str, u128)]) -> Option<u128> {
 /// # Errors
 /// If it is none, has no unit, is finer than a nanosecond, or is longer than a day.
 pub(crate) fn duration(value: &Value) -> Result<Duration, Wrong> {
+    let time = any_duration(value)?;
+    match time <= Duration::from_secs(24 * 3600) {
+        true => Ok(time),
+        false => Err(Wrong::expected("a time such as `10ms`, `1.5s` or `0`").why("the longest time is 24h")),
+    }
+}
+
+/// Reads a span of time as [`duration`] does, of any length.
+///
+/// # Errors
+/// If it is none, has no unit, or is finer than a nanosecond.
+pub(super) fn any_duration(value: &Value) -> Result<Duration, Wrong> {
     let expected = || Wrong::expected("a time such as `10ms`, `1.5s` or `0`");
     match value {
         Value::Number(n) if n.as_u64() == Some(0) => return Ok(Duration::ZERO),
@@ -102,8 +114,8 @@ pub(crate) fn duration(value: &Value) -> Result<Duration, Wrong> {
     u64::try_from(nanos)
         .ok()
         .map(Duration::from_nanos)
-        .filter(|time| !written.is_empty() && *time <= Duration::from_secs(24 * 3600))
-        .ok_or_else(|| expected().why("the longest time is 24h"))
+        .filter(|_| !written.is_empty())
+        .ok_or_else(expected)
 }
 
 /// Reads a length in bytes, as `1000B`, `1KiB` or `1000`, between two bounds, both included.

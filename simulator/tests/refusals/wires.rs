@@ -198,7 +198,7 @@ error[K-VALUE]: expected an MTU from 68 to 9001, found the number 9002
 fn a_preset_that_does_not_exist_is_refused_with_the_nearest_one() {
     let text = broken("preset: aws", "preset: azur");
     insta::assert_snapshot!(rendered(text), @r#"
-error[K-VALUE]: expected one of `aws`, `azure`, `gcp`, `openstack`, `onprem`, found the text "azur"
+error[K-VALUE]: expected one of `aws`, `azure`, `gcp`, `openstack`, `onprem`, `internet`, found the text "azur"
  --> x.yaml:7:15
   |
 7 |       preset: azur

@@ -6,7 +6,11 @@ use overlab_dataplane::Family;
 use overlab_dataplane::calico::IpPool;
 use overlab_dataplane::route::{NatRules, NodeTables};
 
+use serde_json::Value;
+
 use super::{Args, Plan, Table};
+use crate::scenario::Underlay;
+use crate::scenario::knobs::KNOBS;
 
 /// Prints what was asked for.
 pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
@@ -15,6 +19,11 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
         writeln!(out, "profile {}", cluster.profile())?;
         for note in &plan.notes {
             writeln!(out, "note    {note}")?;
+        }
+    }
+    if args.wants(Table::Underlays) && args.node.is_none() {
+        for underlay in &plan.underlays {
+            print_underlay(underlay, out)?;
         }
     }
     if args.wants(Table::Pools) && args.node.is_none() {
@@ -28,8 +37,31 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
             writeln!(out, "block   {} {node}", block.cidr)?;
         }
     }
-    for tables in &plan.tables {
+    for tables in plan.tables.iter().filter(|_| args.needs_nodes()) {
         print_node(args, tables, out)?;
+    }
+    Ok(())
+}
+
+/// An underlay with every knob; those that differ from the preset's say so.
+fn print_underlay(underlay: &Underlay, out: &mut dyn Write) -> io::Result<()> {
+    let cidrs: Vec<_> = underlay.cidr.iter().flatten().map(ToString::to_string).collect();
+    writeln!(
+        out,
+        "wires   {} {}  {}",
+        underlay.name,
+        underlay.preset.name(),
+        cidrs.join(" ")
+    )?;
+    let usual = underlay.preset.knobs();
+    for knob in KNOBS {
+        let (value, preset) = (knob.show(&underlay.knobs), knob.show(&usual));
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let changed = match value == preset {
+            true => String::new(),
+            false => format!("  (preset: {})", text(&preset)),
+        };
+        writeln!(out, "  knob    {}: {}{changed}", knob.name, text(&value))?;
     }
     Ok(())
 }

@@ -8,7 +8,9 @@ use super::security::IdleTimes;
 
 mod aws;
 mod azure;
+mod base;
 mod gcp;
+mod internet;
 mod onprem;
 mod openstack;
 
@@ -39,6 +41,8 @@ pub enum FragmentPolicy {
     Pass,
     /// A piece that does not follow its predecessor is dropped.
     InOrder,
+    /// None is carried.
+    Drop,
 }
 
 /// Who is in a security group's rule that names a group.
@@ -72,6 +76,10 @@ pub struct Security {
     pub idle: IdleTimes,
     /// Whether an ICMP error about a connection that was let through needs no rule.
     pub tracks_icmp_errors: bool,
+    /// Whether TCP and UDP flows that rules of both directions open to everybody are let through without being remembered.
+    pub leaves_open_flows_untracked: bool,
+    /// So many connections a card's port remembers before it drops what would begin another; none for no limit.
+    pub connections: Option<u32>,
 }
 
 /// What an underlay router does with a destination that it has no route for.
@@ -97,17 +105,30 @@ pub struct Knobs {
     /// Whether that check is on, unless the scenario says otherwise.
     pub source_destination_check: bool,
     /// The protocols that the fabric carries, by number; none for all.
-    pub protocols: &'static [u8],
+    pub protocols: Vec<u8>,
     /// UDP source ports that it keeps for itself: packets from them are lost.
-    pub reserved_source_ports: &'static [u16],
+    pub reserved_source_ports: Vec<u16>,
+    /// UDP destination ports that it does not carry.
+    pub blocked_udp_ports: Vec<u16>,
     /// The size at which the fabric itself splits packets without DF that a card has sent; none if it does not.
     pub splits_at: Option<Mtu>,
+    /// The size above which the fabric drops what a card has sent with DF; none if it carries it.
+    pub drops_df_above: Option<Mtu>,
     /// Whether the router splits packets without DF that are too big for the next subnet; else it drops them.
     pub router_splits: bool,
     /// Whether the router says so when it drops a packet for its size.
     pub router_tells_size: bool,
+    /// Whether the router sets the DSCP to zero.
+    pub clears_dscp: bool,
+    /// Whether cards that offload VXLAN write wrong checksums into the TCP and UDP inside it.
+    pub breaks_inner_checksums: bool,
     /// What becomes of pieces.
     pub fragments: FragmentPolicy,
+    /// So many pieces a card sends in a second, and no more; none for no limit.
+    pub fragments_per_second: Option<u32>,
+    /// Bits in a second that one flow of a card may take: a flow is a five-tuple, and addresses and protocol where there are no
+    /// ports; none for no limit.
+    pub flow_rate: Option<u64>,
     /// How security groups work.
     pub security: Security,
     /// So many routes to machines a route table holds; none for no limit.
@@ -141,6 +162,8 @@ pub enum Preset {
     Openstack,
     /// L2 segments joined by a router that knows no workload addresses.
     Onprem,
+    /// What lies beyond everybody's gateways.
+    Internet,
 }
 
 impl Preset {
@@ -151,6 +174,7 @@ impl Preset {
         ("gcp", Preset::Gcp),
         ("openstack", Preset::Openstack),
         ("onprem", Preset::Onprem),
+        ("internet", Preset::Internet),
     ];
 
     /// How it treats packets.
@@ -161,6 +185,7 @@ impl Preset {
             Preset::Gcp => gcp::knobs(),
             Preset::Openstack => openstack::knobs(),
             Preset::Onprem => onprem::knobs(),
+            Preset::Internet => internet::knobs(),
         }
     }
 

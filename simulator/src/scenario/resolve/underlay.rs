@@ -12,6 +12,7 @@ use super::machines::Machines;
 use super::names::{self, Names};
 use super::{not_modelled, refuse_unmodelled, security};
 use crate::fabric::{Knobs, Preset};
+use crate::scenario::knobs;
 use crate::scenario::model::{Subnet, Underlay, UnderlayRoute, Via};
 use crate::scenario::quantity::{cidr, duration, mtu};
 
@@ -121,6 +122,7 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
     delay.finish(refusals);
     knobs.delay_same_subnet = same.unwrap_or(knobs.delay_same_subnet);
     knobs.delay_cross_subnet = cross.unwrap_or(knobs.delay_cross_subnet);
+    knobs::read(&mut fields, &mut knobs, refusals);
     refuse_unmodelled(&mut fields, &["routers", "router", "links", "acl"], refusals);
     let security_groups = security::groups(&mut fields, refusals);
     let routes = written_routes(&mut fields, &knobs, refusals);
@@ -153,7 +155,7 @@ fn written_routes(fields: &mut Fields<'_>, knobs: &Knobs, refusals: &mut Vec<Ref
             refusals.push(
                 Refusal::new("E-QUOTA", field, format!("more than {quota} routes in one route table"))
                     .why("the provider's quota for routes that are not propagated")
-                    .help("use larger blocks, encapsulate across subnets, or have the quota raised and write `routeQuota`"),
+                    .help("use larger blocks, encapsulate across subnets, or have the quota raised and write `knobs: {routeQuota: 1000}`"),
             );
             break;
         }

@@ -1,0 +1,60 @@
+//! A card that offloads VXLAN and gets it wrong: the checksums of TCP and UDP inside the tunnel.
+//!
+//! Source: Calico issues 4727 and 9433 (vmxnet3 under VMware).
+
+use overlab_dataplane::Packet;
+use overlab_dataplane::wire::ipv4::protocol;
+use overlab_dataplane::wire::{IpView, UdpView, checksum};
+
+/// The UDP ports that such cards take for VXLAN.
+const PORTS: [u16; 2] = [4789, 8472];
+
+/// Bytes between the outer UDP header's end and the inner IP header: VXLAN, and an Ethernet header.
+const BETWEEN: usize = 8 + 14;
+
+/// Bytes of a UDP header, and where in it the checksum is.
+const UDP: (usize, usize) = (8, 6);
+
+/// Makes the checksum of the TCP or UDP inside a tunnel packet wrong, and leaves the outer one right.
+pub(super) fn break_inner_checksum(packet: &mut Packet) {
+    let Some((outer, inner)) = checksums(packet.bytes()) else {
+        return;
+    };
+    let bytes = packet.bytes_mut();
+    let word = |bytes: &[u8], at: usize| {
+        bytes
+            .get(at..)
+            .and_then(<[u8]>::first_chunk::<2>)
+            .map(|word| u16::from_be_bytes(*word))
+    };
+    let (Some(right), Some(sum)) = (word(bytes, inner), word(bytes, outer)) else {
+        return;
+    };
+    let wrong = right ^ 0x0100;
+    let mut put = |at: usize, value: u16| {
+        if let Some(place) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) {
+            *place = value.to_be_bytes();
+        }
+    };
+    put(inner, wrong);
+    if sum != 0 {
+        put(outer, checksum::update(sum, right, wrong));
+    }
+}
+
+/// Where the outer UDP's checksum is, and that of the TCP or UDP inside.
+fn checksums(bytes: &[u8]) -> Option<(usize, usize)> {
+    let outer = IpView::unverified(bytes).ok()?;
+    let udp = UdpView::unverified(outer.payload()).ok()?;
+    if outer.protocol() != protocol::UDP || outer.is_fragment() || !PORTS.contains(&udp.destination_port()) {
+        return None;
+    }
+    let start = outer.header_len() + UDP.0 + BETWEEN;
+    let inner = IpView::unverified(bytes.get(start..)?).ok()?;
+    let at = match inner.protocol() {
+        protocol::UDP => UDP.1,
+        protocol::TCP => 16,
+        _ => return None,
+    };
+    (inner.fragment_offset() == 0).then(|| (outer.header_len() + UDP.1, start + inner.header_len() + at))
+}

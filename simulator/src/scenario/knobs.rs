@@ -1,0 +1,306 @@
+//! The knobs of an underlay: what its preset says of how it treats packets, each with a name under which a scenario may say
+//! otherwise. Mostly they stand for what providers do not document, or change from account to account.
+
+use std::time::Duration;
+
+use overlab_dataplane::Mtu;
+use overlab_dataplane::fields::{Fields, Refusal, Wrong, boolean, integer, word};
+use serde_json::{Value, json};
+
+use super::quantity::{any_duration, bit_rate, mtu};
+use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute};
+
+/// One knob.
+pub struct Knob {
+    /// Its key below `knobs` of an underlay.
+    pub name: &'static str,
+    /// What it decides.
+    pub meaning: &'static str,
+    show: fn(&Knobs) -> Value,
+    set: fn(&mut Knobs, &Value) -> Result<(), Wrong>,
+}
+
+impl Knob {
+    /// How an underlay has it.
+    pub fn show(&self, knobs: &Knobs) -> Value {
+        (self.show)(knobs)
+    }
+}
+
+const L2S: &[(&str, L2)] = &[
+    ("broadcastDomain", L2::BroadcastDomain),
+    ("macSwitchedUnicast", L2::MacSwitchedUnicast),
+    ("none", L2::None),
+];
+const NO_ROUTES: &[(&str, NoRoute)] = &[("silent", NoRoute::Silent), ("netUnreachable", NoRoute::NetUnreachable)];
+const FRAGMENTS: &[(&str, FragmentPolicy)] = &[
+    ("pass", FragmentPolicy::Pass),
+    ("inOrder", FragmentPolicy::InOrder),
+    ("drop", FragmentPolicy::Drop),
+];
+const REFERENCES: &[(&str, GroupMatch)] = &[
+    ("senderInterface", GroupMatch::SenderCard),
+    ("sourceAddress", GroupMatch::SourceAddress),
+];
+
+/// Every knob.
+pub const KNOBS: &[Knob] = &[
+    Knob {
+        name: "l2",
+        meaning: "how a packet finds its next device on a subnet",
+        show: |k| spelling(L2S, k.l2),
+        set: |k, v| put(&mut k.l2, word(v, L2S)),
+    },
+    Knob {
+        name: "noRoute",
+        meaning: "what the router answers where it has no route",
+        show: |k| spelling(NO_ROUTES, k.no_route),
+        set: |k, v| put(&mut k.no_route, word(v, NO_ROUTES)),
+    },
+    Knob {
+        name: "routerDecrementsTtl",
+        meaning: "whether the router is a hop that traceroute sees",
+        show: |k| k.router_decrements_ttl.into(),
+        set: |k, v| put(&mut k.router_decrements_ttl, boolean(v)),
+    },
+    Knob {
+        name: "routerFragments",
+        meaning: "whether the router splits what is too big and has DF clear",
+        show: |k| k.router_splits.into(),
+        set: |k, v| put(&mut k.router_splits, boolean(v)),
+    },
+    Knob {
+        name: "routerSendsTooBig",
+        meaning: "whether the router tells the sender that a packet was too big",
+        show: |k| k.router_tells_size.into(),
+        set: |k, v| put(&mut k.router_tells_size, boolean(v)),
+    },
+    Knob {
+        name: "routeQuota",
+        meaning: "routes that a route table holds, besides those to its own subnets",
+        show: |k| or_none(k.route_quota),
+        set: |k, v| put(&mut k.route_quota, unless_none(v, |v| count(v).map(|n| n as usize))),
+    },
+    Knob {
+        name: "clearsDscp",
+        meaning: "whether the router sets the DSCP to zero",
+        show: |k| k.clears_dscp.into(),
+        set: |k, v| put(&mut k.clears_dscp, boolean(v)),
+    },
+    Knob {
+        name: "protocols",
+        meaning: "IP protocols that are carried, by number",
+        show: |k| all_or(&k.protocols),
+        set: |k, v| put(&mut k.protocols, unless(v, "all", |v| numbers(v, u64::from(u8::MAX)))),
+    },
+    Knob {
+        name: "reservedSourcePorts",
+        meaning: "UDP source ports that the fabric keeps for itself",
+        show: |k| json!(k.reserved_source_ports),
+        set: |k, v| put(&mut k.reserved_source_ports, numbers(v, u64::from(u16::MAX))),
+    },
+    Knob {
+        name: "blockedUdpPorts",
+        meaning: "UDP destination ports that the fabric does not carry",
+        show: |k| json!(k.blocked_udp_ports),
+        set: |k, v| put(&mut k.blocked_udp_ports, numbers(v, u64::from(u16::MAX))),
+    },
+    Knob {
+        name: "fragmentsAt",
+        meaning: "size at which the fabric itself splits what cards send with DF clear",
+        show: |k| or_none(k.splits_at.map(Mtu::bytes)),
+        set: |k, v| put(&mut k.splits_at, unless_none(v, |v| mtu(v, u16::MAX))),
+    },
+    Knob {
+        name: "dropsDfAbove",
+        meaning: "size above which the fabric drops what cards send with DF set",
+        show: |k| or_none(k.drops_df_above.map(Mtu::bytes)),
+        set: |k, v| put(&mut k.drops_df_above, unless_none(v, |v| mtu(v, u16::MAX))),
+    },
+    Knob {
+        name: "fragments",
+        meaning: "what becomes of pieces of packets",
+        show: |k| spelling(FRAGMENTS, k.fragments),
+        set: |k, v| put(&mut k.fragments, word(v, FRAGMENTS)),
+    },
+    Knob {
+        name: "fragmentsPerSecond",
+        meaning: "pieces that a card may send in a second",
+        show: |k| or_none(k.fragments_per_second),
+        set: |k, v| put(&mut k.fragments_per_second, unless_none(v, count)),
+    },
+    Knob {
+        name: "flowRate",
+        meaning: "what one flow of a card may take: a five-tuple, or addresses and protocol where there are no ports",
+        show: |k| {
+            k.flow_rate
+                .map_or_else(|| "none".into(), |bits| format!("{bits}bit/s").into())
+        },
+        set: |k, v| put(&mut k.flow_rate, unless_none(v, bit_rate)),
+    },
+    Knob {
+        name: "breaksInnerChecksums",
+        meaning: "whether cards that offload VXLAN spoil the TCP and UDP checksums inside",
+        show: |k| k.breaks_inner_checksums.into(),
+        set: |k, v| put(&mut k.breaks_inner_checksums, boolean(v)),
+    },
+    Knob {
+        name: "defaultGroup",
+        meaning: "what a card in no named security group admits: all, its members', or the underlay's own (of these protocols)",
+        show: |k| match &k.security.default {
+            DefaultGroup::Open => "open".into(),
+            DefaultGroup::Members => "members".into(),
+            DefaultGroup::Underlay(protocols) => json!({ "underlay": all_or(protocols) }),
+        },
+        set: |k, v| put(&mut k.security.default, default_group(v)),
+    },
+    Knob {
+        name: "groupReference",
+        meaning: "whom a rule means that names a security group",
+        show: |k| spelling(REFERENCES, k.security.group_match),
+        set: |k, v| put(&mut k.security.group_match, word(v, REFERENCES)),
+    },
+    Knob {
+        name: "groupsTrackIcmpErrors",
+        meaning: "whether an ICMP error about a tracked connection needs no rule",
+        show: |k| k.security.tracks_icmp_errors.into(),
+        set: |k, v| put(&mut k.security.tracks_icmp_errors, boolean(v)),
+    },
+    Knob {
+        name: "openFlowsUntracked",
+        meaning: "whether TCP and UDP that rules of both directions open to everybody are not tracked",
+        show: |k| k.security.leaves_open_flows_untracked.into(),
+        set: |k, v| put(&mut k.security.leaves_open_flows_untracked, boolean(v)),
+    },
+    Knob {
+        name: "trackedConnections",
+        meaning: "connections that a card's port tracks",
+        show: |k| or_none(k.security.connections),
+        set: |k, v| put(&mut k.security.connections, unless_none(v, count)),
+    },
+    Knob {
+        name: "idleTcp",
+        meaning: "how long a silent TCP connection is tracked",
+        show: |k| seconds(k.security.idle.tcp),
+        set: |k, v| put(&mut k.security.idle.tcp, any_duration(v)),
+    },
+    Knob {
+        name: "idleDatagrams",
+        meaning: "how long a silent UDP or ICMP flow is tracked",
+        show: |k| seconds(k.security.idle.datagrams),
+        set: |k, v| put(&mut k.security.idle.datagrams, any_duration(v)),
+    },
+    Knob {
+        name: "idleOthers",
+        meaning: "how long a silent flow of another protocol is tracked",
+        show: |k| seconds(k.security.idle.others),
+        set: |k, v| put(&mut k.security.idle.others, any_duration(v)),
+    },
+];
+
+/// Reads `knobs` of an underlay over what its preset says.
+pub(super) fn read(underlay: &mut Fields<'_>, knobs: &mut Knobs, refusals: &mut Vec<Refusal>) {
+    let mut fields = underlay.fields("knobs", refusals);
+    for knob in KNOBS {
+        fields.parse(knob.name, refusals, |value| (knob.set)(knobs, value));
+    }
+    fields.finish(refusals);
+}
+
+fn put<T>(place: &mut T, value: Result<T, Wrong>) -> Result<(), Wrong> {
+    *place = value?;
+    Ok(())
+}
+
+fn spelling<T: PartialEq>(words: &[(&'static str, T)], value: T) -> Value {
+    let named = words.iter().find(|(_, word)| *word == value);
+    named.map_or("", |(name, _)| name).into()
+}
+
+fn or_none<T: Into<Value>>(value: Option<T>) -> Value {
+    value.map_or_else(|| "none".into(), Into::into)
+}
+
+fn all_or(numbers: &[u8]) -> Value {
+    match numbers.is_empty() {
+        true => "all".into(),
+        false => json!(numbers),
+    }
+}
+
+fn seconds(time: Duration) -> Value {
+    match time.subsec_millis() {
+        0 => format!("{}s", time.as_secs()).into(),
+        _ => format!("{}ms", time.as_millis()).into(),
+    }
+}
+
+fn unless<T: Default>(value: &Value, word: &str, read: impl Fn(&Value) -> Result<T, Wrong>) -> Result<T, Wrong> {
+    match value.as_str() == Some(word) {
+        true => Ok(T::default()),
+        false => read(value),
+    }
+}
+
+fn unless_none<T>(value: &Value, read: impl Fn(&Value) -> Result<T, Wrong>) -> Result<Option<T>, Wrong> {
+    unless(value, "none", |value| read(value).map(Some)).map_err(|wrong| wrong.help("or write `none`"))
+}
+
+fn count(value: &Value) -> Result<u32, Wrong> {
+    let number = integer(value, 1, 1_000_000)?;
+    u32::try_from(number).map_err(|_| Wrong::expected("a number up to 1000000"))
+}
+
+fn numbers<T: TryFrom<u64>>(value: &Value, max: u64) -> Result<Vec<T>, Wrong> {
+    let expected = || Wrong::expected(format!("a list of numbers from 0 to {max}"));
+    let items = value.as_array().ok_or_else(expected)?;
+    let number = |item: &Value| T::try_from(integer(item, 0, max)?).map_err(|_| expected());
+    items.iter().map(number).collect()
+}
+
+fn default_group(value: &Value) -> Result<DefaultGroup, Wrong> {
+    if let Some(protocols) = value.get("underlay") {
+        return unless(protocols, "all", |v| numbers(v, u64::from(u8::MAX))).map(DefaultGroup::Underlay);
+    }
+    match word(value, &[("open", 0), ("members", 1), ("underlay", 2)])? {
+        0 => Ok(DefaultGroup::Open),
+        1 => Ok(DefaultGroup::Members),
+        _ => Ok(DefaultGroup::Underlay(Vec::new())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use overlab_dataplane::fields::FieldRef;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::fabric::Preset;
+
+    #[test]
+    fn every_knob_takes_what_it_shows_and_shows_what_it_took() {
+        for (_, preset) in Preset::ALL {
+            for knob in KNOBS {
+                let shown = knob.show(&preset.knobs());
+                let mut other = Preset::Gcp.knobs();
+                (knob.set)(&mut other, &shown).unwrap_or_else(|wrong| panic!("{} {shown}: {wrong:?}", knob.name));
+                assert_eq!(knob.show(&other), shown, "{}", knob.name);
+            }
+        }
+    }
+
+    #[rstest]
+    #[case(json!({"routeQuota": 0}), "K-VALUE knobs.routeQuota")]
+    #[case(json!({"protocols": [256]}), "K-VALUE knobs.protocols")]
+    #[case(json!({"fragments": "never"}), "K-VALUE knobs.fragments")]
+    #[case(json!({"fragmentsAt": 20}), "K-VALUE knobs.fragmentsAt")]
+    #[case(json!({"routeQuotas": 10}), "K-UNKNOWN knobs.routeQuotas")]
+    fn what_a_knob_cannot_be_is_refused(#[case] knobs: Value, #[case] expected: &str) {
+        let value = json!({ "knobs": knobs });
+        let mut refusals = Vec::new();
+        let mut fields = Fields::new(&value, FieldRef::default(), &mut refusals);
+        read(&mut fields, &mut Preset::Aws.knobs(), &mut refusals);
+        let refused: Vec<_> = refusals.iter().map(|r| format!("{} {}", r.code, r.field.path)).collect();
+        assert_eq!(refused, [expected]);
+    }
+}
