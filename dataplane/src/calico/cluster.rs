@@ -127,7 +127,7 @@ impl ClusterState {
             workloads.iter_mut().for_each(|workload| before.keep_addresses(workload));
         }
         let mut inventory = Inventory::sort(resources, &mut refusals);
-        inventory.check(profile, &mut refusals);
+        inventory.check(profile, &BTreeSet::new(), &mut refusals);
         if profile.judges_overlaps() {
             mark_overlapped(&mut inventory.pools);
         }

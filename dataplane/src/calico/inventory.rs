@@ -1,6 +1,6 @@
 //! The objects of a datastore sorted by kind and name, and the rules between them. It allocates nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -145,8 +145,9 @@ impl Inventory {
         self.environment = Some(environment);
     }
 
-    /// Applies the rules between objects, and those that depend on the Calico version.
-    pub(super) fn check(&self, profile: Profile, refusals: &mut Vec<Refusal>) {
+    /// Applies the rules between objects, and those that depend on the Calico version. Pools whose names are in `there` are not
+    /// created: what is asked of new pools alone is not asked of them.
+    pub(super) fn check(&self, profile: Profile, there: &BTreeSet<Arc<str>>, refusals: &mut Vec<Refusal>) {
         for pool in self.pools.values() {
             pool.check_version(profile, refusals);
             if let Some(installation) = self.installation.as_ref().filter(|_| pool.declared == Declared::Installation) {
@@ -156,7 +157,7 @@ impl Inventory {
         for felix in self.felix.values() {
             since::check(&felix.since, profile, refusals);
         }
-        self.check_pools(refusals);
+        self.check_pools(there, refusals);
         self.check_blocks(refusals);
         self.check_node_addresses(refusals);
         for bgp in self.bgp.values() {
@@ -189,12 +190,15 @@ impl Inventory {
     }
 
     /// Source: Calico libcalico-go/lib/clientv3/ippool.go, Create.
-    fn check_pools(&self, refusals: &mut Vec<Refusal>) {
-        let mut there = Standing::default();
-        for pool in by_place(self.pools.values()) {
-            there.create(pool, refusals);
+    fn check_pools(&self, there: &BTreeSet<Arc<str>>, refusals: &mut Vec<Refusal>) {
+        let (old, new): (Vec<&IpPool>, Vec<&IpPool>) = self.pools.values().partition(|pool| there.contains(&pool.name));
+        let (mut standing, mut created) = (Standing::default(), Standing::default());
+        old.into_iter().for_each(|pool| standing.add(pool));
+        for pool in by_place(new) {
+            standing.create(pool, refusals);
+            created.add(pool);
         }
-        there.check_blocks(self.blocks.values(), refusals);
+        created.check_blocks(self.blocks.values(), refusals);
     }
 
     fn check_blocks(&self, refusals: &mut Vec<Refusal>) {

@@ -3,6 +3,7 @@
 //! It reads values, not files, and knows nothing of wires: what is here is what Calico believes. The way through it:
 //! [`Resource::read`] takes one object and applies the rules that concern it alone; [`ClusterState::build`] applies the rules
 //! between objects, fills what the operator and calico-node would create, and hands out blocks and addresses. [`crate::route`] reads the result.
+//! What is there already changes by [`update`] and [`delete`], which have rules of their own.
 
 mod addressing;
 mod backend;
@@ -13,6 +14,7 @@ mod blockaffinity;
 mod cluster;
 mod configmap;
 mod daemonset;
+mod deletion;
 mod envpools;
 mod felix;
 mod felixenv;
@@ -46,6 +48,7 @@ pub use blockaffinity::{AffinityState, BlockAffinity};
 pub use cluster::{ClusterState, Endpoint, WorkloadRequest};
 pub use configmap::{CalicoConfig, KubeadmConfig};
 pub use daemonset::{CalicoNode, Readiness};
+pub use deletion::{Deletion, delete};
 pub use felix::{AwsSrcDstCheck, FelixConfiguration};
 pub use installation::{ClusterRoutingMode, Installation};
 pub use ipam::{Allocation, Block};

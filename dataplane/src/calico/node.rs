@@ -116,6 +116,11 @@ impl Node {
         node
     }
 
+    /// Whether it is Calico's own object, which goes through Calico's API; a Kubernetes Node does not.
+    pub(super) fn through_api(&self) -> bool {
+        self.form == Form::Calico
+    }
+
     /// Takes back what Calico would have recorded by looking at the wires: with the backend `none` it does not look, and what is
     /// left of a derived record is the address that Kubernetes knows, without a mask. A record that a manifest holds stays.
     ///

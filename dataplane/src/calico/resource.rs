@@ -152,6 +152,26 @@ impl Resource {
         }
     }
 
+    /// Where it is declared.
+    pub fn at(&self) -> &FieldRef {
+        match self {
+            Resource::IpPool(pool) => &pool.at,
+            Resource::Node(node) => &node.at,
+            Resource::IpamBlock(block) => block.at(),
+            Resource::Installation(installation) => &installation.at,
+            Resource::FelixConfiguration(felix) => &felix.at,
+            Resource::BgpConfiguration(bgp) => &bgp.at,
+            Resource::BgpPeer(peer) => &peer.at,
+            Resource::BgpFilter(filter) => &filter.at,
+            Resource::CalicoNode(node) => &node.at,
+            Resource::CalicoConfig(config) => &config.at,
+            Resource::KubeadmConfig(config) => &config.at,
+            Resource::IpamConfiguration(ipam) => &ipam.at,
+            Resource::BlockAffinity(affinity) => &affinity.at,
+            Resource::WorkloadEndpoint(endpoint) => &endpoint.at,
+        }
+    }
+
     /// The kind, as manifests spell it.
     pub const fn kind(&self) -> &'static str {
         match self {

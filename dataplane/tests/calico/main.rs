@@ -4,6 +4,7 @@ mod addresses;
 mod bgp;
 mod datastore;
 mod decisions;
+mod deletion;
 mod destinations;
 mod environment;
 mod felix;

@@ -1,17 +1,18 @@
 //! Create and update are different operations: what an object may become, and what may be made beside others.
 
-use overlab_dataplane::calico::{Profile, update};
+use overlab_dataplane::calico::{ClusterState, Profile, update};
+use overlab_dataplane::encap::Encap;
 use overlab_dataplane::fields::{Origin, Refusal};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::datastore::{cluster, only, pool, read};
+use crate::datastore::{calico_node, cluster, config_map, felix, installation, node, only, pool, read};
 
 /// Judges manifests; those of both sides are numbered through.
 fn judge(old: &[Value], new: &[Value], profile: Profile) -> Result<(), Vec<Refusal>> {
     let all = read(&[old, new].concat()).unwrap();
     let (old, new) = all.split_at(old.len());
-    update(old, new, profile)
+    update(old, new, profile).map(drop)
 }
 
 fn change(before: Value, after: Value) -> Result<(), Vec<Refusal>> {
@@ -103,6 +104,114 @@ fn a_pool_over_leftover_blocks_of_another_size_is_refused_once() {
     assert_eq!(judge(&old, &[fitting], Profile::V3_32), Ok(()));
     let stream = [old[0].clone(), pool("p", json!({"cidr": "10.1.0.0/16"}))];
     assert_eq!(only(cluster(&stream, &[])).code, "R13");
+}
+
+#[test]
+fn objects_of_one_name_in_a_stream_are_applied_one_after_the_other() {
+    let with = |spec: Value| pool("p", spec);
+    let small = with(json!({"cidr": "10.1.0.0/16", "natOutgoing": true}));
+    let large = with(json!({"cidr": "10.0.0.0/8"}));
+    assert_eq!(
+        judge(&[], &[with(json!({"cidr": "10.1.0.0/16"})), small.clone()], Profile::V3_32),
+        Ok(())
+    );
+    assert_eq!(only(judge(&[], &[small, large], Profile::V3_32)).code, "R4");
+}
+
+#[test]
+fn what_is_there_after_an_update_is_a_datastore_again() {
+    let manifests = [
+        pool("p", json!({"cidr": "10.1.0.0/16", "ipipMode": "Always"})),
+        node("a", "172.16.0.1/24"),
+        pool("p", json!({"cidr": "10.1.0.0/16", "vxlanMode": "Always"})),
+        node("b", "172.16.0.2/24"),
+    ];
+    let objects = read(&manifests).unwrap();
+    let after = update(&objects[..2], &objects[2..], Profile::V3_32).unwrap();
+    assert_eq!(after.len(), 3);
+    let built = ClusterState::build(Profile::V3_32, after, Vec::new()).unwrap();
+    assert_eq!((built.nodes().len(), built.pools()["p"].encapsulation()), (2, Encap::Vxlan));
+}
+
+/// E1: the environment creates pools where there are none; once there, no other environment changes them, not even a bad one.
+#[rstest]
+#[case::other_range(&[("CALICO_IPV4POOL_CIDR", json!("10.9.0.0/16"))])]
+#[case::bad_range(&[("CALICO_IPV4POOL_CIDR", json!("nonsense"))])]
+#[case::bad_mode(&[("CALICO_IPV4POOL_VXLAN", json!("yes"))])]
+fn pools_of_the_environment_outlive_it(#[case] environment: &[(&str, Value)]) {
+    let before = calico_node(&[
+        ("CALICO_IPV4POOL_CIDR", json!("10.1.0.0/16")),
+        ("CALICO_IPV4POOL_VXLAN", json!("Always")),
+    ]);
+    let objects = read(&[before, calico_node(environment)]).unwrap();
+    let after = update(&objects[..1], &objects[1..], Profile::V3_32).unwrap();
+    let built = ClusterState::build(Profile::V3_32, after, Vec::new()).unwrap();
+    let pool = &built.pools()["default-ipv4-ippool"];
+    assert_eq!(
+        (pool.cidr.to_string().as_str(), pool.encapsulation()),
+        ("10.1.0.0/16", Encap::Vxlan)
+    );
+}
+
+#[test]
+fn a_new_environment_is_judged_where_it_creates_a_pool() {
+    let bad = calico_node(&[("CALICO_IPV4POOL_VXLAN", json!("yes"))]);
+    assert!(judge(&[node("a", "172.16.0.1/24")], std::slice::from_ref(&bad), Profile::V3_32).is_err());
+    let fatal = calico_node(&[
+        ("NO_DEFAULT_POOLS", json!("true")),
+        ("CALICO_IPV4POOL_CIDR", json!("10.1.0.0/16")),
+    ]);
+    assert_eq!(only(judge(&[calico_node(&[])], &[fatal], Profile::V3_32)).code, "E2");
+}
+
+#[rstest]
+#[case::encapsulation("10.1.0.0/16", json!({"encapsulation": "VXLAN"}), None)]
+#[case::another_range("10.2.0.0/16", json!({}), None)]
+#[case::block_size("10.1.0.0/16", json!({"blockSize": 28}), Some("R11"))]
+fn the_operator_changes_its_pools_as_anybody(#[case] cidr: &str, #[case] rest: Value, #[case] code: Option<&str>) {
+    let with = |cidr: &str, rest: &Value| {
+        let mut entry = rest.clone();
+        entry["cidr"] = json!(cidr);
+        entry["name"] = json!("p");
+        installation(json!({"ipPools": [entry]}))
+    };
+    let judged = judge(&[with("10.1.0.0/16", &json!({}))], &[with(cidr, &rest)], Profile::V3_32);
+    assert_eq!(judged.err().map(|refusals| refusals[0].code), code);
+}
+
+/// Every kind is held to its rules, which for most kinds are those of its creation.
+#[rstest]
+#[case::node_address(vec![node("a", "172.16.0.1/24"), node("b", "172.16.0.2/24")], node("b", "172.16.0.1/24"), "K-DUPLICATE")]
+#[case::felix_version(vec![felix("default", json!({}))], felix("default", json!({"natOutgoingExclusions": "IPPoolsOnly"})), "K-VERSION")]
+#[case::bgp_version(vec![bgp(json!({}))], bgp(json!({"programClusterRoutes": "Enabled"})), "K-VERSION")]
+#[case::missing_filter(vec![peer(json!([]))], peer(json!(["f"])), "K-UNKNOWN")]
+#[case::leftover_claim(vec![block("10.1.0.0/26")], claim("b", "10.1.0.0/26"), "K-DUPLICATE")]
+#[case::overlapping_block(vec![block("10.1.0.0/26")], block("10.1.0.0/27"), "K-DUPLICATE")]
+fn an_update_keeps_to_the_rules_between_objects(#[case] old: Vec<Value>, #[case] new: Value, #[case] code: &str) {
+    assert_eq!(judge(&[], &old, Profile::V3_22), Ok(()));
+    assert_eq!(only(judge(&old, &[new], Profile::V3_22)).code, code);
+}
+
+#[test]
+fn what_was_wrong_before_does_not_hinder_an_update() {
+    let old = [node("a", "172.16.0.1/24"), node("b", "172.16.0.1/24")];
+    assert_eq!(judge(&old, &[node("c", "172.16.0.3/24")], Profile::V3_32), Ok(()));
+    let backend = config_map("calico-config", json!({"calico_backend": "vxlan"}));
+    assert_eq!(judge(&old, &[backend], Profile::V3_32), Ok(()));
+}
+
+fn bgp(spec: Value) -> Value {
+    json!({"apiVersion": "projectcalico.org/v3", "kind": "BGPConfiguration", "metadata": {"name": "default"}, "spec": spec})
+}
+
+fn peer(filters: Value) -> Value {
+    json!({"apiVersion": "projectcalico.org/v3", "kind": "BGPPeer", "metadata": {"name": "p"},
+           "spec": {"peerIP": "172.16.0.9", "asNumber": 64999, "filters": filters}})
+}
+
+fn claim(node: &str, cidr: &str) -> Value {
+    json!({"apiVersion": "crd.projectcalico.org/v1", "kind": "BlockAffinity", "metadata": {"name": "claim"},
+           "spec": {"cidr": cidr, "node": node, "state": "confirmed"}})
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// Judge the files as applied to a cluster that holds these manifests already: objects of the same kind and name are updates
     #[arg(long, value_name = "OLD")]
     update: Vec<PathBuf>,
+    /// With --update: objects of OLD that the files do not hold are deleted, as by `kubectl apply --prune`
+    #[arg(long, requires = "update")]
+    prune: bool,
     /// The Calico version whose rules hold for bare manifests, as calico/v3.32
     #[arg(long, value_name = "PROFILE", default_value_t)]
     profile: Profile,
@@ -141,9 +144,13 @@ fn check_update(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
     let both: Vec<&Path> = args.update.iter().map(PathBuf::as_path).chain([file]).collect();
     let written = open(&both)?;
     let new = written.manifests().saturating_sub(there);
-    written.update(there, args.profile)?;
+    let deleted = written.update(there, args.prune, args.profile)?;
+    let deleted = match deleted {
+        0 => String::new(),
+        count => format!(", {count} objects deleted"),
+    };
     Ok(Sound {
-        holds: format!("an update that Calico takes: {new} documents"),
+        holds: format!("an update that Calico takes: {new} documents{deleted}"),
         ignored: BTreeMap::new(),
         warnings: Vec::new(),
     })

@@ -122,12 +122,13 @@ impl Written {
         }
     }
 
-    /// Judges these manifests as applied to a datastore that holds the first `there` documents of them already.
+    /// Judges these manifests as applied to a datastore that holds the first `there` documents of them already. If it is pruned,
+    /// the objects there that are not applied again are deleted; how many is returned.
     ///
     /// # Errors
     /// Everything that is wrong with them, and everything that Calico would not take as an update.
-    pub fn update(self, there: usize, profile: Profile) -> Result<(), Vec<Diagnostic>> {
-        resolve::update(&self, there, profile).map_err(|refusals| self.sources.diagnostics(&refusals))
+    pub fn update(self, there: usize, prune: bool, profile: Profile) -> Result<usize, Vec<Diagnostic>> {
+        resolve::update(&self, there, prune, profile).map_err(|refusals| self.sources.diagnostics(&refusals))
     }
 
     /// How many manifests there are.

@@ -137,3 +137,28 @@ fn an_update_is_judged_as_one(#[case] spec: &str, #[case] code: Option<&str>) {
         ),
     }
 }
+
+/// An object of the old files that the new ones do not hold stays, unless the cluster is pruned.
+#[test]
+fn what_the_new_files_leave_out_is_deleted_on_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.yaml"), folder.path().join("new.yaml"));
+    let second = POOL.replace("name: a", "name: b").replace("10.0.0.0", "10.1.0.0");
+    let environment = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: calico-node, namespace: kube-system}\nspec: {template: {spec: \
+                       {containers: [{name: calico-node, env: []}]}}}\n";
+    let update = |arguments: &[&str]| {
+        let paths = ["check", "--update", old.to_str().unwrap(), new.to_str().unwrap()];
+        command(&[&paths, arguments].concat()).assert()
+    };
+    fs::write(&old, format!("{POOL}---\n{second}")).unwrap();
+    fs::write(&new, POOL).unwrap();
+    update(&[]).code(0).stdout(contains("1 documents\n"));
+    update(&["--prune"])
+        .code(0)
+        .stdout(contains("1 documents, 1 objects deleted\n"));
+    fs::write(&old, format!("{POOL}---\n{environment}")).unwrap();
+    fs::write(&new, environment).unwrap();
+    update(&["--prune"])
+        .code(2)
+        .stderr(contains("error[K-RECREATED]").and(contains("old.yaml:1")));
+}

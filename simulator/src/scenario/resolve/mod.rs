@@ -19,9 +19,9 @@ mod timeline;
 mod underlay;
 mod workloads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use overlab_dataplane::calico::{self, ClusterState, Profile};
+use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 
 use super::file::Written;
@@ -133,19 +133,27 @@ fn not_modelled(field: FieldRef, what: &str) -> Refusal {
         .why("what is not modelled is refused, since a guess would look like a result")
 }
 
-/// Judges manifests as applied to a datastore that holds the first `there` of them already.
+/// Judges manifests as applied to a datastore that holds the first `there` of them already. If it is pruned, the objects there
+/// that are not applied again are deleted; how many is returned.
 ///
 /// # Errors
 /// Everything in them that is wrong, and everything that Calico would not take.
-pub(super) fn update(written: &Written, there: usize, profile: Profile) -> Result<(), Vec<Refusal>> {
+pub(super) fn update(written: &Written, there: usize, prune: bool, profile: Profile) -> Result<usize, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let (old, new) = written.manifests.split_at(there.min(written.manifests.len()));
     let mut resources = |documents| belief::of_documents(documents, &mut refusals).resources;
     let (old, new) = (resources(old), resources(new));
-    match refusals.is_empty() {
-        true => calico::update(&old, &new, profile),
-        false => Err(refusals),
+    if !refusals.is_empty() {
+        return Err(refusals);
     }
+    let after = calico::update(&old, &new, profile)?;
+    let keys: BTreeSet<_> = new.iter().map(|object| (object.kind(), object.name())).collect();
+    let missing = old
+        .iter()
+        .filter(|object| prune && !keys.contains(&(object.kind(), object.name())));
+    let deletions: Vec<Deletion> = missing.map(Deletion::of).collect();
+    calico::delete(&after, &deletions, profile)?;
+    Ok(deletions.len())
 }
 
 /// The cluster of bare manifests, and how many objects of each kind do not take part.
