@@ -24,12 +24,15 @@ pub struct StackId(pub u32);
 pub enum HostAction {
     /// Make a stack with its devices.
     Attach(Stack),
-    /// Give a device other addresses, MTU or routes.
+    /// Give devices of a stack other addresses, MTUs or routes, and the stack other blackholes, before it sends or takes in
+    /// anything more.
     Configure {
-        /// The device.
-        port: PortId,
-        /// What it is to have.
-        config: PortConfig,
+        /// Which.
+        stack: StackId,
+        /// The devices that change, with what they are to have.
+        devices: Vec<(PortId, PortConfig)>,
+        /// The prefixes that the stack is to drop: all of them.
+        blackholes: Vec<Blackhole>,
     },
     /// Remove a stack.
     Detach {

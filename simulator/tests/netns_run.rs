@@ -159,6 +159,7 @@ mod linux {
                     .lines()
                     .map(|line| line.trim().to_owned())
                     .collect();
+                let tables = tables.first();
                 let mut wanted: Vec<_> = tables.routes().map(|route| tables.text(route).to_string()).collect();
                 shown.sort();
                 wanted.sort();

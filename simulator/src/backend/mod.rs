@@ -17,7 +17,8 @@ pub trait Backend {
     fn now(&self) -> Instant;
 
     /// Flushes what `deliver` held back, then waits until `deadline` or the first event, and appends all events that are there.
-    /// Without a deadline it waits for an event; if none can ever come it returns at once.
+    /// Without a deadline it waits for an event; if none can ever come it returns at once. What is due to be sent at the deadline
+    /// is left for the next call.
     ///
     /// # Errors
     /// If the operating system fails the backend.

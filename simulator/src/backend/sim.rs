@@ -72,10 +72,14 @@ impl Backend for Sim {
     fn wait(&mut self, deadline: Option<Instant>, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
         if self.events.is_empty() {
             let next_send = self.sends.peek().map(|Reverse((at, ..))| *at);
+            let now = self.now;
             if let Some(next) = deadline.into_iter().chain(next_send).min() {
-                self.now = self.now.max(next);
+                self.now = now.max(next);
             }
-            self.send_due();
+            // What the driver does at its deadline comes before what is sent at it.
+            if self.now == now || Some(self.now) != deadline {
+                self.send_due();
+            }
         }
         events.append(&mut self.events);
         Ok(())
@@ -93,9 +97,13 @@ impl Backend for Sim {
                 self.ports.extend(stack.devices.iter().map(|device| (device.port, stack.id)));
                 self.stacks.insert(stack.id, HostStack::new(stack));
             }
-            HostAction::Configure { port, config } => {
-                if let Some(stack) = self.ports.get(&port).and_then(|stack| self.stacks.get_mut(stack)) {
-                    stack.configure(port, config);
+            HostAction::Configure {
+                stack,
+                devices,
+                blackholes,
+            } => {
+                if let Some(stack) = self.stacks.get_mut(&stack) {
+                    stack.configure(devices, blackholes);
                 }
             }
             HostAction::Detach { stack } => {

@@ -103,7 +103,8 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
     if written.is_scenario() {
         let loaded = written.resolve().map_err(|diagnostics| refuse(&diagnostics))?;
         let model = loaded.model;
-        let mut tables = world::tables(&model);
+        let histories = world::tables(&model);
+        let mut tables: Vec<_> = histories.iter().map(|tables| tables.first().clone()).collect();
         if let Some(name) = &args.node {
             known(name, tables.iter().map(|tables| &*tables.node))?;
             tables.retain(|tables| *tables.node == **name);

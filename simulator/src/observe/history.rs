@@ -30,6 +30,11 @@ impl<T> History<T> {
         change.map_or(&self.first, |(_, value)| value)
     }
 
+    /// The value at the start of the run.
+    pub fn first(&self) -> &T {
+        &self.first
+    }
+
     /// The value at the end of the run.
     pub fn last(&self) -> &T {
         self.changes.last().map_or(&self.first, |(_, value)| value)

@@ -25,8 +25,7 @@ pub fn drive(world: &mut World, backend: &mut dyn Backend, end_of_sending: Insta
     let drained = end_of_sending.saturating_add(DRAIN);
     let mut events = Vec::new();
     loop {
-        let now = backend.now();
-        world.advance(now);
+        let now = advance(world, backend)?;
         let mut delivered = false;
         for (port, packet) in world.deliveries() {
             backend.deliver(port, packet);
@@ -40,11 +39,20 @@ pub fn drive(world: &mut World, backend: &mut dyn Backend, end_of_sending: Insta
         let next = if sent { drained } else { end_of_sending };
         let deadline = world.next_deadline().map_or(next, |deadline| deadline.min(next));
         backend.wait(Some(deadline), &mut events)?;
-        let now = backend.now();
         // What changes or arrives at this instant comes before what is sent at it.
-        world.advance(now);
+        let now = advance(world, backend)?;
         for event in events.drain(..) {
             world.handle(now, event);
         }
     }
+}
+
+/// Lets everything happen that is due, tells the stacks what they have from here on, and says until when.
+fn advance(world: &mut World, backend: &mut dyn Backend) -> Result<Instant, BackendError> {
+    let now = backend.now();
+    world.advance(now);
+    for action in world.actions() {
+        backend.host(action)?;
+    }
+    Ok(now)
 }

@@ -47,7 +47,7 @@ pub fn execute(model: &Model, backend: &mut dyn Backend, capture: Capture) -> Re
     let last = |flow: &Flow| flow.start.saturating_add(flow.interval * flow.count.saturating_sub(1));
     let end_of_sending = model.flows.iter().map(last).max().unwrap_or_default();
     drive(&mut world, backend, end_of_sending)?;
-    let tables = world.tables().cloned().collect();
+    let tables = world.tables().to_vec();
     let (traces, capture) = world.finish();
     Ok(Run { traces, tables, capture })
 }

@@ -50,7 +50,7 @@ pub fn report(loaded: &Loaded, run: &Run, context: &Context<'_>) -> ScenarioRepo
         .collect();
     report.status = report.expectations.iter().map(|e| e.status).max().unwrap_or(Status::Pass);
     report.flows = rows(model, &run.traces);
-    report.tables = run.tables.iter().map(|tables| table(tables.last())).collect();
+    report.tables = run.tables.iter().map(|tables| table(tables.first())).collect();
     report.fates = fates(model, &run.traces);
     report
 }

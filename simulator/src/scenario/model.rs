@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use overlab_dataplane::calico::ClusterState;
 use overlab_dataplane::fields::FieldRef;
-use overlab_dataplane::route::RpFilter;
+use overlab_dataplane::route::{HostNetwork, Nic, NodeTables, RpFilter};
 use overlab_dataplane::{Instant, Mtu, PerFamily};
 
 use crate::expectations::Claim;
@@ -55,6 +55,9 @@ pub struct Model {
     pub flow_faults: Vec<FlowFault>,
     /// The wires as they are from certain instants on, in their order.
     pub rewirings: Vec<Rewiring>,
+    /// The tables that machines have from certain instants on, in the order in which they change: by time, and at one instant as
+    /// here. At 0s they have those of [`Model::cluster`].
+    pub table_changes: Vec<TableChange>,
     /// What is sent. Flows of a matrix come last.
     pub flows: Vec<Flow>,
     /// What must be true.
@@ -91,7 +94,35 @@ pub struct Rewiring {
     pub hosts: Vec<Machine>,
 }
 
+/// The tables of a machine from some instant on.
+#[derive(Clone, Debug)]
+pub struct TableChange {
+    /// From then on.
+    pub at: Instant,
+    /// A node's place in [`Model::nodes`], or behind all of them a host's in [`Model::hosts`].
+    pub machine: usize,
+    /// What the machine works from.
+    pub tables: Arc<NodeTables>,
+    /// What made it so, as it is told: the name of an entry of the timeline, and what the machine has done about it.
+    pub cause: Arc<str>,
+}
+
 impl Model {
+    /// What a machine's kernel knows before Calico touches it.
+    pub fn host_network(&self, machine: &Machine) -> HostNetwork {
+        let subnet = &self.underlays[machine.underlay].subnets[machine.subnet];
+        HostNetwork {
+            name: machine.name.clone(),
+            nics: vec![Nic {
+                name: Arc::from("eth0"),
+                addresses: machine.addresses.iter().flatten().copied().collect(),
+                mtu: machine.mtu,
+            }],
+            gateways: subnet.gateway,
+            rp_filter: machine.rp_filter,
+        }
+    }
+
     /// The model with other wires.
     #[must_use]
     pub fn rewired(&self, wires: &Rewiring) -> Model {

@@ -11,7 +11,7 @@ use overlab_dataplane::wire::{IcmpError, IcmpMessage, IpView, Reassembler, UdpVi
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
 use super::probe::{self, Addresses, Header};
-use crate::host::{FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
+use crate::host::{Blackhole, FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
 use crate::observe::{Direction, read_stamp};
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
 
@@ -38,9 +38,13 @@ pub struct Socket {
     pub sender: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
-    Device { index: usize, mtu: Option<Mtu> },
+    Device {
+        index: usize,
+        gateway: Option<IpAddr>,
+        mtu: Option<Mtu>,
+    },
     Blackhole,
 }
 
@@ -82,14 +86,22 @@ impl HostStack {
         host
     }
 
-    /// Gives a device other addresses, MTU and routes; false if the stack has no such device.
-    pub fn configure(&mut self, port: PortId, config: PortConfig) -> bool {
-        let Some(device) = self.stack.devices.iter_mut().find(|device| device.port == port) else {
-            return false;
-        };
-        device.config = config;
+    /// Gives devices other addresses, MTUs and routes, and the stack other blackholes. What was learned of a path is forgotten with
+    /// the route that led to it.
+    ///
+    /// Source: Linux net/ipv4/route.c, find_exception, for exceptions that hang on a route's next hop.
+    pub fn configure(&mut self, devices: Vec<(PortId, PortConfig)>, blackholes: Vec<Blackhole>) {
+        for (port, config) in devices {
+            if let Some(device) = self.stack.devices.iter_mut().find(|device| device.port == port) {
+                device.config = config;
+            }
+        }
+        self.stack.blackholes = blackholes;
+        let before = std::mem::take(&mut self.fib);
         self.rebuild();
-        true
+        let after = &self.fib;
+        self.path_mtus
+            .retain(|destination, _| before.lookup(*destination) == after.lookup(*destination));
     }
 
     /// Opens a flow's socket.
@@ -98,7 +110,6 @@ impl HostStack {
     }
 
     fn rebuild(&mut self) {
-        self.fib = Fib::default();
         for blackhole in &self.stack.blackholes {
             self.fib.insert(blackhole.destination, Target::Blackhole);
         }
@@ -109,10 +120,12 @@ impl HostStack {
                 .iter()
                 .filter(|net| net.prefix_len() < net.max_prefix_len())
             {
-                self.fib.insert(address.trunc(), Target::Device { index, mtu: None });
+                let (gateway, mtu) = (None, None);
+                self.fib.insert(address.trunc(), Target::Device { index, gateway, mtu });
             }
             for route in &device.config.routes {
-                self.fib.insert(route.destination, Target::Device { index, mtu: route.mtu });
+                let (gateway, mtu) = (route.gateway, route.mtu);
+                self.fib.insert(route.destination, Target::Device { index, gateway, mtu });
             }
         }
     }
@@ -170,7 +183,7 @@ impl HostStack {
     ) -> Result<(), SendError> {
         let destination = request.destination;
         let target = self.fib.best(destination).copied().ok_or(SendError::NoRoute)?;
-        let Target::Device { index, mtu } = target else {
+        let Target::Device { index, mtu, .. } = target else {
             return Err(SendError::NoRoute);
         };
         let device = self.stack.devices.get(index).ok_or(SendError::NoRoute)?;

@@ -1,72 +1,63 @@
 //! From the model to a world that has not begun: tables of every machine, ports, stacks, flows.
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use overlab_dataplane::Instant;
 use overlab_dataplane::engine::{Engine, Ingress, Outcome};
-use overlab_dataplane::route::{
-    Device, DeviceId, DeviceKind, HostNetwork, Nic, NodeTables, Owner, Resolver, RouteKind, RouteProtocol, host_tables,
-};
-use overlab_dataplane::{Family, Instant, PerFamily};
+use overlab_dataplane::route::{Device, DeviceId, NodeTables, Resolver, host_tables};
 
 use super::queue::Queue;
 use super::{Change, Machine, Port, World};
 use crate::fabric::{self, Fabric, NicId};
-use crate::host::{Blackhole, FlowStart, PortConfig, PortId, Stack, StackDevice, StackId, StackRoute};
+use crate::host::{FlowStart, PortConfig, PortId, Stack, StackDevice, StackId};
 use crate::observe::{Capture, History, Observer, Place, PlaceKind, TapId};
-use crate::scenario::{self, Endpoint, FlowId, Model};
+use crate::scenario::{Endpoint, FlowId, Model};
 use crate::topology::Topology;
 
-/// The gateways that Calico gives to workloads.
-///
-/// Source: Calico cni-plugin/pkg/dataplane/linux/dataplane_linux.go.
-const WORKLOAD_GATEWAY: PerFamily<IpAddr> = PerFamily {
-    v4: IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)),
-    v6: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee)),
-};
-
-/// What a machine's kernel knows before Calico touches it.
-fn host_network(model: &Model, machine: &scenario::Machine) -> HostNetwork {
-    let subnet = &model.underlays[machine.underlay].subnets[machine.subnet];
-    HostNetwork {
-        name: machine.name.clone(),
-        nics: vec![Nic {
-            name: Arc::from("eth0"),
-            addresses: machine.addresses.iter().flatten().copied().collect(),
-            mtu: machine.mtu,
-        }],
-        gateways: subnet.gateway,
-        rp_filter: machine.rp_filter,
-    }
-}
-
-/// The fabrics that follow one another.
-fn rewirings(model: &Model, topology: &Topology) -> VecDeque<(Instant, Change)> {
-    let fabric = |wires| Change::Wires(Box::new(Fabric::new(&model.rewired(wires), topology)));
-    model.rewirings.iter().map(|wires| (wires.at, fabric(wires))).collect()
-}
-
-/// The tables of every machine: nodes first, then hosts.
-pub fn tables(model: &Model) -> Vec<Arc<NodeTables>> {
+/// The tables of every machine through the run: nodes first, then hosts.
+pub fn tables(model: &Model) -> Vec<History<Arc<NodeTables>>> {
     let mut resolver = Resolver::new(model.cluster.clone());
-    let nodes = model.nodes.iter().map(|node| resolver.tables(&host_network(model, node)));
-    let hosts = model.hosts.iter().map(|host| host_tables(&host_network(model, host)));
-    nodes.chain(hosts).map(Arc::new).collect()
+    let nodes = model.nodes.iter().map(|node| resolver.tables(&model.host_network(node)));
+    let hosts = model.hosts.iter().map(|host| host_tables(&model.host_network(host)));
+    let mut tables: Vec<_> = nodes.chain(hosts).map(|tables| History::new(Arc::new(tables))).collect();
+    for change in &model.table_changes {
+        tables[change.machine].set(change.at, change.tables.clone());
+    }
+    tables
+}
+
+/// What changes by itself, in the order of its time; at one instant the wires come first.
+fn changes(model: &Model, topology: &Topology) -> VecDeque<(Instant, Change)> {
+    let fabric = |wires| Change::Wires(Box::new(Fabric::new(&model.rewired(wires), topology)));
+    let wires = model.rewirings.iter().map(|wires| (wires.at, fabric(wires)));
+    let tables = model.table_changes.iter().map(|change| {
+        let (machine, tables) = (change.machine, change.tables.clone());
+        (change.at, Change::Tables { machine, tables })
+    });
+    let mut changes: Vec<_> = wires.chain(tables).collect();
+    changes.sort_by_key(|(at, _)| *at);
+    changes.into()
+}
+
+/// Each device that a machine has at any time, as it first has it.
+fn devices(tables: &History<Arc<NodeTables>>) -> Vec<&Device> {
+    let mut known = BTreeMap::new();
+    let all = tables.iter().flat_map(|(_, tables)| &tables.devices);
+    all.filter(|device| known.insert(&device.name, ()).is_none()).collect()
 }
 
 impl World {
     /// The world of a model at the start of time, with every table converged.
     pub fn new(model: &Model, topology: &Topology, capture: Capture) -> World {
-        let tables = tables(model);
-        let vxlan_port = tables.first().map_or(0, |tables| tables.vxlan_port);
+        let histories = tables(model);
+        let vxlan_port = histories.first().map_or(0, |tables| tables.first().vxlan_port);
         let mut world = World {
             machines: Vec::new(),
             ports: Vec::new(),
             fabric: Fabric::new(model, topology),
             queue: Queue::default(),
-            changes: rewirings(model, topology),
+            changes: changes(model, topology),
             flow_faults: model.flow_faults.iter().map(|fault| (fault.clone(), 0)).collect(),
             observer: Observer::new(&model.flows, vxlan_port),
             capture,
@@ -74,11 +65,14 @@ impl World {
             outcome: Outcome::default(),
             fabric_out: fabric::Output::default(),
             deliveries: Vec::new(),
+            actions: Vec::new(),
             stacks: Vec::new(),
+            workloads: BTreeMap::new(),
             starts: Vec::new(),
             unsent: model.flows.iter().map(|flow| u64::from(flow.count)).sum(),
+            tables: Vec::new(),
         };
-        for (index, tables) in tables.into_iter().enumerate() {
+        for (index, tables) in histories.iter().enumerate() {
             let kind = if index < model.nodes.len() {
                 PlaceKind::Node
             } else {
@@ -86,108 +80,57 @@ impl World {
             };
             world.add_machine(tables, kind);
         }
+        for (index, tables) in histories.iter().enumerate() {
+            world.set_tables(index, tables.first());
+        }
+        // The stacks are attached as they are by then.
+        world.actions.clear();
+        world.tables = histories;
         world.add_flows(model);
         world
     }
 
-    fn add_machine(&mut self, tables: Arc<NodeTables>, kind: PlaceKind) {
-        let index = self.machines.len();
+    fn add_machine(&mut self, tables: &History<Arc<NodeTables>>, kind: PlaceKind) {
+        let name = tables.first().node.clone();
         let place = Place {
             kind,
-            name: tables.node.clone(),
+            name: name.clone(),
         };
-        let own_ports = self.add_own_stack(index, &tables, &place);
-        let workload_ports = tables
-            .devices
-            .iter()
-            .map(|device| self.add_workload_stack(index, &tables, device))
-            .collect();
-        let card = tables
-            .devices
-            .iter()
-            .position(|device| device.kind == DeviceKind::Nic)
-            .unwrap_or(0);
+        let attached = Some((self.machines.len(), Ingress::Host));
+        let devices = devices(tables);
+        let own = devices.iter().map(|device| {
+            let port = self.add_port(attached, &place, None);
+            stack_device(port, &device.name, device)
+        });
+        let own = own.collect();
+        let stack = self.add_stack(&name, own);
+        for device in devices {
+            self.add_workload(device);
+        }
         self.machines.push(Machine {
             tap: self
                 .capture
-                .interface(&format!("{}/eth0", tables.node), "the node's network card, on the underlay"),
-            engine: Engine::new(tables.clone()),
-            tables: History::new(tables),
+                .interface(&format!("{name}/eth0"), "the node's network card, on the underlay"),
+            engine: Engine::new(tables.first().clone()),
             place,
-            nic: NicId(index as u32),
-            card: DeviceId(card as u16),
-            own_ports,
-            workload_ports,
+            nic: NicId(self.machines.len() as u32),
+            card: DeviceId(0),
+            stack,
+            own_ports: Vec::new(),
+            workload_ports: Vec::new(),
         });
     }
 
-    fn add_port(&mut self, machine: usize, ingress: Ingress, stack: &Place, tap: Option<TapId>) -> PortId {
+    fn add_port(&mut self, attached: Option<(usize, Ingress)>, stack: &Place, tap: Option<TapId>) -> PortId {
         self.ports.push(Port {
-            machine,
-            ingress,
+            attached,
             stack: stack.clone(),
             tap,
         });
         PortId(self.ports.len() as u32 - 1)
     }
 
-    fn add_own_stack(&mut self, machine: usize, tables: &NodeTables, place: &Place) -> Vec<PortId> {
-        let mut devices = Vec::new();
-        for (i, device) in tables.devices.iter().enumerate() {
-            let port = self.add_port(machine, Ingress::Host, place, None);
-            let config = own_config(tables, DeviceId(i as u16), device);
-            devices.push(StackDevice {
-                port,
-                name: device.name.clone(),
-                config,
-            });
-        }
-        let ports = devices.iter().map(|device| device.port).collect();
-        let blackholes = tables.routes().filter(|route| route.kind == RouteKind::Blackhole);
-        let blackholes = blackholes.map(|route| Blackhole {
-            destination: route.destination,
-            protocol: route.protocol,
-            metric: route.metric,
-        });
-        let blackholes = blackholes.collect();
-        let id = StackId(self.stacks.len() as u32);
-        self.stacks.push(Stack {
-            id,
-            name: tables.node.clone(),
-            devices,
-            blackholes,
-        });
-        ports
-    }
-
-    fn add_workload_stack(&mut self, machine: usize, tables: &NodeTables, device: &Device) -> Option<PortId> {
-        let name = device.workload.as_ref()?;
-        let (index, workload) = tables
-            .workloads
-            .iter()
-            .enumerate()
-            .find(|(_, workload)| workload.name == *name)?;
-        let device_id = tables.workloads.get(index).map(|workload| workload.device)?;
-        let place = Place {
-            kind: PlaceKind::Workload,
-            name: name.clone(),
-        };
-        let tap = self.capture.interface(&format!("{name}/eth0"), "the workload's interface");
-        let port = self.add_port(machine, Ingress::Device(device_id), &place, Some(tap));
-        let addresses: Vec<IpNet> = workload.addresses.iter().map(|address| IpNet::from(*address)).collect();
-        let config = PortConfig {
-            routes: addresses
-                .iter()
-                .map(|address| default_route(Family::of_net(*address)))
-                .collect(),
-            addresses,
-            mtu: workload.mtu,
-        };
-        let devices = vec![StackDevice {
-            port,
-            name: Arc::from("eth0"),
-            config,
-        }];
+    fn add_stack(&mut self, name: &Arc<str>, devices: Vec<StackDevice>) -> StackId {
         let id = StackId(self.stacks.len() as u32);
         self.stacks.push(Stack {
             id,
@@ -195,7 +138,22 @@ impl World {
             devices,
             blackholes: Vec::new(),
         });
-        Some(port)
+        id
+    }
+
+    /// The stack of the workload behind a device, unless it has one already.
+    fn add_workload(&mut self, device: &Device) {
+        let Some(name) = device.workload.as_ref().filter(|name| !self.workloads.contains_key(*name)) else {
+            return;
+        };
+        let place = Place {
+            kind: PlaceKind::Workload,
+            name: name.clone(),
+        };
+        let tap = self.capture.interface(&format!("{name}/eth0"), "the workload's interface");
+        let port = self.add_port(None, &place, Some(tap));
+        let stack = self.add_stack(name, vec![stack_device(port, "eth0", device)]);
+        self.workloads.insert(name.clone(), stack);
     }
 
     fn add_flows(&mut self, model: &Model) {
@@ -224,40 +182,15 @@ impl World {
     }
 }
 
-/// A workload's default route.
-fn default_route(family: Family) -> StackRoute {
-    let destination = match family {
-        Family::V4 => IpNet::V4(Ipv4Net::default()),
-        Family::V6 => IpNet::V6(Ipv6Net::default()),
-    };
-    StackRoute {
-        destination,
-        gateway: Some(*WORKLOAD_GATEWAY.get(family)),
-        onlink: true,
-        protocol: RouteProtocol::BOOT,
-        metric: 0,
-        mtu: None,
-    }
-}
-
-/// What a machine's own stack has on a device: the addresses, MTU and routes of its tables. The kernel makes connected routes
-/// by itself.
-fn own_config(tables: &NodeTables, id: DeviceId, device: &Device) -> PortConfig {
-    let routes = tables
-        .routes()
-        .filter(|route| route.device == Some(id) && !(route.owner == Owner::Kernel && route.gateway.is_none()))
-        .map(|route| StackRoute {
-            destination: route.destination,
-            gateway: route.gateway,
-            onlink: route.onlink,
-            protocol: route.protocol,
-            metric: route.metric,
-            mtu: route.mtu,
-        })
-        .collect();
-    PortConfig {
-        addresses: device.addresses.clone(),
-        mtu: device.mtu,
-        routes,
+/// A device of a stack before any tables have given it something.
+fn stack_device(port: PortId, name: &str, device: &Device) -> StackDevice {
+    StackDevice {
+        port,
+        name: Arc::from(name),
+        config: PortConfig {
+            addresses: Vec::new(),
+            mtu: device.mtu,
+            routes: Vec::new(),
+        },
     }
 }

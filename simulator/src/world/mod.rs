@@ -3,8 +3,9 @@
 
 mod build;
 mod queue;
+mod stacks;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use overlab_dataplane::encap::Encap;
@@ -14,7 +15,7 @@ use overlab_dataplane::wire::IpView;
 use overlab_dataplane::{Instant, Packet, Tag};
 
 use crate::fabric::{self, Fabric, NicId};
-use crate::host::{FlowEvent, FlowStart, HostEvent, PortId, SendError, Stack};
+use crate::host::{FlowEvent, FlowStart, HostAction, HostEvent, PortId, SendError, Stack, StackId};
 use crate::observe::{
     Capture, Direction, DropReason, History, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace, WirePacket,
     wire_packet,
@@ -28,16 +29,16 @@ pub use build::tables;
 #[derive(Debug)]
 struct Machine {
     engine: Engine,
-    /// The engine's tables through the run.
-    tables: History<Arc<NodeTables>>,
     place: Place,
     nic: NicId,
     /// The device that is the network card.
     card: DeviceId,
     tap: TapId,
-    /// The machine's own stack's port for each device.
-    own_ports: Vec<PortId>,
-    /// The port of the workload behind each device.
+    /// Its own stack.
+    stack: StackId,
+    /// The port of its own stack for each device of its tables.
+    own_ports: Vec<Option<PortId>>,
+    /// The port of the workload behind each device of its tables.
     workload_ports: Vec<Option<PortId>>,
 }
 
@@ -46,13 +47,15 @@ struct Machine {
 enum Change {
     /// The wires.
     Wires(Box<Fabric>),
+    /// What a machine works from.
+    Tables { machine: usize, tables: Arc<NodeTables> },
 }
 
 /// What is behind a port.
 #[derive(Debug)]
 struct Port {
-    machine: usize,
-    ingress: Ingress,
+    /// The machine that it leads to, and how packets come into it; nothing while the workload is nowhere.
+    attached: Option<(usize, Ingress)>,
     stack: Place,
     tap: Option<TapId>,
 }
@@ -73,10 +76,16 @@ pub struct World {
     outcome: Outcome,
     fabric_out: fabric::Output,
     deliveries: Vec<(PortId, Packet)>,
+    /// What stacks are to have from here on.
+    actions: Vec<HostAction>,
+    /// By their identities, as they are.
     stacks: Vec<Stack>,
+    /// The stack of each workload, by its name.
+    workloads: BTreeMap<Arc<str>, StackId>,
     starts: Vec<FlowStart>,
     /// Packets that applications have yet to send.
     unsent: u64,
+    tables: Vec<History<Arc<NodeTables>>>,
 }
 
 impl World {
@@ -90,17 +99,9 @@ impl World {
         &self.starts
     }
 
-    /// The tables of every machine through the run so far, nodes first.
-    pub fn tables(&self) -> impl Iterator<Item = &History<Arc<NodeTables>>> {
-        self.machines.iter().map(|machine| &machine.tables)
-    }
-
-    /// A machine's engine works from other tables from here on: a node by its place in the model, behind all of them a host.
-    pub fn set_tables(&mut self, now: Instant, machine: usize, tables: Arc<NodeTables>) {
-        if let Some(machine) = self.machines.get_mut(machine) {
-            machine.tables.set(now, tables.clone());
-            machine.engine.set_tables(tables);
-        }
+    /// The tables of every machine through the run, nodes first.
+    pub fn tables(&self) -> &[History<Arc<NodeTables>>] {
+        &self.tables
     }
 
     /// The earliest instant at which something happens by itself.
@@ -122,6 +123,11 @@ impl World {
     /// Whether everything was sent, and it is known of every packet how it ended.
     pub fn is_settled(&self) -> bool {
         self.unsent == 0 && self.observer.settled()
+    }
+
+    /// Takes what stacks are to have from here on; it comes before what has to be handed to them.
+    pub fn actions(&mut self) -> std::vec::Drain<'_, HostAction> {
+        self.actions.drain(..)
     }
 
     /// Takes what has to be handed to stacks.
@@ -171,6 +177,7 @@ impl World {
                 let earlier = std::mem::replace(&mut self.fabric, *fabric);
                 self.fabric.succeed(earlier);
             }
+            Some((_, Change::Tables { machine, tables })) => self.set_tables(machine, &tables),
             None => {}
         }
     }
@@ -225,8 +232,13 @@ impl World {
                 },
             );
         }
-        let (machine, ingress) = (port.machine, port.ingress);
-        self.engine(now, machine, ingress, packet, true);
+        match port.attached {
+            Some((machine, ingress)) => self.engine(now, machine, ingress, packet, true),
+            None => {
+                let place = port.stack.clone();
+                self.lost_without_interface(now, packet.tag(), place);
+            }
+        }
     }
 
     fn engine(&mut self, now: Instant, machine: usize, ingress: Ingress, packet: Packet, first_hop: bool) {
@@ -246,7 +258,8 @@ impl World {
                 Out::Transmit { next_hop, packet, .. } => {
                     let taken = if first_hop { self.taken_by_number(now, &packet) } else { None };
                     if let Some(place) = taken {
-                        self.lost_to_fault(now, packet.tag(), place);
+                        let text = format!("fault {}: lost by its number", place.name);
+                        self.lost(now, packet.tag(), place, fabric::DropReason::Injected, Step::Fabric(text));
                         continue;
                     }
                     let machine = &self.machines[index];
@@ -265,9 +278,13 @@ impl World {
         self.outcome = outcome;
     }
 
-    fn lost_to_fault(&mut self, now: Instant, tag: Tag, place: Place) {
-        let reason = DropReason::Fabric(fabric::DropReason::Injected);
-        let text = format!("fault {}: lost by its number", place.name);
+    fn lost_without_interface(&mut self, now: Instant, tag: Tag, place: Place) {
+        let step = Step::Stack("the workload's interface is gone".to_owned());
+        self.lost(now, tag, place, fabric::DropReason::LinkDown, step);
+    }
+
+    fn lost(&mut self, now: Instant, tag: Tag, place: Place, reason: fabric::DropReason, step: Step) {
+        let reason = DropReason::Fabric(reason);
         self.observer.dropped(tag, reason, &place, now);
         self.observer.hop(
             tag,
@@ -275,7 +292,7 @@ impl World {
                 at: now,
                 place,
                 later_fragment: false,
-                steps: vec![Step::Fabric(text), Step::Dropped(reason)],
+                steps: vec![step, Step::Dropped(reason)],
                 tables: None,
                 left: Vec::new(),
             },
@@ -335,10 +352,18 @@ impl World {
         let ports = usize::from(device.0);
         let port = match workload {
             true => machine.workload_ports.get(ports).copied().flatten(),
-            false => machine.own_ports.get(ports).copied(),
+            false => machine.own_ports.get(ports).copied().flatten(),
         };
-        let Some(id) = port else { return };
-        let Some(port) = self.ports.get(id.0 as usize) else { return };
+        let port = port.and_then(|id| Some((id, self.ports.get(id.0 as usize)?)));
+        let here = |port: &Port| port.attached.is_some_and(|(machine, _)| machine == index);
+        let Some((id, port)) = port.filter(|(_, port)| here(port)) else {
+            let device = machine.engine.tables().device(device).map_or("", |device| &device.name);
+            let place = Place {
+                kind: PlaceKind::Device,
+                name: Arc::from(format!("{}/{device}", machine.place.name)),
+            };
+            return self.lost_without_interface(now, packet.tag(), place);
+        };
         if let Some(tap) = port.tap {
             self.capture.packet(tap, now, packet.bytes());
         }

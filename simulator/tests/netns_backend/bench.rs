@@ -50,6 +50,20 @@ impl Bench {
         self.backend.host(HostAction::Start(start)).unwrap();
     }
 
+    /// Gives a stack what another one has, with the same devices.
+    pub(crate) fn become_like(&mut self, stack: &Stack) {
+        let configure = HostAction::Configure {
+            stack: stack.id,
+            devices: stack
+                .devices
+                .iter()
+                .map(|device| (device.port, device.config.clone()))
+                .collect(),
+            blackholes: stack.blackholes.clone(),
+        };
+        self.backend.host(configure).unwrap();
+    }
+
     /// Carries packets for a while.
     pub(crate) fn run(&mut self, span: Duration) {
         let end = self.backend.now().saturating_add(span);

@@ -29,6 +29,10 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("a_changed_device_routes_otherwise", a_changed_device_routes_otherwise),
     (
+        "a_stack_becomes_like_another_whatever_it_was",
+        a_stack_becomes_like_another_whatever_it_was,
+    ),
+    (
         "a_device_name_that_linux_would_cut_is_refused",
         a_device_name_that_linux_would_cut_is_refused,
     ),
@@ -155,15 +159,11 @@ fn a_changed_device_routes_otherwise() -> Option<String> {
     bench.run(Duration::from_millis(20));
     assert!(!sources(&bench, TUNL0).is_empty() && sources(&bench, ETH0).is_empty());
 
-    let mut tunnel = node().devices[1].config.clone();
-    tunnel.routes.clear();
-    let mut uplink = node().devices[0].config.clone();
-    uplink.routes.push(via_tunnel());
-    uplink.addresses.push("10.0.0.9/24".parse().unwrap());
-    for (port, config) in [(TUNL0, tunnel), (ETH0, uplink)] {
-        let port = PortId(port);
-        bench.backend.host(HostAction::Configure { port, config }).unwrap();
-    }
+    let mut changed = node();
+    changed.devices[1].config.routes.clear();
+    changed.devices[0].config.routes.push(via_tunnel());
+    changed.devices[0].config.addresses.push("10.0.0.9/24".parse().unwrap());
+    bench.become_like(&changed);
     // What left before the change is still in the devices' queues.
     bench.run(Duration::from_millis(5));
     bench.packets.clear();
@@ -171,6 +171,41 @@ fn a_changed_device_routes_otherwise() -> Option<String> {
     let through = sources(&bench, ETH0);
     assert!(!through.is_empty() && sources(&bench, TUNL0).is_empty());
     assert!(through.iter().all(|source| source == "10.0.0.1"));
+    None
+}
+
+/// What a stack has that came to it from another state is what one has that was made so.
+fn a_stack_becomes_like_another_whatever_it_was() -> Option<String> {
+    let mut tunnelled = node();
+    tunnelled
+        .devices
+        .push(device(12, "vxlan.calico", "10.65.1.1/32", 1450, vec![]));
+    let mut bare = tunnelled.clone();
+    bare.blackholes[0].destination = "10.65.1.64/26".parse().unwrap();
+    let [uplink, tunnel, vxlan] = &mut bare.devices[..] else {
+        unreachable!()
+    };
+    // The tunnel's address, and its route, go to other devices; the tunnel is left with nothing.
+    vxlan.config.addresses = std::mem::take(&mut tunnel.config.addresses);
+    uplink.config.routes.append(&mut tunnel.config.routes);
+    uplink.config.mtu = Mtu::new(1400).unwrap();
+    // A route where a blackhole was.
+    uplink.config.routes.push(route("10.65.1.0/26", Some("10.0.0.3")));
+
+    let seen = |bench: &Bench| netlink::routes(bench.backend.namespace_fd(StackId(1)).unwrap());
+    let made = |stack: &Stack| {
+        let mut bench = Bench::new(vec![stack.clone()], &[]);
+        bench.backend.ready().unwrap();
+        seen(&bench)
+    };
+    let (made_tunnelled, made_bare) = (made(&tunnelled), made(&bare));
+    assert_ne!(made_tunnelled, made_bare);
+    let mut bench = Bench::new(vec![tunnelled.clone()], &[]);
+    bench.backend.ready().unwrap();
+    for (other, wanted) in [(&bare, &made_bare), (&tunnelled, &made_tunnelled), (&bare, &made_bare)] {
+        bench.become_like(other);
+        assert_eq!(seen(&bench), *wanted);
+    }
     None
 }
 

@@ -30,21 +30,6 @@ pub(super) fn make(stacks: Vec<Stack>) -> Result<Vec<Made>, BackendError> {
     namespace::aside(|| runtime()?.block_on(make_all(stacks)))
 }
 
-/// Turns what a device has into what it is to have.
-///
-/// # Errors
-/// If the kernel refuses any part of it.
-pub(super) fn change(namespace: &Namespace, name: &str, old: &PortConfig, new: &PortConfig) -> Result<(), BackendError> {
-    namespace::aside(|| {
-        namespace.enter().map_err(failed("enter a network namespace"))?;
-        runtime()?.block_on(async {
-            let handle = connect()?;
-            let index = index(name)?;
-            change_device(&handle, name, index, old, new).await
-        })
-    })
-}
-
 /// Adds a device of a kernel type to the namespace of the calling thread.
 ///
 /// # Errors
@@ -115,45 +100,7 @@ async fn add_routes(handle: &Handle, devices: &[(&StackDevice, u32)]) -> Result<
     Ok(())
 }
 
-/// New addresses come before old ones go: a device that loses its last address loses all its routes.
-async fn change_device(handle: &Handle, name: &str, index: u32, old: &PortConfig, new: &PortConfig) -> Result<(), BackendError> {
-    up(handle, name, index, Some(new)).await?;
-    let added = new.addresses.iter().filter(|a| !old.addresses.contains(a));
-    add_addresses(handle, added.map(|address| (name, index, *address)).collect()).await?;
-    for address in old.addresses.iter().filter(|a| !new.addresses.contains(a)) {
-        let request = handle.address().del(address_message(index, *address)).execute();
-        request
-            .await
-            .map_err(refused(format!("remove address {address} from {name}")))?;
-    }
-    for route in old.routes.iter().filter(|r| !new.routes.iter().any(|n| same_place(n, r))) {
-        let what = format!("remove route {}", describe(route, name));
-        match handle
-            .route()
-            .del(message(route, index))
-            .execute()
-            .await
-            .map_err(refused(what))
-        {
-            // It went with an address.
-            Err(BackendError::System { source, .. }) if source.raw_os_error() == Some(nix::libc::ESRCH) => {}
-            result => result?,
-        }
-    }
-    for with_gateway in [false, true] {
-        for route in new.routes.iter().filter(|r| r.gateway.is_some() == with_gateway) {
-            add_route(handle, message(route, index), &describe(route, name), true).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether the kernel holds two routes to be the same one, so that either replaces the other.
-fn same_place(a: &StackRoute, b: &StackRoute) -> bool {
-    (a.destination, a.metric) == (b.destination, b.metric)
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, BackendError> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, BackendError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -161,17 +108,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, BackendError> {
 }
 
 /// A netlink connection to the namespace that the calling thread is in; it ends with its handle.
-fn connect() -> Result<Handle, BackendError> {
+pub(super) fn connect() -> Result<Handle, BackendError> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(failed("open a netlink socket"))?;
     tokio::spawn(connection);
     Ok(handle)
 }
 
-fn index(name: &str) -> Result<u32, BackendError> {
+pub(super) fn index(name: &str) -> Result<u32, BackendError> {
     if_nametoindex(name).map_err(failed(format!("find device {name}")))
 }
 
-async fn up(handle: &Handle, name: &str, index: u32, config: Option<&PortConfig>) -> Result<(), BackendError> {
+pub(super) async fn up(handle: &Handle, name: &str, index: u32, config: Option<&PortConfig>) -> Result<(), BackendError> {
     let mut link = LinkUnspec::new_with_index(index).up();
     if let Some(config) = config {
         link = link.mtu(u32::from(config.mtu.bytes()));
@@ -181,7 +128,7 @@ async fn up(handle: &Handle, name: &str, index: u32, config: Option<&PortConfig>
 }
 
 /// Adds addresses to devices and waits until they take packets in.
-async fn add_addresses(handle: &Handle, addresses: Vec<(&str, u32, IpNet)>) -> Result<(), BackendError> {
+pub(super) async fn add_addresses(handle: &Handle, addresses: Vec<(&str, u32, IpNet)>) -> Result<(), BackendError> {
     let ipv6 = addresses.iter().filter_map(|(_, _, address)| match address {
         IpNet::V4(_) => None,
         IpNet::V6(net) => Some(net.addr()),
@@ -212,13 +159,13 @@ async fn add_address(handle: &Handle, name: &str, index: u32, address: IpNet) ->
         .map_err(refused(format!("add address {address} to {name}")))
 }
 
-async fn add_route(handle: &Handle, route: RouteMessage, what: &str, replace: bool) -> Result<(), BackendError> {
+pub(super) async fn add_route(handle: &Handle, route: RouteMessage, what: &str, replace: bool) -> Result<(), BackendError> {
     let request = handle.route().add(route);
     let request = if replace { request.replace() } else { request };
     request.execute().await.map_err(refused(format!("add route {what}")))
 }
 
-fn address_message(index: u32, address: IpNet) -> rtnetlink::packet_route::address::AddressMessage {
+pub(super) fn address_message(index: u32, address: IpNet) -> rtnetlink::packet_route::address::AddressMessage {
     match address {
         IpNet::V4(net) => AddressMessageBuilder::<std::net::Ipv4Addr>::new()
             .index(index)
@@ -242,7 +189,7 @@ fn to(prefix: IpNet) -> RouteMessage {
     }
 }
 
-fn message(route: &StackRoute, index: u32) -> RouteMessage {
+pub(super) fn message(route: &StackRoute, index: u32) -> RouteMessage {
     let mut message = to(route.destination);
     message.header.protocol = route.protocol.0.into();
     message.attributes.push(RouteAttribute::Oif(index));
@@ -264,7 +211,7 @@ fn message(route: &StackRoute, index: u32) -> RouteMessage {
     message
 }
 
-fn blackhole(route: &Blackhole) -> RouteMessage {
+pub(super) fn blackhole(route: &Blackhole) -> RouteMessage {
     let mut message = to(route.destination);
     message.header.protocol = route.protocol.0.into();
     message.header.kind = RouteType::BlackHole;
@@ -275,14 +222,14 @@ fn blackhole(route: &Blackhole) -> RouteMessage {
 }
 
 /// As `ip route` spells it, for messages.
-fn describe(route: &StackRoute, device: &str) -> String {
+pub(super) fn describe(route: &StackRoute, device: &str) -> String {
     let via = route.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
     let onlink = if route.onlink { " onlink" } else { "" };
     format!("{}{via} dev {device}{onlink}", route.destination)
 }
 
 /// A netlink refusal as the error number that it carries.
-fn refused(what: String) -> impl FnOnce(rtnetlink::Error) -> BackendError {
+pub(super) fn refused(what: String) -> impl FnOnce(rtnetlink::Error) -> BackendError {
     move |error| BackendError::System {
         what,
         source: match error {

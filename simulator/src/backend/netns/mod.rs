@@ -10,6 +10,7 @@
 //! or, once warm, allocation per packet. Namespaces, devices and sockets are only ever held by descriptor, so that they are
 //! gone when the backend is dropped or the process dies, whichever way. It decides nothing about packets.
 
+mod change;
 mod clock;
 mod configure;
 mod doctor;
@@ -37,7 +38,7 @@ use self::namespace::Namespace;
 use self::poller::{Poller, Source, Timeout};
 use self::prober::{Opened, Prober};
 use self::tun::{Tun, Written};
-use super::{Backend, BackendError, FlowStart, HostAction, HostEvent, PortConfig, PortId, Stack, StackId};
+use super::{Backend, BackendError, Blackhole, FlowStart, HostAction, HostEvent, PortConfig, PortId, Stack, StackId};
 
 /// Packets that are read from one device before the others have their turn.
 const BATCH: usize = 64;
@@ -77,6 +78,7 @@ pub struct Counters {
 struct Made {
     name: Arc<str>,
     namespace: Namespace,
+    blackholes: Vec<Blackhole>,
 }
 
 #[derive(Debug)]
@@ -135,8 +137,16 @@ impl Netns {
                     },
                 );
             }
-            let (name, namespace) = (made.stack.name, made.namespace);
-            self.stacks.insert(stack, Made { name, namespace });
+            let (name, blackholes) = (made.stack.name, made.stack.blackholes);
+            let namespace = made.namespace;
+            self.stacks.insert(
+                stack,
+                Made {
+                    name,
+                    namespace,
+                    blackholes,
+                },
+            );
         }
         Ok(())
     }
@@ -260,7 +270,7 @@ impl Backend for Netns {
         self.begin()?;
         let before = events.len();
         loop {
-            self.prober.send_due(self.clock, events);
+            self.prober.send_due(self.clock, deadline, events);
             let news = events.len() > before;
             let timeout = if news { Timeout::NONE } else { self.timeout(deadline) };
             if timeout == Timeout::Never && self.ports.is_empty() {
@@ -294,7 +304,11 @@ impl Backend for Netns {
     fn host(&mut self, action: HostAction) -> Result<(), BackendError> {
         match action {
             HostAction::Attach(stack) => self.attached.push(stack),
-            HostAction::Configure { port, config } => return self.configure(port, config),
+            HostAction::Configure {
+                stack,
+                devices,
+                blackholes,
+            } => return self.configure(stack, devices, blackholes),
             HostAction::Detach { stack } => {
                 self.attached.retain(|s| s.id != stack);
                 self.prober.close(stack);
@@ -316,20 +330,39 @@ impl Backend for Netns {
 }
 
 impl Netns {
-    fn configure(&mut self, port: PortId, config: PortConfig) -> Result<(), BackendError> {
-        let mut waiting = self.attached.iter_mut().flat_map(|stack| &mut stack.devices);
-        if let Some(device) = waiting.find(|device| device.port == port) {
-            device.config = config;
+    fn configure(
+        &mut self,
+        id: StackId,
+        devices: Vec<(PortId, PortConfig)>,
+        blackholes: Vec<Blackhole>,
+    ) -> Result<(), BackendError> {
+        if let Some(stack) = self.attached.iter_mut().find(|stack| stack.id == id) {
+            for (port, config) in devices {
+                let device = stack.devices.iter_mut().find(|device| device.port == port);
+                device.ok_or_else(|| unknown(format!("configure port {}", port.0)))?.config = config;
+            }
+            stack.blackholes = blackholes;
             return Ok(());
         }
-        let device = self
-            .ports
-            .get_mut(&port)
-            .ok_or_else(|| unknown(format!("configure port {}", port.0)))?;
-        let made = self.stacks.get(&device.stack);
-        let made = made.ok_or_else(|| unknown(format!("configure device {}", device.name)))?;
-        configure::change(&made.namespace, &device.name, &device.config, &config)?;
-        device.config = config;
+        let made = self.stacks.get_mut(&id);
+        let made = made.ok_or_else(|| unknown(format!("configure stack {}", id.0)))?;
+        let mut changes = Vec::with_capacity(devices.len());
+        for (port, config) in &devices {
+            let device = self.ports.get(port).filter(|device| device.stack == id);
+            let device = device.ok_or_else(|| unknown(format!("configure port {} of {}", port.0, made.name)))?;
+            changes.push(change::DeviceChange {
+                name: &device.name,
+                old: &device.config,
+                new: config,
+            });
+        }
+        change::apply(&made.namespace, &changes, (&made.blackholes, &blackholes))?;
+        made.blackholes = blackholes;
+        for (port, config) in devices {
+            if let Some(device) = self.ports.get_mut(&port) {
+                device.config = config;
+            }
+        }
         Ok(())
     }
 }

@@ -96,6 +96,15 @@ pub(super) fn settle(ipv6: bool) -> Result<(), BackendError> {
     Ok(())
 }
 
+/// Gives IPv6 to the stack that the calling thread is in, if it was settled without.
+///
+/// # Errors
+/// If the setting is refused.
+pub(super) fn allow_ipv6() -> Result<(), BackendError> {
+    let path = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+    fs::write(path, "0").map_err(failed(format!("set {path}")))
+}
+
 /// Makes the process root of a user namespace of its own, so that an ordinary user may make network namespaces. It has to come
 /// first in `main`: Linux refuses a process that has a second thread. A no-op for root.
 ///

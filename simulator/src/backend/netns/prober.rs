@@ -138,12 +138,13 @@ impl Prober {
         self.due.retain(|(_, id)| self.senders.contains_key(id));
     }
 
-    /// Sends what is due, at most a batch of it, and never early. The packet loop runs on the same thread, so that the event
-    /// is there before the packet can be read.
-    pub(super) fn send_due(&mut self, clock: Clock, events: &mut Vec<HostEvent>) {
+    /// Sends what is due before `deadline`, at most a batch of it, and never early. The packet loop runs on the same thread, so
+    /// that the event is there before the packet can be read.
+    pub(super) fn send_due(&mut self, clock: Clock, deadline: Option<Instant>, events: &mut Vec<HostEvent>) {
         for _ in 0..BATCH {
             let now = clock.now();
-            let Some(&(at, id)) = self.due.first().filter(|(at, _)| *at <= now) else {
+            let is_due = |at: Instant| at <= now && deadline.is_none_or(|deadline| at < deadline);
+            let Some(&(at, id)) = self.due.first().filter(|(at, _)| is_due(*at)) else {
                 return;
             };
             let Some(sender) = self.senders.get_mut(&id) else {

@@ -107,6 +107,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         faults: faults.faults,
         flow_faults: faults.flow_faults,
         rewirings,
+        table_changes: Vec::new(),
         flows,
         expectations,
         cluster: cluster?,
