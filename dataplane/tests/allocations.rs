@@ -5,7 +5,7 @@
 mod cluster;
 
 use overlab_dataplane::engine::{Engine, Ingress, Out, Outcome};
-use overlab_dataplane::{Instant, Packet};
+use overlab_dataplane::{Family, Instant, Packet};
 use serde_json::{Value, json};
 
 use cluster::{CARD, NODES, Udp, pod_device, tables};
@@ -22,8 +22,8 @@ struct Way {
 }
 
 impl Way {
-    fn new(pool: Value) -> Way {
-        let [a, _, c] = tables(pool, json!({}));
+    fn new(family: Family, pool: Value) -> Way {
+        let [a, _, c] = tables(family, pool, json!({}));
         let pod = Ingress::Device(pod_device(&a));
         Way {
             a: Engine::new(a),
@@ -47,12 +47,20 @@ impl Way {
 }
 
 fn main() {
-    for length in [64, 1450] {
-        for pool in [json!({}), json!({"ipipMode": "Always"}), json!({"vxlanMode": "Always"})] {
-            let mut way = Way::new(pool.clone());
+    let (none, ipip, vxlan) = (json!({}), json!({"ipipMode": "Always"}), json!({"vxlanMode": "Always"}));
+    let cases = [
+        (Family::V4, &none),
+        (Family::V4, &ipip),
+        (Family::V4, &vxlan),
+        (Family::V6, &none),
+        (Family::V6, &vxlan),
+    ];
+    for length in [64, 1430] {
+        for (family, pool) in cases {
+            let mut way = Way::new(family, pool.clone());
             let sent = Udp {
                 length,
-                ..Udp::new(NODES[0].3, NODES[2].3)
+                ..Udp::of(family, NODES[0].3, NODES[2].3)
             }
             .build();
             // Without encapsulation nothing leads from one subnet to the other but the wire, which is the test's own.
@@ -64,7 +72,10 @@ fn main() {
             }
             let allocations = dhat::HeapStats::get().total_blocks;
             drop(profiler);
-            assert_eq!(allocations, 0, "{pool} at {length} B: a packet costs no allocation once warm");
+            assert_eq!(
+                allocations, 0,
+                "{family} {pool} at {length} B: a packet costs no allocation once warm"
+            );
             assert_eq!(packet.bytes().len(), length);
         }
     }

@@ -67,12 +67,11 @@ impl Engine {
     /// it; IPv6 has none. A workload's device has Calico's own, stricter rule.
     ///
     /// Source: Linux net/ipv4/fib_frontend.c, __fib_validate_source.
-    pub(super) fn fails_reverse_path(&self, device: DeviceId, source: IpAddr) -> bool {
+    pub(super) fn fails_reverse_path(&mut self, device: DeviceId, source: IpAddr) -> bool {
         if self.tables.rp_filter == RpFilter::Off || source.is_ipv6() || self.is_workload(device) {
             return false;
         }
-        let back = self.tables.lookup(source).map(|(_, route)| route);
-        let Some(back) = back.filter(|route| route.kind != RouteKind::Blackhole) else {
+        let Some(back) = self.ask(source).route.filter(|via| via.kind != RouteKind::Blackhole) else {
             return true;
         };
         let has_address = self.tables.device(device).is_some_and(|d| !d.addresses.is_empty());

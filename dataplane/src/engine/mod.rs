@@ -12,6 +12,7 @@
 //! It reads no clock, keeps no packet but fragments, and never fails: a lost packet is an answer with a reason. Its own replies
 //! (ICMP errors) take the output path like any other packet of the node.
 
+mod answer;
 mod conntrack;
 mod drop;
 mod filter;
@@ -30,6 +31,7 @@ use crate::route::{DeviceId, NodeTables, Route, RouteId, RouteKind};
 use crate::wire::fragment::ReassemblyError;
 use crate::wire::{IcmpError, Reassembler};
 use crate::{Family, Instant, Packet, PerFamily, Tag};
+use answer::{Answers, Via};
 use conntrack::{Conntrack, Track};
 
 pub use drop::DropReason;
@@ -120,9 +122,12 @@ pub struct Counters {
 
 /// What a tunnel route needs to encapsulate, built when the route is first taken.
 #[derive(Debug)]
-enum Tunnel {
-    Ipip(Template),
-    Vxlan(Vxlan, Template),
+struct Tunnel {
+    template: Template,
+    /// The device's own part; IPIP has none.
+    vxlan: Option<Vxlan>,
+    /// The route of the tunnel packets to the far end; it may not lead into a tunnel itself.
+    outer: Result<Via, DropReason>,
 }
 
 /// The engine of one node.
@@ -131,6 +136,7 @@ pub struct Engine {
     tables: Arc<NodeTables>,
     /// By route: its tunnel, if it leads into one whose far end is known. Only routes that were taken are here.
     tunnels: BTreeMap<RouteId, Tunnel>,
+    answers: Answers,
     vxlan: PerFamily<Option<Vxlan>>,
     reassembler: Reassembler,
     limiter: reply::Limiter,
@@ -155,6 +161,7 @@ impl Engine {
         Engine {
             tables,
             tunnels: BTreeMap::new(),
+            answers: Answers::default(),
             vxlan,
             reassembler: Reassembler::default(),
             limiter: reply::Limiter::default(),
@@ -173,7 +180,7 @@ impl Engine {
     /// Works from other tables from here on; waiting fragments, limits and connections stay.
     pub fn set_tables(&mut self, tables: Arc<NodeTables>) {
         let next = Engine::new(tables);
-        (self.tables, self.tunnels, self.vxlan) = (next.tables, next.tunnels, next.vxlan);
+        (self.tables, self.tunnels, self.answers, self.vxlan) = (next.tables, next.tunnels, next.answers, next.vxlan);
     }
 
     /// What it has sent and thrown away.
@@ -216,12 +223,11 @@ impl Engine {
     /// The tunnel of a route is built if it is not there yet.
     fn open_tunnel(&mut self, id: RouteId) {
         if !self.tunnels.contains_key(&id)
-            && let Some(tunnel) = self
-                .tables
-                .route(id)
-                .and_then(|route| tunnel(&self.tables, &self.vxlan, route))
+            && let Some(route) = self.tables.route(id)
+            && let Some((template, vxlan)) = tunnel(&self.tables, &self.vxlan, route)
         {
-            self.tunnels.insert(id, tunnel);
+            let outer = self.outer_route(template.destination());
+            self.tunnels.insert(id, Tunnel { template, vxlan, outer });
         }
     }
 
@@ -230,17 +236,17 @@ impl Engine {
     }
 }
 
-fn tunnel(tables: &NodeTables, vxlan: &PerFamily<Option<Vxlan>>, route: &Route) -> Option<Tunnel> {
+fn tunnel(tables: &NodeTables, vxlan: &PerFamily<Option<Vxlan>>, route: &Route) -> Option<(Template, Option<Vxlan>)> {
     match (route.kind, route.gateway?) {
         (RouteKind::Ipip, IpAddr::V4(destination)) => match tables.source_for(IpAddr::V4(destination))? {
-            IpAddr::V4(source) => Some(Tunnel::Ipip(Ipip::template(source, destination))),
+            IpAddr::V4(source) => Some((Ipip::template(source, destination), None)),
             IpAddr::V6(_) => None,
         },
         (RouteKind::Vxlan, gateway) => {
             let family = Family::of_net(route.destination);
             let vtep = tables.vxlan.get(family).as_ref()?.remote(gateway)?;
             let vxlan = (*vxlan.get(family))?;
-            Some(Tunnel::Vxlan(vxlan, vxlan.template(vtep.node_address, vtep.mac)?))
+            Some((vxlan.template(vtep.node_address, vtep.mac)?, Some(vxlan)))
         }
         _ => None,
     }

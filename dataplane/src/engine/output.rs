@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use super::answer::Via;
 use super::filter::is_unforwardable;
-use super::{DropReason, Engine, Layer, Out, Outcome, Step, Tunnel};
+use super::{DropReason, Engine, Layer, Out, Outcome, Step};
 use crate::encap::{Encap, Encapsulation, Ipip};
 use crate::route::{DeviceId, RouteId, RouteKind};
 use crate::wire::fragment::split;
-use crate::wire::{IcmpError, IpMut, IpView, ipv6};
+use crate::wire::{IcmpError, IpMut, IpView};
 use crate::{Family, Instant, Mtu, Packet};
 
 impl Engine {
@@ -26,7 +27,7 @@ impl Engine {
         if !self.tables.forwarding {
             return Engine::drop_packet(outcome, DropReason::NotForwarding, None);
         }
-        let Some(id) = self.find_route(destination, outcome) else {
+        let Some(via) = self.find_route(destination, outcome) else {
             if outcome.drop.is_some_and(|drop| drop.reason == DropReason::NoRoute) {
                 self.reply(now, IcmpError::NoRoute, packet.bytes(), outcome);
             }
@@ -39,10 +40,10 @@ impl Engine {
             Engine::drop_packet(outcome, DropReason::TtlExpired, None);
             return self.reply(now, IcmpError::TtlExpired, packet.bytes(), outcome);
         }
-        let (device, mtu) = self.device_and_mtu(id);
-        if dont_fragment && !mtu.fits(packet.longest_wire_packet()) {
-            Engine::drop_packet(outcome, DropReason::TooBig, device);
-            return self.reply(now, IcmpError::TooBig { mtu: mtu.bytes() }, packet.bytes(), outcome);
+        if dont_fragment && !via.mtu.fits(packet.longest_wire_packet()) {
+            Engine::drop_packet(outcome, DropReason::TooBig, via.device);
+            let mtu = via.mtu.bytes();
+            return self.reply(now, IcmpError::TooBig { mtu }, packet.bytes(), outcome);
         }
         if let Some(mut header) = IpMut::new(packet.bytes_mut()) {
             let left = header.decrement_ttl();
@@ -54,7 +55,7 @@ impl Engine {
         {
             return Engine::drop_packet(outcome, reason, None);
         }
-        self.send(now, id, mtu, packet, outcome);
+        self.send(now, via, packet, outcome);
     }
 
     /// Sends a packet of the node itself, whose stack has chosen source address and size. Only here is an IPv6 packet split.
@@ -68,85 +69,71 @@ impl Engine {
             return;
         };
         let dont_fragment = header.family() == Family::V4 && header.dont_fragment();
-        if let Some(device) = self.tables.device_with(header.destination()) {
+        let destination = header.destination();
+        if let Some(device) = self.ask(destination).own {
             return Engine::deliver(device, false, packet, outcome);
         }
-        let Some(id) = self.find_route(header.destination(), outcome) else {
+        let Some(via) = self.find_route(destination, outcome) else {
             return;
         };
-        let (device, mtu) = self.device_and_mtu(id);
-        if dont_fragment && !mtu.fits(packet.longest_wire_packet()) {
-            return Engine::drop_packet(outcome, DropReason::TooBig, device);
+        if dont_fragment && !via.mtu.fits(packet.longest_wire_packet()) {
+            return Engine::drop_packet(outcome, DropReason::TooBig, via.device);
         }
-        self.send(now, id, mtu, packet, outcome);
+        self.send(now, via, packet, outcome);
     }
 
     /// The route for a destination, unless it is one that swallows packets.
-    fn find_route(&self, destination: IpAddr, outcome: &mut Outcome) -> Option<RouteId> {
-        let Some((id, route)) = self.tables.lookup(destination) else {
+    fn find_route(&mut self, destination: IpAddr, outcome: &mut Outcome) -> Option<Via> {
+        let answer = self.ask(destination);
+        let Some(via) = answer.route else {
             Engine::drop_packet(outcome, DropReason::NoRoute, None);
             return None;
         };
-        outcome.steps.push(Step::Routed { destination, route: id });
-        match route.kind {
-            RouteKind::Blackhole => {
-                Engine::drop_packet(outcome, DropReason::Blackhole, None);
-                None
-            }
-            RouteKind::Host if self.tables.is_in_pool(destination) => {
-                outcome.steps.push(Step::NoClusterRoute);
-                Some(id)
-            }
-            RouteKind::Host | RouteKind::Local | RouteKind::Direct | RouteKind::Ipip | RouteKind::Vxlan => Some(id),
+        outcome.steps.push(Step::Routed {
+            destination,
+            route: via.id,
+        });
+        if via.kind == RouteKind::Blackhole {
+            Engine::drop_packet(outcome, DropReason::Blackhole, None);
+            return None;
         }
-    }
-
-    /// Where a route leads, and the MTU that packets on it are held against: of IPv6 it is never less than the least.
-    fn device_and_mtu(&self, id: RouteId) -> (Option<DeviceId>, Mtu) {
-        let Some(route) = self.tables.route(id) else {
-            return (None, Mtu::MAX);
-        };
-        let mtu = self.tables.route_mtu(route).unwrap_or(Mtu::MAX);
-        let least = match Family::of_net(route.destination) {
-            Family::V4 => Mtu::MIN,
-            Family::V6 => ipv6::MTU_MIN,
-        };
-        (route.device, mtu.max(least))
+        if answer.uncovered {
+            outcome.steps.push(Step::NoClusterRoute);
+        }
+        Some(via)
     }
 
     /// Sends a packet by a route, with its source translated if it is to be, split if it is too long.
     ///
     /// Source: Linux net/ipv4/ip_output.c, ip_output and ip_finish_output, for the order.
-    fn send(&mut self, now: Instant, id: RouteId, mtu: Mtu, mut packet: Packet, outcome: &mut Outcome) {
-        let route = self.tables.route(id).and_then(|route| Some((route.device?, route.gateway)));
-        if let Some((device, gateway)) = route
-            && !self.postrouting(now, device, gateway, &mut packet, outcome)
+    fn send(&mut self, now: Instant, via: Via, mut packet: Packet, outcome: &mut Outcome) {
+        if let Some(device) = via.device
+            && !self.postrouting(now, device, via.gateway, &mut packet, outcome)
         {
             return;
         }
-        if mtu.fits(packet.longest_wire_packet()) {
-            return self.send_piece(now, id, packet, outcome);
+        if via.mtu.fits(packet.longest_wire_packet()) {
+            return self.send_piece(now, via, packet, outcome);
         }
-        for piece in self.pieces(&packet, Layer::Inner, mtu, outcome) {
-            self.send_piece(now, id, piece, outcome);
+        for piece in self.pieces(&packet, Layer::Inner, via.mtu, outcome) {
+            self.send_piece(now, via, piece, outcome);
         }
     }
 
-    fn send_piece(&mut self, now: Instant, id: RouteId, packet: Packet, outcome: &mut Outcome) {
-        let tables = self.tables.clone();
-        let Some((route, device)) = tables.route(id).and_then(|route| Some((route, route.device?))) else {
+    fn send_piece(&mut self, now: Instant, via: Via, packet: Packet, outcome: &mut Outcome) {
+        let Some(device) = via.device else {
             return Engine::drop_packet(outcome, DropReason::NoRoute, None);
         };
-        match route.kind {
+        match via.kind {
             RouteKind::Local => Engine::deliver(device, true, packet, outcome),
             RouteKind::Direct | RouteKind::Host => {
                 let destination = || IpView::unverified(packet.bytes()).map(|header| header.destination());
-                let Ok(next_hop) = route.gateway.map_or_else(destination, Ok) else {
+                let Ok(next_hop) = via.gateway.map_or_else(destination, Ok) else {
                     return;
                 };
                 self.transmit(device, next_hop, packet, outcome);
             }
-            RouteKind::Ipip | RouteKind::Vxlan => self.encapsulate(now, id, device, packet, outcome),
+            RouteKind::Ipip | RouteKind::Vxlan => self.encapsulate(now, via.id, device, packet, outcome),
             RouteKind::Blackhole => Engine::drop_packet(outcome, DropReason::Blackhole, None),
         }
     }
@@ -159,26 +146,26 @@ impl Engine {
         let Some(tunnel) = self.tunnels.get(&id) else {
             return Engine::drop_packet(outcome, DropReason::NoVtep, Some(device));
         };
-        let (encapsulation, template): (&dyn Encapsulation, _) = match tunnel {
-            Tunnel::Ipip(template) => (&Ipip, template),
-            Tunnel::Vxlan(vxlan, template) => (vxlan, template),
-        };
-        let (source, destination) = (template.source(), template.destination());
-        let encap = encapsulation.encap();
-        let overhead = encap.overhead(template.family());
-        let outer_route = match self.outer_route(destination) {
-            Ok(route) => route,
+        let outer = match tunnel.outer {
+            Ok(outer) => outer,
             Err(reason) => return Engine::drop_packet(outcome, reason, Some(device)),
         };
-        let (_, outer_mtu) = self.device_and_mtu(outer_route);
-        let limit = outer_mtu.less(overhead);
+        let encapsulation: &dyn Encapsulation = match &tunnel.vxlan {
+            Some(vxlan) => vxlan,
+            None => &Ipip,
+        };
+        let (source, destination) = (tunnel.template.source(), tunnel.template.destination());
+        let encap = encapsulation.encap();
+        let overhead = encap.overhead(tunnel.template.family());
+        let limit = outer.mtu.less(overhead);
         let dont_fragment = || IpView::unverified(packet.bytes()).is_ok_and(|header| header.dont_fragment());
         if encap == Encap::Ipip && !limit.fits(packet.longest_wire_packet()) && dont_fragment() {
             Engine::drop_packet(outcome, DropReason::TooBig, Some(device));
             return self.reply(now, IcmpError::TooBig { mtu: limit.bytes() }, packet.bytes(), outcome);
         }
         self.identification = self.identification.wrapping_add(1);
-        if encapsulation.push(template, &mut packet, self.identification as u16).is_err() {
+        let pushed = encapsulation.push(&tunnel.template, &mut packet, self.identification as u16);
+        if pushed.is_err() {
             return Engine::drop_packet(outcome, DropReason::Malformed, Some(device));
         }
         outcome.steps.push(Step::Encapsulated {
@@ -189,19 +176,19 @@ impl Engine {
             overhead,
         });
         self.counters.overhead_bytes += u64::from(overhead) * packet.wire_packets() as u64;
-        if outer_mtu.fits(packet.longest_wire_packet()) {
-            return self.send_piece(now, outer_route, packet, outcome);
+        if outer.mtu.fits(packet.longest_wire_packet()) {
+            return self.send_piece(now, outer, packet, outcome);
         }
-        for piece in self.pieces(&packet, Layer::Outer, outer_mtu, outcome) {
-            self.send_piece(now, outer_route, piece, outcome);
+        for piece in self.pieces(&packet, Layer::Outer, outer.mtu, outcome) {
+            self.send_piece(now, outer, piece, outcome);
         }
     }
 
     /// The route of a tunnel packet to its far end; it may not lead into a tunnel itself.
-    fn outer_route(&self, destination: IpAddr) -> Result<RouteId, DropReason> {
-        let (id, route) = self.tables.lookup(destination).ok_or(DropReason::NoRoute)?;
-        match route.kind {
-            RouteKind::Direct | RouteKind::Host => Ok(id),
+    pub(super) fn outer_route(&mut self, destination: IpAddr) -> Result<Via, DropReason> {
+        let via = self.ask(destination).route.ok_or(DropReason::NoRoute)?;
+        match via.kind {
+            RouteKind::Direct | RouteKind::Host => Ok(via),
             RouteKind::Ipip | RouteKind::Vxlan | RouteKind::Local => Err(DropReason::TunnelRecursion),
             RouteKind::Blackhole => Err(DropReason::Blackhole),
         }

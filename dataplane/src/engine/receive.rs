@@ -39,17 +39,18 @@ impl Engine {
             };
             let (source, destination) = (header.source(), header.destination());
             // IPv6 validates no source against the routes.
-            let source_is_own = source.is_ipv4() && self.tables.device_with(source).is_some();
+            let source_is_own = source.is_ipv4() && self.ask(source).own.is_some();
             if is_martian(source, destination) || source_is_own {
                 return Engine::drop_packet(outcome, DropReason::Martian, Some(device));
             }
-            if self.tables.device_with(destination).is_none() {
+            let is_fragment = header.is_fragment();
+            if self.ask(destination).own.is_none() {
                 return self.forward(now, device, packet, outcome);
             }
             if self.fails_reverse_path(device, source) {
                 return Engine::drop_packet(outcome, DropReason::RpFilter, Some(device));
             }
-            if header.is_fragment() {
+            if is_fragment {
                 match self.reassemble(now, packet, outcome) {
                     Some(whole) => packet = whole,
                     None => return,
@@ -105,15 +106,14 @@ impl Engine {
     ///
     /// Source: Linux vxlan_rcv, ipip_rcv.
     fn tunnel_packet(&mut self, now: Instant, encap: Encap, mut packet: Packet, outcome: &mut Outcome) -> Local {
-        let tables = self.tables.clone();
         let Ok(header) = IpView::unverified(packet.bytes()) else {
             return Local::Done;
         };
         let (source, family) = (header.source(), header.family());
         let end: Option<(DeviceId, &dyn Encapsulation)> = match encap {
-            Encap::Ipip => tables.ipip.as_ref().map(|t| (t.device, &Ipip as &dyn Encapsulation)),
+            Encap::Ipip => self.tables.ipip.as_ref().map(|t| (t.device, &Ipip as &dyn Encapsulation)),
             Encap::Vxlan => {
-                let tunnel = tables.vxlan.get(family).as_ref().zip(self.vxlan.get(family).as_ref());
+                let tunnel = self.tables.vxlan.get(family).as_ref().zip(self.vxlan.get(family).as_ref());
                 tunnel.map(|(t, vxlan)| (t.device, vxlan as &dyn Encapsulation))
             }
             Encap::None => None,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use overlab_dataplane::Family;
 use overlab_dataplane::engine::{DropReason, Ingress};
 use overlab_dataplane::route::{NatRules, NodeTables, RouteKind, RpFilter};
 use serde_json::json;
@@ -190,7 +191,7 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
     );
 
     let by_hand = |change: &dyn Fn(&mut NodeTables), pool| {
-        let [a, ..] = tables(pool, json!({}));
+        let [a, ..] = tables(Family::V4, pool, json!({}));
         let mut a = NodeTables::clone(&a);
         change(&mut a);
         Node::new(Arc::new(a))
@@ -275,7 +276,7 @@ fn every_reason_is_brought_about() {
 
 #[test]
 fn an_unroutable_destination_is_told_to_a_sender_that_can_be_reached() {
-    let [a, ..] = tables(json!({}), json!({}));
+    let [a, ..] = tables(Family::V4, json!({}), json!({}));
     let but_default = a.routes().filter(|route| route.destination.prefix_len() > 0).cloned();
     let a = NodeTables::clone(&a).with_routes(but_default.collect::<Vec<_>>());
     let mut node = Node::new(Arc::new(a));

@@ -6,6 +6,7 @@ mod drops;
 mod errors;
 mod firewall;
 mod host;
+mod memory;
 mod nat;
 mod robustness;
 mod sizes;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use overlab_dataplane::engine::{DropReason, Engine, Ingress, Out, Outcome};
 use overlab_dataplane::route::NodeTables;
-use overlab_dataplane::{Instant, Packet};
+use overlab_dataplane::{Family, Instant, Packet};
 use pnet::packet::Packet as _;
 use pnet::packet::icmp::IcmpPacket;
 use pnet::packet::ipv4::Ipv4Packet;
@@ -58,7 +59,12 @@ impl Node {
 
 /// The three nodes with a pool of this mode.
 fn nodes(pool: Value, felix: Value) -> [Node; 3] {
-    tables(pool, felix).map(Node::new)
+    nodes_of(Family::V4, pool, felix)
+}
+
+/// The same in a family.
+fn nodes_of(family: Family, pool: Value, felix: Value) -> [Node; 3] {
+    tables(family, pool, felix).map(Node::new)
 }
 
 fn ipip(mode: &str) -> Value {

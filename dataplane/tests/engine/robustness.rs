@@ -2,7 +2,7 @@
 
 use overlab_dataplane::engine::{Ingress, Out, Outcome};
 use overlab_dataplane::route::DeviceId;
-use overlab_dataplane::{Instant, Packet};
+use overlab_dataplane::{Family, Instant, Packet};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -49,7 +49,7 @@ proptest! {
 
 #[test]
 fn tunnels_within_tunnels_are_unwrapped_without_a_deep_stack() {
-    let [_, b, _] = super::tables(ipip("Always"), json!({}));
+    let [_, b, _] = super::tables(Family::V4, ipip("Always"), json!({}));
     let mut b = super::Node::new(b);
     let header = |length: usize| {
         let mut header = Udp::new("10.0.1.5", "10.0.1.6").build()[..20].to_vec();
