@@ -35,18 +35,18 @@ fn env(variables: &[(&'static str, &str)]) -> Value {
 }
 
 #[rstest]
-#[case::nothing_stated(&[], &["default-ipv4-ippool 192.168.0.0/16 /26 Never Never nat export"])]
-#[case::host_bits_are_masked(&[(V4, "10.0.0.1/16")], &["default-ipv4-ippool 10.0.0.0/16 /26 Never Never nat export"])]
-#[case::skipped(&[(V4, "none")], &[])]
-#[case::told_to_create_none(&[("NO_DEFAULT_POOLS", "True")], &[])]
+#[case::e4_e7_nothing_stated(&[], &["default-ipv4-ippool 192.168.0.0/16 /26 Never Never nat export"])]
+#[case::e5_host_bits_are_masked(&[(V4, "10.0.0.1/16")], &["default-ipv4-ippool 10.0.0.0/16 /26 Never Never nat export"])]
+#[case::e3_skipped(&[(V4, "none")], &[])]
+#[case::e2_told_to_create_none(&[("NO_DEFAULT_POOLS", "True")], &[])]
 #[case::any_case_of_a_mode(&[("CALICO_IPV4POOL_IPIP", "ALWAYS")], &["default-ipv4-ippool 192.168.0.0/16 /26 Always Never nat export"])]
 #[case::off(&[("CALICO_IPV4POOL_IPIP", "Off")], &["default-ipv4-ippool 192.168.0.0/16 /26 Never Never nat export"])]
 #[case::hyphen(&[("CALICO_IPV4POOL_VXLAN", "cross-subnet")], &["default-ipv4-ippool 192.168.0.0/16 /26 Never CrossSubnet nat export"])]
-#[case::switches(&[("CALICO_IPV4POOL_NAT_OUTGOING", "N"), ("CALICO_IPV4POOL_DISABLE_BGP_EXPORT", "on")], &["default-ipv4-ippool 192.168.0.0/16 /26 Never Never"])]
-#[case::size_and_selector(&[("CALICO_IPV4POOL_BLOCK_SIZE", "28"), ("CALICO_IPV4POOL_NODE_SELECTOR", "!all()")], &["default-ipv4-ippool 192.168.0.0/16 /28 Never Never nat export !all()"])]
-#[case::both_families(&[(V4, "10.1.0.0/16"), (V6, "fd00:10::1/64"), ("CALICO_IPV6POOL_VXLAN", "CrossSubnet")],
+#[case::e7_switches(&[("CALICO_IPV4POOL_NAT_OUTGOING", "N"), ("CALICO_IPV4POOL_DISABLE_BGP_EXPORT", "on")], &["default-ipv4-ippool 192.168.0.0/16 /26 Never Never"])]
+#[case::e6_e8_size_and_selector(&[("CALICO_IPV4POOL_BLOCK_SIZE", "28"), ("CALICO_IPV4POOL_NODE_SELECTOR", "!all()")], &["default-ipv4-ippool 192.168.0.0/16 /28 Never Never nat export !all()"])]
+#[case::e9_both_families(&[(V4, "10.1.0.0/16"), (V6, "fd00:10::1/64"), ("CALICO_IPV6POOL_VXLAN", "CrossSubnet")],
     &["default-ipv4-ippool 10.1.0.0/16 /26 Never Never nat export", "default-ipv6-ippool fd00:10::/64 /122 Never CrossSubnet export"])]
-#[case::ipv6_switched_off(&[(V6, "fd00:10::/64"), ("FELIX_IPV6SUPPORT", "false")], &["default-ipv4-ippool 192.168.0.0/16 /26 Never Never nat export"])]
+#[case::e9_ipv6_switched_off(&[(V6, "fd00:10::/64"), ("FELIX_IPV6SUPPORT", "false")], &["default-ipv4-ippool 192.168.0.0/16 /26 Never Never nat export"])]
 fn e3_to_e9_an_environment_becomes_the_pools_that_calico_would_create(
     #[case] variables: &[(&'static str, &str)],
     #[case] expected: &[&str],
@@ -74,8 +74,8 @@ fn e1_a_pool_of_the_family_keeps_even_invalid_variables_from_being_read() {
 
 #[rstest]
 #[case::e2_none_and_one(&[("NO_DEFAULT_POOLS", "true"), (V6, "fd00::/64")], "E2", V6)]
-#[case::no_range(&[(V4, "10.0.0.0")], "E4", V4)]
-#[case::range_of_the_other_family(&[(V4, "fd00::/64")], "E4", V4)]
+#[case::e4_no_range(&[(V4, "10.0.0.0")], "E4", V4)]
+#[case::e4_range_of_the_other_family(&[(V4, "fd00::/64")], "E4", V4)]
 #[case::e6_no_number(&[("CALICO_IPV4POOL_BLOCK_SIZE", "large")], "E6", "CALICO_IPV4POOL_BLOCK_SIZE")]
 #[case::e6_out_of_range(&[(V6, "fd00::/64"), ("CALICO_IPV6POOL_BLOCK_SIZE", "64")], "E6", "CALICO_IPV6POOL_BLOCK_SIZE")]
 #[case::e8_selector(&[("CALICO_IPV4POOL_NODE_SELECTOR", "zone is a")], "E8", "CALICO_IPV4POOL_NODE_SELECTOR")]

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bgp;
+mod codes;
 mod datastore;
 mod decisions;
 mod deletion;

@@ -8,36 +8,36 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 #[rstest]
-#[case::no_range(json!({}), "R1", "spec", "192.168.0.0/16")]
-#[case::no_subnet(json!({"cidr": "ten"}), "R1", "spec.cidr", "192.168.0.0/16")]
-#[case::bare_address(json!({"cidr": "10.0.0.1"}), "R2", "spec.cidr", "10.0.0.1/32")]
-#[case::host_bits(json!({"cidr": "10.0.0.1/16"}), "R3", "spec.cidr", "10.0.0.0/16")]
-#[case::link_local(json!({"cidr": "169.254.0.0/16"}), "R5", "spec.cidr", "private range")]
-#[case::around_link_local(json!({"cidr": "169.0.0.0/8"}), "R5", "spec.cidr", "private range")]
-#[case::lower_case(json!({"cidr": "10.0.0.0/16", "ipipMode": "always"}), "R7", "spec.ipipMode", "`Always`")]
-#[case::other_case(json!({"cidr": "10.0.0.0/16", "ipipMode": "crosssubnet"}), "R7", "spec.ipipMode", "`CrossSubnet`")]
-#[case::hyphen(json!({"cidr": "10.0.0.0/16", "vxlanMode": "cross-subnet"}), "R7", "spec.vxlanMode", "`CrossSubnet`")]
-#[case::off(json!({"cidr": "10.0.0.0/16", "vxlanMode": "Off"}), "R7", "spec.vxlanMode", "one of them")]
-#[case::both(json!({"cidr": "10.0.0.0/16", "ipipMode": "Always", "vxlanMode": "CrossSubnet"}), "R8", "spec.vxlanMode", "`Never`")]
-#[case::ipip_v6(json!({"cidr": "fd00::/64", "ipipMode": "Always"}), "R9", "spec.ipipMode", "`vxlanMode`")]
-#[case::large_block(json!({"cidr": "10.0.0.0/8", "blockSize": 19}), "R11", "spec.blockSize", "from 20 to 32")]
-#[case::tiny_block(json!({"cidr": "10.0.0.0/8", "blockSize": 33}), "R11", "spec.blockSize", "from 20 to 32")]
-#[case::small_block_v6(json!({"cidr": "fd00::/64", "blockSize": 115}), "R11", "spec.blockSize", "from 116 to 128")]
-#[case::too_small(json!({"cidr": "10.0.0.0/27"}), "R12", "spec.cidr", "/26 or larger")]
-#[case::balancer_and_workload(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer", "Workload"]}), "R14", "spec.allowedUses", "of its own")]
-#[case::balancer_with_tunnel(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "vxlanMode": "Always"}), "R14", "spec.vxlanMode", "`Never`")]
-#[case::namespaces(json!({"cidr": "10.0.0.0/16", "namespaceSelector": "all()"}), "R15", "spec.namespaceSelector", "[Workload]")]
-#[case::global(json!({"cidr": "10.0.0.0/16", "nodeSelector": "global()"}), "R16", "spec.nodeSelector", "`all()`")]
-#[case::same_use_twice(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunnel", "Tunnel"]}), "R17", "spec.allowedUses", "remove one")]
-#[case::unknown_use(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunel"]}), "R17", "spec.allowedUses", "`Tunnel`")]
-#[case::selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": "zone = 'a'"}), "R16", "spec.nodeSelector", "`==`")]
-#[case::namespace_selector(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Workload"], "namespaceSelector": "has(x"}), "R16", "spec.namespaceSelector", "`)`")]
-#[case::empty_range(json!({"cidr": ""}), "R1", "spec.cidr", "192.168.0.0/16")]
+#[case::r1_no_range(json!({}), "R1", "spec", "192.168.0.0/16")]
+#[case::r1_no_subnet(json!({"cidr": "ten"}), "R1", "spec.cidr", "192.168.0.0/16")]
+#[case::r2_bare_address(json!({"cidr": "10.0.0.1"}), "R2", "spec.cidr", "10.0.0.1/32")]
+#[case::r3_host_bits(json!({"cidr": "10.0.0.1/16"}), "R3", "spec.cidr", "10.0.0.0/16")]
+#[case::r5_link_local(json!({"cidr": "169.254.0.0/16"}), "R5", "spec.cidr", "private range")]
+#[case::r5_around_link_local(json!({"cidr": "169.0.0.0/8"}), "R5", "spec.cidr", "private range")]
+#[case::r7_lower_case(json!({"cidr": "10.0.0.0/16", "ipipMode": "always"}), "R7", "spec.ipipMode", "`Always`")]
+#[case::r7_other_case(json!({"cidr": "10.0.0.0/16", "ipipMode": "crosssubnet"}), "R7", "spec.ipipMode", "`CrossSubnet`")]
+#[case::r7_hyphen(json!({"cidr": "10.0.0.0/16", "vxlanMode": "cross-subnet"}), "R7", "spec.vxlanMode", "`CrossSubnet`")]
+#[case::r7_off(json!({"cidr": "10.0.0.0/16", "vxlanMode": "Off"}), "R7", "spec.vxlanMode", "one of them")]
+#[case::r8_both(json!({"cidr": "10.0.0.0/16", "ipipMode": "Always", "vxlanMode": "CrossSubnet"}), "R8", "spec.vxlanMode", "`Never`")]
+#[case::r9_ipip_v6(json!({"cidr": "fd00::/64", "ipipMode": "Always"}), "R9", "spec.ipipMode", "`vxlanMode`")]
+#[case::r11_large_block(json!({"cidr": "10.0.0.0/8", "blockSize": 19}), "R11", "spec.blockSize", "from 20 to 32")]
+#[case::r11_tiny_block(json!({"cidr": "10.0.0.0/8", "blockSize": 33}), "R11", "spec.blockSize", "from 20 to 32")]
+#[case::r11_small_block_v6(json!({"cidr": "fd00::/64", "blockSize": 115}), "R11", "spec.blockSize", "from 116 to 128")]
+#[case::r12_too_small(json!({"cidr": "10.0.0.0/27"}), "R12", "spec.cidr", "/26 or larger")]
+#[case::r14_balancer_and_workload(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer", "Workload"]}), "R14", "spec.allowedUses", "of its own")]
+#[case::r14_balancer_with_tunnel(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "vxlanMode": "Always"}), "R14", "spec.vxlanMode", "`Never`")]
+#[case::r15_namespaces(json!({"cidr": "10.0.0.0/16", "namespaceSelector": "all()"}), "R15", "spec.namespaceSelector", "[Workload]")]
+#[case::r16_global(json!({"cidr": "10.0.0.0/16", "nodeSelector": "global()"}), "R16", "spec.nodeSelector", "`all()`")]
+#[case::r17_same_use_twice(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunnel", "Tunnel"]}), "R17", "spec.allowedUses", "remove one")]
+#[case::r17_unknown_use(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunel"]}), "R17", "spec.allowedUses", "`Tunnel`")]
+#[case::r16_selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": "zone = 'a'"}), "R16", "spec.nodeSelector", "`==`")]
+#[case::r16_namespace_selector(json!({"cidr": "10.0.0.0/16", "allowedUses": ["Workload"], "namespaceSelector": "has(x"}), "R16", "spec.namespaceSelector", "`)`")]
+#[case::r1_empty_range(json!({"cidr": ""}), "R1", "spec.cidr", "192.168.0.0/16")]
 #[case::old_ipip(json!({"cidr": "10.0.0.0/16", "ipip": {"enabled": true, "mode": "cross-subnet"}}), "R-1.1.1", "spec.ipip", "`ipipMode: Always`")]
 #[case::old_nat(json!({"cidr": "10.0.0.0/16", "nat-outgoing": true}), "R-1.1.1", "spec.nat-outgoing", "`natOutgoing: true`")]
-#[case::balancer_unexported(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "disableBGPExport": true}), "R14", "spec.disableBGPExport", "remove")]
-#[case::balancer_selecting(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "nodeSelector": "has(x)"}), "R14", "spec.nodeSelector", "`all()`")]
-#[case::long_selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": format!("has({})", "x".repeat(1100))}), "R16", "spec.nodeSelector", "fewer")]
+#[case::r14_balancer_unexported(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "disableBGPExport": true}), "R14", "spec.disableBGPExport", "remove")]
+#[case::r14_balancer_selecting(json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"], "nodeSelector": "has(x)"}), "R14", "spec.nodeSelector", "`all()`")]
+#[case::r16_long_selector(json!({"cidr": "10.0.0.0/16", "nodeSelector": format!("has({})", "x".repeat(1100))}), "R16", "spec.nodeSelector", "fewer")]
 #[case::unknown_key(json!({"cidr": "10.0.0.0/16", "vxlanmode": "Always"}), "K-UNKNOWN", "spec.vxlanmode", "`vxlanMode`")]
 fn a_pool_that_calico_rejects_is_refused_by_rule(
     #[case] spec: Value,
@@ -55,21 +55,34 @@ fn a_pool_that_calico_rejects_is_refused_by_rule(
 }
 
 #[rstest]
-#[case::exactly_one_block(json!({"cidr": "10.0.0.0/26"}))]
-#[case::small_and_disabled(json!({"cidr": "10.0.0.0/30", "disabled": true}))]
-#[case::block_size_zero(json!({"cidr": "10.0.0.0/24", "blockSize": 0}))]
-#[case::empty_mode(json!({"cidr": "10.0.0.0/24", "ipipMode": "", "vxlanMode": "Always"}))]
-#[case::balancer(json!({"cidr": "10.0.0.0/24", "allowedUses": ["LoadBalancer"]}))]
-#[case::namespaces(json!({"cidr": "10.0.0.0/24", "allowedUses": ["Workload"], "namespaceSelector": "all()"}))]
-#[case::no_nodes(json!({"cidr": "10.0.0.0/24", "nodeSelector": "!all()"}))]
-#[case::zone(json!({"cidr": "10.0.0.0/24", "nodeSelector": "zone in {'a', 'b'} && !has(gpu)"}))]
-#[case::vxlan_v6(json!({"cidr": "fd00::/64", "vxlanMode": "Always"}))]
+#[case::r1_r2_a_range(json!({"cidr": "10.0.0.0/16"}))]
+#[case::r3_strictly_masked(json!({"cidr": "10.0.0.64/26"}))]
+#[case::r5_beside_link_local(json!({"cidr": "169.253.0.0/16"}))]
+#[case::r5_beside_link_local_v6(json!({"cidr": "fec0::/64"}))]
+#[case::r7_exact_modes(json!({"cidr": "10.0.0.0/24", "ipipMode": "CrossSubnet", "vxlanMode": "Never"}))]
+#[case::r7_empty_mode(json!({"cidr": "10.0.0.0/24", "ipipMode": "", "vxlanMode": "Always"}))]
+#[case::r8_one_mode(json!({"cidr": "10.0.0.0/24", "ipipMode": "Never", "vxlanMode": "Always"}))]
+#[case::r9_no_ipip_v6(json!({"cidr": "fd00::/64", "ipipMode": "Never"}))]
+#[case::r10_vxlan_v6(json!({"cidr": "fd00::/64", "vxlanMode": "Always"}))]
+#[case::r11_block_size_zero(json!({"cidr": "10.0.0.0/24", "blockSize": 0}))]
+#[case::r11_largest_block(json!({"cidr": "10.0.0.0/8", "blockSize": 20}))]
+#[case::r11_smallest_block_v6(json!({"cidr": "fd00::/64", "blockSize": 128}))]
+#[case::r12_exactly_one_block(json!({"cidr": "10.0.0.0/26"}))]
+#[case::r12_small_and_disabled(json!({"cidr": "10.0.0.0/30", "disabled": true}))]
+#[case::r14_balancer(json!({"cidr": "10.0.0.0/24", "allowedUses": ["LoadBalancer"]}))]
+#[case::r15_namespaces_of_workloads(json!({"cidr": "10.0.0.0/24", "allowedUses": ["Workload"], "namespaceSelector": "all()"}))]
+#[case::r15_namespaces_of_nothing(json!({"cidr": "10.0.0.0/24", "namespaceSelector": ""}))]
+#[case::r16_no_nodes(json!({"cidr": "10.0.0.0/24", "nodeSelector": "!all()"}))]
+#[case::r16_zone(json!({"cidr": "10.0.0.0/24", "nodeSelector": "zone in {'a', 'b'} && !has(gpu)"}))]
+#[case::r16_as_long_as_can_be(json!({"cidr": "10.0.0.0/16", "nodeSelector": format!("has({}) || has({})", "x".repeat(505), "y".repeat(505))}))]
+#[case::r17_every_use_once(json!({"cidr": "10.0.0.0/24", "allowedUses": ["Workload", "Tunnel"]}))]
+#[case::r17_no_use_is_the_default(json!({"cidr": "10.0.0.0/24", "allowedUses": []}))]
 fn a_pool_that_calico_accepts_is_read(#[case] spec: Value) {
     assert_eq!(read(&[pool("p", spec)]).map(|pools| pools.len()), Ok(1));
 }
 
 #[test]
-fn overlapping_pools_are_refused_with_both_named_in_either_order() {
+fn r6_overlapping_pools_are_refused_with_both_named_in_either_order() {
     let (wide, inner) = (
         pool("wide", json!({"cidr": "10.0.0.0/8", "disabled": true})),
         pool("inner", json!({"cidr": "10.1.0.0/16"})),
@@ -87,6 +100,29 @@ fn overlapping_pools_are_refused_with_both_named_in_either_order() {
 }
 
 #[test]
+fn r6_pools_that_are_apart_are_taken_with_different_encapsulations_and_r8_too() {
+    let manifests = [
+        pool("ipip", json!({"cidr": "10.0.0.0/17", "ipipMode": "Always"})),
+        pool("vxlan", json!({"cidr": "10.0.128.0/17", "vxlanMode": "Always"})),
+        pool("plain", json!({"cidr": "fd00::/64"})),
+    ];
+    assert_eq!(cluster(&manifests, &[]).unwrap().pools().len(), 3);
+}
+
+/// R6: whoever writes CRDs past the API is not asked; the later pool hands out nothing from v3.32 on (1.1.2).
+#[test]
+fn r6_overlapping_pools_written_past_the_api_are_there_and_one_hands_out_nothing() {
+    let written = |name: &str, cidr: &str| {
+        let mut crd = pool(name, json!({"cidr": cidr}));
+        crd["apiVersion"] = json!("crd.projectcalico.org/v1");
+        crd
+    };
+    let built = cluster(&[written("inner", "10.1.0.0/16"), written("wide", "10.0.0.0/8")], &[]).unwrap();
+    let hands_out: Vec<_> = built.pools().values().map(|pool| (&*pool.name, pool.allocates())).collect();
+    assert_eq!(hands_out, [("inner", true), ("wide", false)]);
+}
+
+#[test]
 fn a_second_object_of_one_name_is_refused_with_the_first_named() {
     let refusal = only(cluster(&[node("a", "10.0.0.1/24"), node("a", "10.0.0.2/24")], &[]));
     assert_eq!((refusal.code, refusal.field.origin), ("K-DUPLICATE", Origin(1)));
@@ -101,7 +137,7 @@ fn two_nodes_with_one_address_are_refused() {
 }
 
 #[test]
-fn ipv6_vxlan_is_refused_by_rule_before_v3_23_alone() {
+fn r10_ipv6_vxlan_is_refused_by_rule_before_v3_23_alone() {
     let manifests = [pool("six", json!({"cidr": "fd00::/64", "vxlanMode": "Always"}))];
     let build = |profile| ClusterState::build(profile, read(&manifests).unwrap(), Vec::new());
     assert_eq!(only(build(Profile::V3_22)).code, "R10");
@@ -113,6 +149,7 @@ fn ipv6_vxlan_is_refused_by_rule_before_v3_23_alone() {
 #[case::no_address(json!({"bgp": {"ipv4Address": "ten"}}), "K-VALUE", "spec.bgp.ipv4Address")]
 #[case::other_family(json!({"bgp": {"ipv4Address": "fd00::1/64"}}), "K-VALUE", "spec.bgp.ipv4Address")]
 #[case::misplaced(json!({"bgp": {"ipv4VXLANTunnelAddr": "10.0.0.1"}}), "K-UNKNOWN", "spec.bgp.ipv4VXLANTunnelAddr")]
+#[case::no_list(json!({"addresses": "10.0.0.1"}), "K-TYPE", "spec.addresses")]
 #[case::reflector(json!({"bgp": {"ipv4Address": "10.0.0.1/24", "routeReflectorClusterID": "one"}}), "K-VALUE", "spec.bgp.routeReflectorClusterID")]
 fn a_node_that_calico_rejects_is_refused(#[case] spec: Value, #[case] code: &str, #[case] field: &str) {
     let refusals = read(&[node_spec("a", spec)]).unwrap_err();

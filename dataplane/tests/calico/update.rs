@@ -20,11 +20,11 @@ fn change(before: Value, after: Value) -> Result<(), Vec<Refusal>> {
 }
 
 #[rstest]
-#[case::other_range(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.2.0.0/16"}), "R4", "spec.cidr", "another name")]
-#[case::longer_range(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/17"}), "R4", "spec.cidr", "another name")]
-#[case::other_text(json!({"cidr": "fd00::/64"}), json!({"cidr": "FD00:0::/64"}), "R4", "spec.cidr", "fd00::/64")]
-#[case::block_size(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/16", "blockSize": 27}), "R11", "spec.blockSize", "26")]
-#[case::balancer_no_more(json!({"cidr": "10.1.0.0/16", "allowedUses": ["LoadBalancer"]}), json!({"cidr": "10.1.0.0/16"}), "R14", "spec.allowedUses", "new pool")]
+#[case::r4_other_range(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.2.0.0/16"}), "R4", "spec.cidr", "another name")]
+#[case::r4_longer_range(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/17"}), "R4", "spec.cidr", "another name")]
+#[case::r4_other_text(json!({"cidr": "fd00::/64"}), json!({"cidr": "FD00:0::/64"}), "R4", "spec.cidr", "fd00::/64")]
+#[case::r11_block_size(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/16", "blockSize": 27}), "R11", "spec.blockSize", "26")]
+#[case::r14_balancer_no_more(json!({"cidr": "10.1.0.0/16", "allowedUses": ["LoadBalancer"]}), json!({"cidr": "10.1.0.0/16"}), "R14", "spec.allowedUses", "new pool")]
 fn a_pool_cannot_become_another_one(
     #[case] before: Value,
     #[case] after: Value,
@@ -46,17 +46,17 @@ fn a_pool_cannot_become_another_one(
 }
 
 #[rstest]
-#[case::canonical_text(json!({"cidr": "FD00:0::/64"}), json!({"cidr": "fd00::/64"}))]
-#[case::default_block_size_spelt_out(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/16", "blockSize": 26}))]
-#[case::ipip_to_vxlan_at_once(json!({"cidr": "10.1.0.0/16", "ipipMode": "Always"}), json!({"cidr": "10.1.0.0/16", "ipipMode": "Never", "vxlanMode": "CrossSubnet"}))]
-#[case::everything_else(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/16", "natOutgoing": true, "disabled": true, "disableBGPExport": true, "nodeSelector": "has(x)"}))]
-#[case::to_a_balancer(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/16", "allowedUses": ["LoadBalancer"]}))]
+#[case::r4_canonical_text(json!({"cidr": "FD00:0::/64"}), json!({"cidr": "fd00::/64"}))]
+#[case::r11_default_block_size_spelt_out(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/16", "blockSize": 26}))]
+#[case::r18_ipip_to_vxlan_at_once(json!({"cidr": "10.1.0.0/16", "ipipMode": "Always"}), json!({"cidr": "10.1.0.0/16", "ipipMode": "Never", "vxlanMode": "CrossSubnet"}))]
+#[case::r18_everything_else(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/16", "natOutgoing": true, "disabled": true, "disableBGPExport": true, "nodeSelector": "has(x)"}))]
+#[case::r14_to_a_balancer(json!({"cidr": "10.1.0.0/16"}), json!({"cidr": "10.1.0.0/16", "allowedUses": ["LoadBalancer"]}))]
 fn a_living_pool_may_change_otherwise(#[case] before: Value, #[case] after: Value) {
     assert_eq!(change(before, after), Ok(()));
 }
 
 #[test]
-fn an_object_that_is_not_there_is_created_beside_the_others() {
+fn r6_an_object_that_is_not_there_is_created_beside_the_others() {
     let (wide, inner) = (
         pool("wide", json!({"cidr": "10.0.0.0/8"})),
         pool("inner", json!({"cidr": "10.1.0.0/16"})),
@@ -76,7 +76,7 @@ fn an_object_that_is_not_there_is_created_beside_the_others() {
 }
 
 #[test]
-fn overlaps_that_are_there_do_not_hinder_an_update() {
+fn r6_overlaps_that_are_there_do_not_hinder_an_update() {
     let crd = |name: &str, spec: Value| json!({"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool", "metadata": {"name": name}, "spec": spec});
     let old = [
         crd("wide", json!({"cidr": "10.0.0.0/8"})),
@@ -92,7 +92,7 @@ fn block(cidr: &str) -> Value {
 }
 
 #[test]
-fn a_pool_over_leftover_blocks_of_another_size_is_refused_once() {
+fn r13_a_pool_over_leftover_blocks_of_another_size_is_refused_once() {
     let old = [block("10.1.0.0/28"), block("10.1.0.16/28")];
     let refusal = only(judge(&old, &[pool("p", json!({"cidr": "10.1.0.0/16"}))], Profile::V3_32));
     assert_eq!(
@@ -138,7 +138,7 @@ fn what_is_there_after_an_update_is_a_datastore_again() {
 #[case::other_range(&[("CALICO_IPV4POOL_CIDR", json!("10.9.0.0/16"))])]
 #[case::bad_range(&[("CALICO_IPV4POOL_CIDR", json!("nonsense"))])]
 #[case::bad_mode(&[("CALICO_IPV4POOL_VXLAN", json!("yes"))])]
-fn pools_of_the_environment_outlive_it(#[case] environment: &[(&str, Value)]) {
+fn e1_pools_of_the_environment_outlive_it(#[case] environment: &[(&str, Value)]) {
     let before = calico_node(&[
         ("CALICO_IPV4POOL_CIDR", json!("10.1.0.0/16")),
         ("CALICO_IPV4POOL_VXLAN", json!("Always")),
