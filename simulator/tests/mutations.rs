@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use overlab_reports::{ExpectationReport, ScenarioReport, Status};
-use overlab_simulator::expectations::LIST;
+use overlab_simulator::expectations::{INVARIANT, LIST, TABLE_CLAIMS};
 use overlab_simulator::run::{Options, one};
 use overlab_simulator::scenario::BackendKind;
 use rstest::rstest;
@@ -51,6 +51,10 @@ spec:
       classes:
         same-subnet: {delivered: all, encap: none}
         cross-subnet: {delivered: all, encap: ipip}
+    - {invariant: no-loops}
+    - {invariant: no-leak}
+    - {invariant: outer-owned}
+    - {table: routes, node: n1, has: {destination: 192.168.3.0/26, kind: ipip}, lacks: {kind: vxlan}}
 ---
 apiVersion: projectcalico.org/v3
 kind: IPPool
@@ -93,7 +97,8 @@ fn the_base_passes() {
         .iter()
         .map(|e| e.claim.trim_start_matches("reverse "))
         .collect();
-    let kinds: BTreeSet<_> = LIST.iter().map(|(key, _)| *key).collect();
+    let of_packets = LIST.iter().map(|(key, _)| *key);
+    let kinds: BTreeSet<_> = of_packets.chain(TABLE_CLAIMS).chain([INVARIANT]).collect();
     assert_eq!(claims, kinds, "the base speaks of every kind of claim");
 }
 
@@ -174,6 +179,19 @@ fn the_base_passes() {
 #[case("icmp", "E-ICM-01", "count: 5}", "count: 4}")]
 #[case("icmp", "E-ICM-01", "count: 5}", "mtu: 1480}")]
 #[case("reverse delivered", "E-DLV-03", "reverse: {delivered: all", "reverse: {delivered: none")]
+#[case(
+    "has",
+    "E-TBL-01",
+    "has: {destination: 192.168.3.0/26, kind: ipip}",
+    "has: {destination: 192.168.3.0/26, kind: direct}"
+)]
+#[case("has", "E-TBL-01", "kind: ipip}, lacks", "kind: ipip, decision: {mode: Always}}, lacks")]
+#[case(
+    "lacks",
+    "E-TBL-02",
+    "lacks: {kind: vxlan}",
+    "lacks: {kind: ipip, decision: {subnetTest: {same: false}}}"
+)]
 fn a_wrong_claim_fails_alone(#[case] claim: &str, #[case] code: &str, #[case] from: &str, #[case] to: &str) {
     assert_eq!(BASE.matches(from).count(), 1, "`{from}` stands once in the base");
     let report = run(&BASE.replace(from, to));
@@ -183,7 +201,8 @@ fn a_wrong_claim_fails_alone(#[case] claim: &str, #[case] code: &str, #[case] fr
         .collect();
     assert_eq!(failed, [(claim, Some(code))]);
     let failure = failures(&report)[0];
-    assert!(failure.packet.is_some(), "the first offending packet is shown");
+    let of_table = TABLE_CLAIMS.contains(&claim);
+    assert_eq!(failure.packet.is_none(), of_table, "the first offending packet is shown");
     assert!(failure.expected.is_some() && failure.place.contains("base.yaml:"));
     assert!(
         failure
@@ -213,6 +232,10 @@ fn a_claim_that_meets_no_packet_is_an_error() {
             "{flow: nobody, dropped: blackhole}",
             "{flow: nobody, reverse: {delivered: none}, dropped: blackhole}",
         ),
+        (
+            "    - {invariant: no-loops}",
+            "    - {invariant: no-loops}\n    - {table: vteps, node: n1, lacks: {node: n2}}",
+        ),
     ] {
         let report = run(&BASE.replace(from, to));
         let codes: Vec<_> = failures(&report).iter().map(|e| e.code.clone().unwrap()).collect();
@@ -224,10 +247,11 @@ fn a_claim_that_meets_no_packet_is_an_error() {
 #[rstest]
 #[case("ipipMode: CrossSubnet", "ipipMode: Always", &["encap", "encap"])]
 #[case("ipipMode: CrossSubnet", "ipipMode: Never", &["delivered", "dropped", "encap", "overhead", "outer", "sourceSeen", "path",
-    "reverse delivered", "reverse path", "reverse sourceSeen", "dropped", "dropped", "delivered", "outer", "delivered", "encap"])]
-#[case("ipipMode: CrossSubnet", "vxlanMode: CrossSubnet", &["encap", "overhead", "outer", "encap"])]
+    "reverse delivered", "reverse path", "reverse sourceSeen", "dropped", "dropped", "delivered", "outer", "delivered", "encap",
+    "invariant", "invariant", "has"])]
+#[case("ipipMode: CrossSubnet", "vxlanMode: CrossSubnet", &["encap", "overhead", "outer", "encap", "has", "lacks"])]
 #[case("web-3: {node: n3, ip: 192.168.3.2}", "web-3: {node: n2, ip: 192.168.3.2}", &["encap", "overhead", "outer", "path",
-    "dropped", "outer"])]
+    "dropped", "outer", "invariant", "has"])]
 fn a_changed_cluster_turns_the_claims_red_that_it_breaks(#[case] from: &str, #[case] to: &str, #[case] claims: &[&str]) {
     let text = BASE.replace(from, to);
     // Without a pair of the class, a matrix is refused: leave the class out.
@@ -238,6 +262,29 @@ fn a_changed_cluster_turns_the_claims_red_that_it_breaks(#[case] from: &str, #[c
     let report = run(&text);
     let failed: Vec<_> = failures(&report).iter().map(|e| e.claim.as_str()).collect();
     assert_eq!(failed, claims);
+}
+
+/// A cluster or wires in which an invariant is broken: it fails, and shows a packet, a place and a time.
+#[rstest]
+#[case::a_pool_without_encapsulation_across_racks("no-leak", "E-INV-02", &[("ipipMode: CrossSubnet", "ipipMode: Never")],
+    "as 192.168.1.2 > 192.168.3.2: 192.168.1.2 is a workload's")]
+#[case::a_tunnel_address_bound_to("no-leak", "E-INV-02", &[("from: web-1, to: web-3, proto: udp, dport: 5001", "from: n1, to: n3, source: 192.168.1.0, proto: udp, dport: 5001")],
+    "192.168.1.0 is a tunnel's")]
+#[case::a_route_of_the_router_that_leads_back("no-loops", "E-INV-01", &[("ipipMode: CrossSubnet", "ipipMode: Never"),
+    ("cidr: 10.0.0.0/16\n", "cidr: 10.0.0.0/16\n      routes: [{to: 192.168.3.0/26, via: n1}]\n")], "passed n1 again at 0.000")]
+#[case::a_record_of_another_address("outer-owned", "E-INV-03", &[("kind: IPPool", "kind: Node\nmetadata: {name: n3}\nspec: {bgp: {ipv4Address: 10.0.2.99/24}}\n---\napiVersion: projectcalico.org/v3\nkind: IPPool")],
+    "10.0.2.99 is no node card's")]
+fn a_broken_invariant_fails(#[case] invariant: &str, #[case] code: &str, #[case] changes: &[(&str, &str)], #[case] text: &str) {
+    let changed = changes.iter().fold(BASE.to_owned(), |base, (from, to)| {
+        assert!(base.contains(from), "{from}");
+        base.replace(from, to)
+    });
+    let report = run(&changed);
+    let failed = failures(&report).into_iter().find(|e| e.label == invariant);
+    let failed = failed.expect("it fails");
+    assert_eq!(failed.code.as_deref(), Some(code));
+    assert!(failed.actual.contains(text), "{}", failed.actual);
+    assert!(failed.packet.is_some());
 }
 
 /// Where counts cannot be exact, an exact count without a range is neither right nor wrong, and one with a range is held

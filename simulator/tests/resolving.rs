@@ -57,7 +57,7 @@ fn the_smallest_file_has_everything_derived() {
     let pairs: Vec<_> = model
         .expectations
         .iter()
-        .map(|e| (&*e.label, e.flows.len(), &*e.window.label))
+        .map(|e| (&*e.label, e.subject.flows().len(), &*e.window.label))
         .collect();
     assert_eq!(
         pairs,
@@ -261,7 +261,8 @@ fn expectations_select_flows_by_name_list_and_pattern() {
     let model = model(FLOWS);
     let names = |i: usize| {
         model.expectations[i]
-            .flows
+            .subject
+            .flows()
             .iter()
             .map(|f| &*model.flows[f.0 as usize].name)
             .collect::<Vec<_>>()
@@ -279,9 +280,9 @@ fn expectations_select_flows_by_name_list_and_pattern() {
 fn two_matrices_that_ask_for_the_same_probes_share_them() {
     let twice = HELLO.replace("---\n", "    - matrix: all\n      classes: {same-subnet: {encap: none}}\n    - matrix: {payload: 100B}\n      classes: {same-subnet: {encap: none}}\n---\n");
     let model = model(&twice);
-    assert_eq!(model.expectations[2].flows, model.expectations[0].flows);
+    assert_eq!(model.expectations[2].subject, model.expectations[0].subject);
     assert_eq!(
-        &*model.flows[model.expectations[3].flows[0].0 as usize].name,
+        &*model.flows[model.expectations[3].subject.flows()[0].0 as usize].name,
         "pod-a1->pod-a2#2"
     );
 }

@@ -7,7 +7,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::ValueEnum;
 use overlab_dataplane::Mtu;
 use overlab_dataplane::calico::{ClusterState, Profile};
 use overlab_dataplane::fields::suggestion;
@@ -15,9 +14,10 @@ use overlab_dataplane::route::{NodeTables, Resolver};
 use serde_json::{Value, json};
 
 use super::{Exit, refuse, refuse_missing};
+use crate::rows::{self, Table};
 use crate::run::select_manifests;
 use crate::scenario::{Diagnostic, LoadedCluster, Sources, Underlay, open};
-use crate::{rows, world};
+use crate::world;
 
 /// Prints what is derived: pools, blocks, and every node's devices, routes, tunnel ends, allow-lists, MTUs and translations.
 #[derive(Debug, clap::Args)]
@@ -54,19 +54,6 @@ impl Args {
 fn mtu(text: &str) -> Result<Mtu, String> {
     let bytes = text.parse().ok().and_then(Mtu::new);
     bytes.ok_or_else(|| "an MTU is a number from 68 to 65535".to_owned())
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Table {
-    Underlays,
-    Pools,
-    Blocks,
-    Devices,
-    Routes,
-    Vteps,
-    Allow,
-    Mtu,
-    Nat,
 }
 
 /// What is planned.

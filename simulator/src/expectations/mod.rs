@@ -1,6 +1,7 @@
 //! Expectations: one file a claim. They judge what was observed, never what is inside.
 //!
-//! [`LIST`] holds every claim's key and reader; a new claim is one file and one line there.
+//! [`LIST`] holds the key and reader of every claim about packets; a new claim is one file and one line there. Claims about
+//! tables and whole runs are apart: they are not made of flows.
 
 mod delivered;
 mod dropped;
@@ -8,12 +9,14 @@ mod encap;
 mod fragments;
 mod gap;
 mod icmp;
+mod invariant;
 mod outer;
 mod overhead;
 mod path;
 mod quantity;
 mod selection;
 mod source_seen;
+mod table;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,9 +26,11 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong};
 use serde_json::Value;
 
 pub(crate) use encap::worn;
+pub use invariant::{Addresses, INVARIANT, read_invariant};
 pub(crate) use overhead::added;
 pub use quantity::Quantity;
-pub use selection::{Scope, Selection};
+pub use selection::{Ground, Scope, Selection};
+pub use table::{TABLE_CLAIMS, read_table_claims};
 
 use crate::observe::PacketKey;
 
@@ -42,7 +47,7 @@ pub struct Claim {
 
 /// A kind of claim.
 pub trait Expectation: fmt::Debug + Send + Sync {
-    /// Holds the selected packets against the claim.
+    /// Holds what is selected against the claim.
     fn judge(&self, packets: &Selection<'_>) -> Verdict;
 }
 
@@ -97,7 +102,7 @@ pub trait Names {
 
 type Reader = fn(&Value, &dyn Names) -> Result<Arc<dyn Expectation>, Wrong>;
 
-/// Every claim: its key, and how its value is read.
+/// Every claim about the packets of flows: its key, and how its value is read.
 pub const LIST: &[(&str, Reader)] = &[
     ("delivered", delivered::read),
     ("dropped", dropped::read),

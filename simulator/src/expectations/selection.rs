@@ -1,5 +1,8 @@
-//! The packets that a claim speaks of.
+//! What a claim speaks of: packets, or the rows of a table.
 
+use serde_json::Value;
+
+use super::Addresses;
 use crate::observe::{Direction, Disposition, Trace};
 use crate::scenario::{Flow, Reply, Window};
 
@@ -14,27 +17,58 @@ pub enum Scope {
     Reverse,
 }
 
-/// The packets that a claim speaks of: those of its flows, sent in its window.
+/// What all claims about a run have in common.
+#[derive(Clone, Debug)]
+pub struct Ground<'a> {
+    /// All flows.
+    pub flows: &'a [Flow],
+    /// Whose addresses are whose.
+    pub addresses: Addresses,
+    /// Whether counts are held against the range that the scenario gives for runs that cannot be exact.
+    pub ranges: bool,
+}
+
+/// What a claim speaks of: the packets of its flows, sent in its window, or the rows of its table.
 #[derive(Clone, Debug)]
 pub struct Selection<'a> {
-    flows: &'a [Flow],
+    ground: &'a Ground<'a>,
     packets: Vec<&'a Trace>,
+    rows: Vec<Value>,
     window: &'a Window,
     scope: Scope,
-    ranges: bool,
 }
 
 impl<'a> Selection<'a> {
-    /// Selects from `packets`, which were sent in the window, those in the scope's direction. With `ranges`, counts are held against the range that the
-    /// scenario gives for runs that cannot be exact.
-    pub fn new(flows: &'a [Flow], packets: Vec<&'a Trace>, window: &'a Window, scope: Scope, ranges: bool) -> Selection<'a> {
+    /// Selects from `packets`, which were sent in the window, those in the scope's direction.
+    pub fn of_packets(ground: &'a Ground<'a>, packets: Vec<&'a Trace>, window: &'a Window, scope: Scope) -> Selection<'a> {
         Selection {
-            flows,
+            ground,
             packets,
+            rows: Vec::new(),
             window,
             scope,
-            ranges,
         }
+    }
+
+    /// Selects the rows that a table had at the start of the window.
+    pub fn of_rows(ground: &'a Ground<'a>, rows: Vec<Value>, window: &'a Window) -> Selection<'a> {
+        Selection {
+            ground,
+            packets: Vec::new(),
+            rows,
+            window,
+            scope: Scope::Both,
+        }
+    }
+
+    /// The rows of the table.
+    pub fn rows(&self) -> &[Value] {
+        &self.rows
+    }
+
+    /// Whose addresses are whose.
+    pub fn addresses(&self) -> &'a Addresses {
+        &self.ground.addresses
     }
 
     /// When the packets were sent.
@@ -44,7 +78,7 @@ impl<'a> Selection<'a> {
 
     /// The flow of a packet.
     pub fn flow(&self, trace: &Trace) -> Option<&'a Flow> {
-        self.flows.get(trace.key.flow.0 as usize)
+        self.ground.flows.get(trace.key.flow.0 as usize)
     }
 
     /// Which directions the claim speaks of.
@@ -54,7 +88,7 @@ impl<'a> Selection<'a> {
 
     /// Whether counts and times need a range.
     pub fn ranges(&self) -> bool {
-        self.ranges
+        self.ground.ranges
     }
 
     /// The packets, in the order of flow, direction and number.

@@ -27,7 +27,7 @@ use router::Router;
 pub use security::*;
 use segment::{Segment, Station};
 
-use crate::observe::{Place, PlaceKind};
+use crate::observe::{IpHeader, Place, PlaceKind, outermost};
 use crate::scenario::Model;
 use crate::topology::Topology;
 
@@ -53,6 +53,8 @@ pub struct Record {
     pub tag: Tag,
     /// Whether it is a fragment other than the first.
     pub later_fragment: bool,
+    /// Its outermost header.
+    pub outer: Option<IpHeader>,
     /// Where.
     pub place: Place,
     /// What happened, as a sentence fragment.
@@ -75,10 +77,11 @@ pub struct Output {
 impl Output {
     fn record(&mut self, packet: &Packet, place: &Place, dropped: Option<DropReason>, text: impl FnOnce() -> String) {
         if packet.tag() != Tag::NONE {
-            let later_fragment = IpView::unverified(packet.bytes()).is_ok_and(|ip| ip.fragment_offset() > 0);
+            let outer = outermost(packet.bytes());
             self.records.push(Record {
                 tag: packet.tag(),
-                later_fragment,
+                later_fragment: outer.is_some_and(|header| header.later_fragment),
+                outer,
                 place: place.clone(),
                 text: text(),
                 dropped,

@@ -53,7 +53,7 @@ fn matrix(classes: impl Iterator<Item = (String, String)>) -> String {
 fn claims(expectation: &Expectation, traces: &[Trace]) -> String {
     let of_class: Vec<&Trace> = traces
         .iter()
-        .filter(|trace| expectation.flows.contains(&trace.key.flow))
+        .filter(|trace| expectation.subject.includes(trace.key.flow))
         .collect();
     let delivered = |trace: &&&Trace| matches!(trace.disposition, Disposition::Delivered { .. });
     let requests = of_class

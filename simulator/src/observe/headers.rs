@@ -9,13 +9,18 @@ use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::udp::UdpPacket;
 use pnet::packet::vxlan::VxlanPacket;
 
-use super::WirePacket;
 use super::reader::Ip;
+use super::{IpHeader, WirePacket};
 
 // IP in IP is protocol 4, which pnet calls `Ipv4`; its `IpIp` is IANA's "ipip", 94.
 
 /// The flag octet of a VXLAN header with a valid VNI (RFC 7348 section 5).
 const VXLAN_FLAG_I: u8 = 0x08;
+
+/// Reads the outermost header of an IP packet alone. None if it is no IP packet.
+pub fn outermost(bytes: &[u8]) -> Option<IpHeader> {
+    Ip::read(bytes).map(|ip| ip.header)
+}
 
 /// Reads the headers of an IP packet. UDP to `vxlan_port` is taken to be VXLAN. None if it is no IP packet.
 pub fn wire_packet(bytes: &[u8], vxlan_port: u16) -> Option<WirePacket> {

@@ -13,7 +13,7 @@ mod trace;
 pub use attribution::{read_stamp, stamp};
 pub use capture::{Capture, TapId};
 pub use drop::{DropReason, HostDropReason};
-pub use headers::wire_packet;
+pub use headers::{outermost, wire_packet};
 pub use history::History;
 pub use observer::Observer;
 pub use tell::{Told, advice, decided, icmp_error, missing, reasons, tell};

@@ -167,6 +167,7 @@ impl Observer {
                 place: stack.clone(),
                 later_fragment: false,
                 steps,
+                outer: None,
                 tables: None,
                 left: Vec::new(),
             },

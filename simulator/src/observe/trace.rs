@@ -132,6 +132,8 @@ pub struct Hop {
     pub later_fragment: bool,
     /// What happened, in order.
     pub steps: Vec<Step>,
+    /// The outermost header as the fabric had it there; none where it is no place of the fabric, and [`Hop::left`] tells.
+    pub outer: Option<IpHeader>,
     /// The tables that the steps of a node refer to.
     pub tables: Option<Arc<NodeTables>>,
     /// The packet or packets as they left, outermost header first.

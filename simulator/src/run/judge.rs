@@ -1,8 +1,12 @@
 //! Holding every claim against the packets that it speaks of.
 
-use crate::expectations::{Claim, Scope, Selection, Verdict};
+use serde_json::Value;
+
+use super::Run;
+use crate::expectations::{Addresses, Claim, Ground, Scope, Selection, Verdict};
 use crate::observe::Trace;
-use crate::scenario::{Expectation, Model};
+use crate::rows;
+use crate::scenario::{Expectation, Loaded, Subject};
 
 /// A claim with its verdict.
 #[derive(Debug)]
@@ -19,12 +23,20 @@ pub struct Judged<'m> {
     pub verdict: Verdict,
 }
 
-/// Judges every claim of a model. With `ranges`, counts are held against the ranges that the scenario gives for runs that
+/// Judges every claim of a scenario. With `ranges`, counts are held against the ranges that the scenario gives for runs that
 /// cannot be exact.
-pub fn judge<'m>(model: &'m Model, traces: &[Trace], ranges: bool) -> Vec<Judged<'m>> {
+pub fn judge<'m>(loaded: &'m Loaded, run: &Run, ranges: bool) -> Vec<Judged<'m>> {
+    let model = &loaded.model;
+    let ground = Ground {
+        flows: &model.flows,
+        addresses: Addresses::of(&run.tables),
+        ranges,
+    };
     let mut judged = Vec::new();
     for (index, expectation) in model.expectations.iter().enumerate() {
-        let packets: Vec<&Trace> = selected(expectation, traces).collect();
+        let packets: Vec<&Trace> = selected(expectation, &run.traces).collect();
+        let rows = rows(expectation, loaded, run);
+        let window = &expectation.window;
         let forward = if expectation.reverse.is_some() {
             Scope::Forward
         } else {
@@ -32,7 +44,10 @@ pub fn judge<'m>(model: &'m Model, traces: &[Trace], ranges: bool) -> Vec<Judged
         };
         let reverse = expectation.reverse.iter().flatten().map(|claim| (claim, Scope::Reverse));
         for (claim, scope) in expectation.claims.iter().map(|claim| (claim, forward)).chain(reverse) {
-            let selection = Selection::new(&model.flows, packets.clone(), &expectation.window, scope, ranges);
+            let selection = match &rows {
+                Some(rows) => Selection::of_rows(&ground, rows.clone(), window),
+                None => Selection::of_packets(&ground, packets.clone(), window, scope),
+            };
             let verdict = claim.expectation.judge(&selection);
             judged.push(Judged {
                 index,
@@ -48,8 +63,32 @@ pub fn judge<'m>(model: &'m Model, traces: &[Trace], ranges: bool) -> Vec<Judged
 
 /// The packets of an expectation's flows that belong to its window.
 pub(super) fn selected<'t>(expectation: &Expectation, traces: &'t [Trace]) -> impl Iterator<Item = &'t Trace> {
-    let (flows, window) = (expectation.flows.clone(), expectation.window.clone());
+    let (subject, window) = (expectation.subject.clone(), expectation.window.clone());
     traces
         .iter()
-        .filter(move |trace| flows.contains(&trace.key.flow) && (window.from..window.to).contains(&trace.window_at))
+        .filter(move |trace| subject.includes(trace.key.flow) && (window.from..window.to).contains(&trace.window_at))
+}
+
+/// The rows of an expectation's table at its instant, if it is about one.
+fn rows(expectation: &Expectation, loaded: &Loaded, run: &Run) -> Option<Vec<Value>> {
+    match expectation.subject {
+        Subject::Flows(_) | Subject::EveryFlow => None,
+        Subject::Table { table, machine: None } => {
+            let rewired = loaded
+                .model
+                .rewirings
+                .iter()
+                .rev()
+                .find(|wires| wires.at <= expectation.window.from);
+            let underlays = rewired.map_or(&loaded.model.underlays, |wires| &wires.underlays);
+            Some(rows::of_everybody(table, underlays, &loaded.model.cluster, &loaded.sources))
+        }
+        Subject::Table {
+            table,
+            machine: Some(machine),
+        } => {
+            let tables = run.tables.get(machine)?.at(expectation.window.from);
+            Some(rows::of_node(table, tables, &loaded.sources))
+        }
+    }
 }

@@ -42,7 +42,7 @@ pub fn report(loaded: &Loaded, run: &Run, context: &Context<'_>) -> ScenarioRepo
             .expect
             .is_none_or(|glob| glob_matches(glob, &judged.expectation.label))
     };
-    let judged = judge(model, &run.traces, context.ranges);
+    let judged = judge(loaded, run, context.ranges);
     report.expectations = judged
         .iter()
         .filter(|judged| wanted(judged))
@@ -239,7 +239,8 @@ fn flow_name(model: &Model, id: FlowId) -> String {
 /// The flow table: a row for each flow, and one for each class of a matrix.
 fn rows(model: &Model, traces: &[Trace]) -> Vec<FlowRow> {
     let probes = |e: &&Expectation| {
-        e.flows
+        e.subject
+            .flows()
             .iter()
             .any(|id| model.flows.get(id.0 as usize).is_some_and(|flow| flow.probe))
     };

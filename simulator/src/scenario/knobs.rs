@@ -8,7 +8,7 @@ use overlab_dataplane::fields::{Fields, Refusal, Wrong, boolean, integer, word};
 use serde_json::{Value, json};
 
 use super::quantity::{any_duration, bit_rate, mtu};
-use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute};
+use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute, Preset};
 
 /// One knob.
 pub struct Knob {
@@ -24,6 +24,16 @@ impl Knob {
     /// How an underlay has it.
     pub fn show(&self, knobs: &Knobs) -> Value {
         (self.show)(knobs)
+    }
+
+    /// A value that it can have, in the spelling in which it is shown.
+    ///
+    /// # Errors
+    /// If it is no such value.
+    pub fn read(&self, value: &Value) -> Result<Value, Wrong> {
+        let mut knobs = Preset::Onprem.knobs();
+        (self.set)(&mut knobs, value)?;
+        Ok(self.show(&knobs))
     }
 }
 
@@ -275,7 +285,6 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fabric::Preset;
 
     #[test]
     fn every_knob_takes_what_it_shows_and_shows_what_it_took() {

@@ -14,6 +14,7 @@ use overlab_dataplane::{Instant, Mtu, PerFamily};
 
 use crate::expectations::Claim;
 use crate::fabric::{Acl, Fault, Knobs, Preset, SecurityGroup};
+use crate::rows::Table;
 
 /// A backend, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -371,14 +372,49 @@ pub enum Class {
     CrossSubnet,
 }
 
-/// One entry of `expect`: which packets, and what is claimed of them.
+/// What an expectation speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The packets of these flows, which are in ascending order.
+    Flows(Vec<FlowId>),
+    /// The packets of every flow, a matrix's probes too.
+    EveryFlow,
+    /// The rows of a table.
+    Table {
+        /// Which.
+        table: Table,
+        /// Whose: a node's place in [`Model::nodes`], or behind all of them a host's; none where the table is no node's.
+        machine: Option<usize>,
+    },
+}
+
+impl Subject {
+    /// Whether it speaks of a flow's packets.
+    pub fn includes(&self, flow: FlowId) -> bool {
+        match self {
+            Subject::Flows(flows) => flows.binary_search(&flow).is_ok(),
+            Subject::EveryFlow => true,
+            Subject::Table { .. } => false,
+        }
+    }
+
+    /// The flows that it names.
+    pub fn flows(&self) -> &[FlowId] {
+        match self {
+            Subject::Flows(flows) => flows,
+            Subject::EveryFlow | Subject::Table { .. } => &[],
+        }
+    }
+}
+
+/// One entry of `expect`: of what, and what is claimed of it.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-    /// What was selected, as it is printed: `az`, `[a, b]`, `matrix same-subnet`.
+    /// What was selected, as it is printed: `az`, `[a, b]`, `matrix same-subnet`, `routes of n1`.
     pub label: Arc<str>,
-    /// The flows that it speaks of.
-    pub flows: Vec<FlowId>,
-    /// When the packets were sent.
+    /// What it speaks of.
+    pub subject: Subject,
+    /// When the packets were sent. Of a table it has only the one instant, which is its start.
     pub window: Window,
     /// Claims about both directions, or, if `reverse` is there, about forward packets only.
     pub claims: Vec<Claim>,

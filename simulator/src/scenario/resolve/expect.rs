@@ -1,4 +1,4 @@
-//! Expectations: which packets each entry speaks of, and that it can be evaluated at all.
+//! Expectations: what each entry speaks of, and that it can be evaluated at all.
 
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, suggestion, text, word};
 use serde_json::Value;
@@ -7,13 +7,17 @@ use super::cast::Cast;
 use super::flows::Flows;
 use super::matrix::{CLASSES, Matrix, id};
 use super::refuse_unmodelled;
+use super::table::of_table;
 use super::time::Clock;
-use crate::expectations::{Claim, LIST, read_claims};
+use crate::expectations::{Claim, INVARIANT, LIST, TABLE_CLAIMS, read_claims, read_invariant};
 use crate::scenario::glob::{glob_matches, is_glob};
-use crate::scenario::model::{Expectation, FlowId, Reply};
+use crate::scenario::model::{Expectation, FlowId, Reply, Subject};
 
 /// Claims that scenarios have; those that are in the list of claims are read there.
-const CLAIMS: [&str; 3] = ["connection", "has", "lacks"];
+const CLAIMS: [&str; 1] = ["connection"];
+
+/// What an entry can speak of. It names exactly one of them.
+const SELECTORS: [&str; 4] = ["flow", "matrix", "table", INVARIANT];
 
 /// Reads `expect`. Matrices add their probes to the flows.
 pub(super) fn read(
@@ -38,6 +42,18 @@ pub(super) fn read(
         let entry = Fields::new(value, field, refusals);
         read_one(entry, cast, clock, flows, &mut expectations, refusals);
     }
+    // Probes are packets too, and known only now. Where anything was refused, flows may be missing.
+    let unmet = |of: &&Expectation| of.subject == Subject::EveryFlow && !flows.list.iter().any(|f| of.window.holds_packets_of(f));
+    if refusals.is_empty() {
+        let unmet = expectations.iter().filter(unmet);
+        refusals.extend(unmet.map(|of| {
+            let message = format!("nothing is sent in the window {}", of.window.label);
+            let refusal = Refusal::new("E-EXP-04", of.field.clone(), message);
+            refusal
+                .why("an expectation about no packet could never fail")
+                .help("choose a window in which some flow sends, or add a flow or a matrix")
+        }));
+    }
     expectations
 }
 
@@ -49,24 +65,28 @@ fn read_one(
     expectations: &mut Vec<Expectation>,
     refusals: &mut Vec<Refusal>,
 ) {
-    let before = refusals.len();
-    refuse_unmodelled(&mut entry, &["table", "invariant", "node"], refusals);
-    let (flow, matrix) = (entry.value("flow"), entry.value("matrix"));
-    match (flow, matrix) {
-        (Some(flow), None) => expectations.extend(of_flows(entry, flow, cast, clock, flows, refusals)),
-        (None, Some(_)) => of_matrix(entry, cast, clock, flows, expectations, refusals),
-        (Some(_), Some(_)) => refusals.push(
-            Refusal::new("E-EXP-05", entry.field("matrix"), "`flow` and `matrix` are both there")
-                .at_key()
-                .why("an expectation speaks of one selection of packets")
-                .help("make two entries of it"),
+    let selectors = SELECTORS.into_iter().filter_map(|key| Some((key, entry.value(key)?)));
+    let selectors: Vec<_> = selectors.collect();
+    match selectors[..] {
+        [("flow", flow)] => expectations.extend(of_flows(entry, flow, cast, clock, flows, refusals)),
+        [("matrix", _)] => of_matrix(entry, cast, clock, flows, expectations, refusals),
+        [("table", _)] => expectations.extend(of_table(entry, cast, clock, refusals)),
+        [_] => expectations.extend(of_invariant(entry, clock, refusals)),
+        [(first, _), (second, _), ..] => refusals.push(
+            Refusal::new(
+                "E-EXP-05",
+                entry.field(second),
+                format!("`{first}` and `{second}` are both there"),
+            )
+            .at_key()
+            .why("an expectation speaks of one thing")
+            .help("make two entries of it"),
         ),
-        (None, None) if refusals.len() == before => refusals.push(
-            Refusal::new("E-EXP-05", entry.at().clone(), "the expectation selects no packets")
+        [] => refusals.push(
+            Refusal::new("E-EXP-05", entry.at().clone(), "the expectation selects nothing")
                 .why("it could never be evaluated")
-                .help("add `flow: NAME` or `matrix: all`"),
+                .help("add `flow: NAME`, `matrix: all`, `table: routes` or `invariant: no-loops`"),
         ),
-        (None, None) => {}
     }
 }
 
@@ -87,7 +107,7 @@ fn of_flows(
     misplaced(
         &mut entry,
         "at",
-        "`at` is for a matrix",
+        "`at` is for a matrix or a table",
         "write `during: [0s, 1s]`, or the name of a phase",
         refusals,
     );
@@ -98,6 +118,7 @@ fn of_flows(
         "write the claims into the entry itself",
         refusals,
     );
+    only_of_tables(&mut entry, refusals);
     let (flow_at, during_at, reverse_at, at) = (
         entry.field("flow"),
         entry.field("during"),
@@ -130,12 +151,52 @@ fn of_flows(
     }
     Some(Expectation {
         label: label(selector).into(),
-        flows: selected,
+        subject: Subject::Flows(selected),
         window,
         claims,
         reverse,
         field: at,
     })
+}
+
+/// An entry about every packet of the run, or of a window.
+fn of_invariant(mut entry: Fields<'_>, clock: &Clock, refusals: &mut Vec<Refusal>) -> Option<Expectation> {
+    let claim = read_invariant(&mut entry, refusals);
+    let label = entry.value(INVARIANT).map(label);
+    let window = match entry.value("during") {
+        Some(value) => clock.window(value, &entry.field("during"), refusals),
+        None => Some(clock.whole()),
+    };
+    let (help, field) = ("write `during: [0s, 1s]`, or the name of a phase", entry.at().clone());
+    misplaced(&mut entry, "at", "`at` is for a matrix or a table", help, refusals);
+    only_of_packets(&mut entry, INVARIANT, refusals);
+    only_of_tables(&mut entry, refusals);
+    entry.finish(refusals);
+    Some(Expectation {
+        label: label?.into(),
+        subject: Subject::EveryFlow,
+        window: window?,
+        claims: vec![claim?],
+        reverse: None,
+        field,
+    })
+}
+
+/// Refuses the claims about packets of flows in an entry that speaks of something else.
+pub(super) fn only_of_packets(entry: &mut Fields<'_>, selector: &str, refusals: &mut Vec<Refusal>) {
+    let claims = LIST.iter().map(|(key, _)| *key).chain(CLAIMS);
+    for key in claims.chain(["reverse", "classes"]) {
+        let message = format!("`{key}` is about the packets of flows, and the entry selects by `{selector}`");
+        misplaced(entry, key, &message, "make an entry with `flow` of it", refusals);
+    }
+}
+
+/// Refuses what only an entry about a table has.
+fn only_of_tables(entry: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
+    for key in TABLE_CLAIMS.into_iter().chain(["node"]) {
+        let message = format!("`{key}` is about the rows of a table");
+        misplaced(entry, key, &message, "make an entry with `table` of it", refusals);
+    }
 }
 
 /// An entry about the probes of a matrix: one expectation a class.
@@ -154,6 +215,7 @@ fn of_matrix(
         "write `at: 1s`; a matrix sends its probes from then on",
         refusals,
     );
+    only_of_tables(&mut entry, refusals);
     let matrix = Matrix::read(&mut entry, cast, clock, refusals);
     let classes = entry.entries("classes", refusals);
     if classes.is_empty() {
@@ -181,7 +243,7 @@ fn of_matrix(
         }
         expectations.push(Expectation {
             label: format!("matrix {name}").into(),
-            flows: probes,
+            subject: Subject::Flows(probes),
             window: matrix.window(),
             claims,
             reverse,
@@ -232,7 +294,7 @@ fn finish_claims(mut fields: Fields<'_>, cast: &Cast, needed: bool, refusals: &m
     claims
 }
 
-fn misplaced(entry: &mut Fields<'_>, key: &'static str, what: &str, help: &str, refusals: &mut Vec<Refusal>) {
+pub(super) fn misplaced(entry: &mut Fields<'_>, key: &'static str, what: &str, help: &str, refusals: &mut Vec<Refusal>) {
     if entry.value(key).is_some() {
         refusals.push(Refusal::new("E-EXP-05", entry.field(key), what).at_key().help(help));
     }

@@ -112,6 +112,12 @@ impl Matrix {
     /// The flows between all ordered pairs of a class that have a family in common. Two matrices that ask for the same flow share
     /// it.
     pub(super) fn probes(&self, class: Class, cast: &Cast, flows: &mut Flows) -> Vec<FlowId> {
+        let mut probes = self.probes_of_pairs(class, cast, flows);
+        probes.sort_unstable();
+        probes
+    }
+
+    fn probes_of_pairs(&self, class: Class, cast: &Cast, flows: &mut Flows) -> Vec<FlowId> {
         let pairs = self.from.iter().flat_map(|from| self.to.iter().map(move |to| (*from, *to)));
         pairs
             .filter(|(from, to)| from != to && cast.class(*from, *to) == class)

@@ -14,6 +14,7 @@ mod matrix;
 mod names;
 mod rewire;
 mod security;
+mod table;
 mod time;
 mod timeline;
 mod underlay;

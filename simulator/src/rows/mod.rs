@@ -2,14 +2,41 @@
 //!
 //! It shapes values and decides nothing.
 
+mod table;
+
 use ipnet::IpNet;
 use overlab_dataplane::calico::{Assignment, ClusterState, IpPool, Selector};
 use overlab_dataplane::route::{Absent, AllowList, Decision, Device, NatRules, NodeTables, Route, SubnetTest, Vtep, VxlanTunnel};
 use overlab_dataplane::{Family, Mtu};
 use serde_json::{Value, json};
 
+pub use table::{Keys, Shape, Table};
+
 use crate::scenario::knobs::KNOBS;
 use crate::scenario::{Sources, Underlay};
+
+/// The rows of a table that is no node's; none of others.
+pub fn of_everybody(table: Table, wires: &[Underlay], cluster: &ClusterState, sources: &Sources) -> Vec<Value> {
+    match table {
+        Table::Underlays => underlays(wires),
+        Table::Pools => pools(cluster, sources),
+        Table::Blocks => blocks(cluster),
+        Table::Devices | Table::Routes | Table::Vteps | Table::Allow | Table::Mtu | Table::Nat => Vec::new(),
+    }
+}
+
+/// The rows of a node's table, which is one row where it is an object; none of others.
+pub fn of_node(table: Table, tables: &NodeTables, sources: &Sources) -> Vec<Value> {
+    match table {
+        Table::Underlays | Table::Pools | Table::Blocks => Vec::new(),
+        Table::Devices => devices(tables),
+        Table::Routes => routes(tables, sources),
+        Table::Vteps => vteps(tables),
+        Table::Allow => vec![allow(tables)],
+        Table::Mtu => vec![mtu(tables)],
+        Table::Nat => nat(tables),
+    }
+}
 
 /// The underlays: what each preset says of how it treats packets, and in what the scenario says otherwise.
 pub fn underlays(underlays: &[Underlay]) -> Vec<Value> {
