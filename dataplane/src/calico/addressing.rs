@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::inventory::Inventory;
 use super::ipam::Ipam;
 use super::ippool::Assignment;
-use super::reading::{DUPLICATE, below};
+use super::reading::{DUPLICATE, below, not_modelled};
 use super::tunnels::{self, TUNNEL_ADDR};
 use super::{Endpoint, IpPool, Node, Selector, WorkloadRequest, hostlocal};
 use crate::Family;
@@ -156,7 +156,7 @@ pub(super) fn endpoint(
     if addresses.is_empty() && refusals.len() == before {
         refusals.push(match host_local {
             true => hostlocal::no_range(&workload, node),
-            false => no_pool(&workload.name, named(&workload, pools), &workload.origin),
+            false => no_pool(&workload, named(&workload, pools), for_namespaces(pools, node)),
         });
     }
     (refusals.len() == before).then_some(Endpoint {
@@ -191,8 +191,8 @@ fn from_pools(
     address
 }
 
-/// A named pool must be enabled, but is asked neither for its selectors nor for its assignment mode. Namespaces and their
-/// labels are not known here: of the selectors for them only `all()` selects.
+/// A named pool must be enabled, but is asked neither for its selectors nor for its assignment mode. Workloads here have no
+/// namespace: of the selectors for them only `all()` selects.
 ///
 /// Source: Calico libcalico-go/lib/ipam/ipam.go, determinePools.
 fn eligible_for_workloads<'p>(pools: &'p Pools, named: Option<&'p IpPool>, node: &Node, family: Family) -> Vec<&'p IpPool> {
@@ -200,10 +200,7 @@ fn eligible_for_workloads<'p>(pools: &'p Pools, named: Option<&'p IpPool>, node:
         Some(pool) => Vec::from_iter(pool.allocates().then_some(pool)),
         None => pools
             .values()
-            .filter(|pool| allocates(pool, node) && pool.allowed_uses.workload)
-            .filter(|pool| {
-                pool.assignment == Assignment::Automatic && pool.namespace_selector.as_ref().is_none_or(Selector::is_all)
-            })
+            .filter(|pool| allocates_unnamed(pool, node) && pool.namespace_selector.as_ref().is_none_or(Selector::is_all))
             .collect(),
     };
     candidates
@@ -212,26 +209,40 @@ fn eligible_for_workloads<'p>(pools: &'p Pools, named: Option<&'p IpPool>, node:
         .collect()
 }
 
-fn no_pool(workload: &str, named: Option<&IpPool>, origin: &FieldRef) -> Refusal {
-    match named {
-        Some(pool) => Refusal::new(
+fn allocates_unnamed(pool: &IpPool, node: &Node) -> bool {
+    allocates(pool, node) && pool.allowed_uses.workload && pool.assignment == Assignment::Automatic
+}
+
+/// A pool that would serve a node's workloads, were they of its namespaces.
+fn for_namespaces<'p>(pools: &'p Pools, node: &Node) -> Option<&'p IpPool> {
+    let mut candidates = pools.values().filter(|pool| allocates_unnamed(pool, node));
+    candidates.find(|pool| pool.namespace_selector.is_some())
+}
+
+fn no_pool(workload: &WorkloadRequest, named: Option<&IpPool>, for_namespaces: Option<&IpPool>) -> Refusal {
+    let WorkloadRequest { name, origin, .. } = workload;
+    if let Some(pool) = named {
+        return Refusal::new(
             "K-VALUE",
             below(origin, "pool"),
             format!(
-                "workload {workload} can have no address: pool {} {}",
+                "workload {name} can have no address: pool {} {}",
                 pool.name,
                 pool.closed().unwrap_or_default()
             ),
         )
         .why("such a pool hands out no new addresses")
         .help("state the workload's `ip`, or name another pool")
-        .related(pool.field("spec.disabled"), "the pool"),
-        None => Refusal::new(
-            "K-VALUE",
-            origin.clone(),
-            format!("workload {workload} can have no address: no pool hands out addresses"),
-        )
-        .why("a pool must be enabled, assigned automatically, for workloads, and select the node")
-        .help("add an IPPool, or state the workload's `ip`"),
+        .related(pool.field("spec.disabled"), "the pool");
     }
+    if let Some(pool) = for_namespaces {
+        let what = format!("the namespace of workload {name}, which pool {} asks for,", pool.name);
+        return not_modelled(origin.clone(), what)
+            .help(format!("write `pool: {}`, or state the workload's `ip`", pool.name))
+            .related(pool.field("spec.namespaceSelector"), "it is asked for here");
+    }
+    let message = format!("workload {name} can have no address: no pool hands out addresses");
+    Refusal::new("K-VALUE", origin.clone(), message)
+        .why("a pool must be enabled, assigned automatically, for workloads, and select the node")
+        .help("add an IPPool, or state the workload's `ip`")
 }

@@ -175,24 +175,35 @@ fn two_nodes(more: Value) -> Vec<Value> {
     vec![pool("p", spec), node("a", "172.16.0.1/24"), node("b", "172.16.0.2/24")]
 }
 
-#[test]
-fn a_node_takes_from_its_blocks_then_claims_then_borrows() {
+#[rstest]
+#[case::ipv4(json!({}), "10.0.0.")]
+#[case::ipv6(json!({"cidr": "fd00:10::/125", "blockSize": 126}), "fd00:10::")]
+fn a_node_takes_from_its_blocks_then_claims_then_borrows(#[case] range: Value, #[case] start: &str) {
     let pods: Vec<String> = (0..7).map(|i| format!("w{i} {}", if i == 0 { "b" } else { "a" })).collect();
     let pods: Vec<&str> = pods.iter().map(String::as_str).collect();
-    let cluster = cluster(&two_nodes(json!({})), &pods).unwrap();
+    let cluster = cluster(&two_nodes(range), &pods).unwrap();
     let given: Vec<String> = (0..7).map(|i| workload(&cluster, &format!("w{i}"))).collect();
-    assert_eq!(
-        given,
-        ["0", "4", "5", "6", "7", "1", "2"].map(|last| format!("10.0.0.{last}"))
-    );
+    assert_eq!(given, [0, 4, 5, 6, 7, 1, 2].map(|last| like(start, last)));
+}
+
+/// The address at a place of a range, as it is printed.
+fn like(start: &str, place: u8) -> String {
+    match place {
+        0 if start.ends_with(':') => start.to_owned(),
+        _ => format!("{start}{place}"),
+    }
 }
 
 #[rstest]
 #[case::strict(json!({"strictAffinity": true}), 4)]
 #[case::one_block_each(json!({"strictAffinity": true, "maxBlocksPerHost": 1}), 4)]
 #[case::free(json!({}), 7)]
-fn a_node_borrows_unless_affinity_is_strict(#[case] spec: Value, #[case] most: usize) {
-    let mut manifests = two_nodes(json!({}));
+fn a_node_borrows_unless_affinity_is_strict(
+    #[case] spec: Value,
+    #[case] most: usize,
+    #[values(json!({}), json!({"cidr": "fd00:10::/125", "blockSize": 126}))] range: Value,
+) {
+    let mut manifests = two_nodes(range);
     manifests.push(ipam(spec));
     let pods: Vec<String> = (0..=most)
         .map(|i| format!("w{i} {}", if i == 0 { "b" } else { "a" }))
@@ -212,6 +223,26 @@ fn a_pool_that_is_named_is_asked_only_whether_it_is_enabled(#[case] more: Value,
     let manifests = two_nodes(more);
     assert_eq!(cluster(&manifests, &["x a"]).is_ok(), unnamed);
     assert_eq!(cluster(&manifests, &["x a pool=p"]).is_ok(), named);
+}
+
+/// A workload here has no namespace, so that a pool for some namespaces serves it only by name.
+#[rstest]
+#[case::all("all()", true)]
+#[case::some("team == 'a'", false)]
+fn a_pool_for_some_namespaces_says_why_it_gives_nothing(#[case] selector: &str, #[case] gives: bool) {
+    let manifests = two_nodes(json!({"allowedUses": ["Workload"], "namespaceSelector": selector}));
+    assert!(cluster(&manifests, &["x a pool=p"]).is_ok());
+    let unnamed = cluster(&manifests, &["x a"]);
+    if gives {
+        assert!(unnamed.is_ok());
+        return;
+    }
+    let refusal = only(unnamed);
+    let related = refusal.related.map(|(at, _)| at.path.to_string());
+    assert_eq!(
+        (refusal.code, related.as_deref()),
+        ("K-NOT-MODELLED", Some("spec.namespaceSelector"))
+    );
 }
 
 #[test]

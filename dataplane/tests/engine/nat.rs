@@ -5,18 +5,21 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use overlab_dataplane::Family;
 use overlab_dataplane::engine::{DropReason, Ingress, NatRule, Outcome, Step};
 use overlab_dataplane::route::{NodeTables, RouteKind};
 use overlab_dataplane::wire::translate::End;
 use pnet::packet::Packet as _;
 use pnet::packet::icmp::{IcmpPacket, IcmpTypes, echo_reply, echo_request};
 use pnet::packet::ipv4::Ipv4Packet;
+use pnet::packet::ipv6::Ipv6Packet;
 use pnet::packet::udp::UdpPacket;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::cluster::{NODES, Udp};
-use super::{Node, delivered, fix_checksum, ipip, nodes, reason, transmitted, vxlan, wire};
+use super::cluster::{NODES, Udp, like};
+use super::{Node, delivered, fix_checksum, ipip, nodes, nodes_of, reason, transmitted, vxlan, wire};
 
 const POD: &str = NODES[0].3;
 const NODE: &str = "10.0.1.5";
@@ -24,16 +27,29 @@ const OUTSIDE: &str = "10.0.9.9";
 
 /// Source and destination of a packet as `address:port`, once pnet has found its checksums right.
 fn ends(bytes: &[u8]) -> (String, String) {
-    let ip = Ipv4Packet::new(bytes).unwrap();
-    assert_eq!(pnet::packet::ipv4::checksum(&ip), ip.get_checksum());
-    let udp = UdpPacket::new(ip.payload()).unwrap();
-    let (source, destination) = (ip.get_source(), ip.get_destination());
-    let sum = pnet::packet::udp::ipv4_checksum(&udp, &source, &destination);
+    let (source, destination) = addresses(bytes);
+    let header_len = if source.is_ipv4() { 20 } else { 40 };
+    let udp = UdpPacket::new(&bytes[header_len..]).unwrap();
+    let sum = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => pnet::packet::udp::ipv4_checksum(&udp, &source, &destination),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => pnet::packet::udp::ipv6_checksum(&udp, &source, &destination),
+        ends => panic!("{ends:?} are of two families"),
+    };
     assert_eq!(udp.get_checksum(), sum, "{source} > {destination}");
     (
         format!("{source}:{}", udp.get_source()),
         format!("{destination}:{}", udp.get_destination()),
     )
+}
+
+fn addresses(bytes: &[u8]) -> (IpAddr, IpAddr) {
+    let ip = Ipv4Packet::new(bytes).unwrap();
+    if ip.get_version() == 6 {
+        let ip = Ipv6Packet::new(bytes).unwrap();
+        return (ip.get_source().into(), ip.get_destination().into());
+    }
+    assert_eq!(pnet::packet::ipv4::checksum(&ip), ip.get_checksum());
+    (ip.get_source().into(), ip.get_destination().into())
 }
 
 fn source(bytes: &[u8]) -> String {
@@ -42,18 +58,23 @@ fn source(bytes: &[u8]) -> String {
 
 /// The answer to a packet, as a server builds it that got these bytes.
 fn answer(bytes: &[u8]) -> Vec<u8> {
-    let ip = Ipv4Packet::new(bytes).unwrap();
-    let udp = UdpPacket::new(ip.payload()).unwrap();
+    let (source, destination) = addresses(bytes);
+    let udp = UdpPacket::new(&bytes[if source.is_ipv4() { 20 } else { 40 }..]).unwrap();
     Udp {
         source_port: udp.get_destination(),
         destination_port: udp.get_source(),
-        ..Udp::new(&ip.get_destination().to_string(), &ip.get_source().to_string())
+        ..Udp::new(&destination.to_string(), &source.to_string())
     }
     .build()
 }
 
 fn outgoing(felix: Value) -> [Node; 3] {
     nodes(json!({"natOutgoing": true, "ipipMode": "Always"}), felix)
+}
+
+/// The same with VXLAN, which both families have.
+fn outgoing_of(family: Family, felix: Value) -> [Node; 3] {
+    nodes_of(family, json!({"natOutgoing": true, "vxlanMode": "Always"}), felix)
 }
 
 fn translations(outcome: &Outcome) -> Vec<(End, NatRule)> {
@@ -72,43 +93,72 @@ fn with(node: &Node, change: impl Fn(&mut NodeTables)) -> Arc<NodeTables> {
     Arc::new(tables)
 }
 
-#[test]
-fn n1_what_leaves_the_pools_wears_the_node_s_address_and_its_answer_comes_back_to_the_pod() {
-    let [mut a, ..] = outgoing(json!({}));
-    let outcome = a.pod_sends(&Udp::new(POD, OUTSIDE).build());
+#[rstest]
+fn n1_what_leaves_the_pools_wears_the_node_s_address_and_its_answer_comes_back_to_the_pod(
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    let end = |address: &str, port: u16| format!("{}:{port}", like(family, address));
+    let [mut a, ..] = outgoing_of(family, json!({}));
+    let outcome = a.pod_sends(&Udp::of(family, POD, OUTSIDE).build());
     let sent = wire(outcome);
-    assert_eq!(ends(&sent), (format!("{NODE}:40000"), format!("{OUTSIDE}:5000")));
-    let pool = "10.244.0.0/16".parse().unwrap();
+    assert_eq!(ends(&sent), (end(NODE, 40000), end(OUTSIDE, 5000)));
+    let pool = like(family, "10.244.0.0/16").parse::<IpNet>().unwrap().trunc();
     assert_eq!(translations(outcome), [(End::Source, NatRule::Outgoing { pool })]);
     let outcome = a.wire_brings(&answer(&sent));
     let [(true, back)] = &delivered(outcome)[..] else {
         panic!("{outcome:?}")
     };
-    assert_eq!(ends(back), (format!("{OUTSIDE}:5000"), format!("{POD}:40000")));
+    assert_eq!(ends(back), (end(OUTSIDE, 5000), end(POD, 40000)));
     assert_eq!(translations(outcome), [(End::Destination, NatRule::Outgoing { pool })]);
 }
 
-#[test]
-fn n1_a_destination_in_a_pool_is_never_natted_not_even_if_it_leaks_bare() {
-    let [mut a, ..] = outgoing(json!({}));
-    let to_pod = a.pod_sends(&Udp::new(POD, NODES[2].3).build());
+#[rstest]
+fn n1_a_destination_in_a_pool_is_never_natted_not_even_if_it_leaks_bare(#[values(Family::V4, Family::V6)] family: Family) {
+    let [mut a, ..] = outgoing_of(family, json!({}));
+    let to_pod = a.pod_sends(&Udp::of(family, POD, NODES[2].3).build());
     assert_eq!(translations(to_pod), []);
     let host_routes = a.engine.tables().routes().filter(|r| r.kind == RouteKind::Host).cloned();
     let host_routes: Vec<_> = host_routes.collect();
     let tables = with(&a, |tables| *tables = tables.clone().with_routes(host_routes.clone()));
     a.engine.set_tables(tables);
-    let leaked = wire(a.pod_sends(&Udp::new(POD, "10.244.9.9").build()));
-    assert_eq!(source(&leaked), format!("{POD}:40000"));
+    let leaked = wire(a.pod_sends(&Udp::of(family, POD, "10.244.9.9").build()));
+    assert_eq!(source(&leaked), format!("{}:40000", like(family, POD)));
 }
 
 #[rstest]
-#[case::all("IPPoolsOnly", "10.0.1.5:40000")]
-#[case::but_hosts("IPPoolsAndHostIPs", "10.244.0.10:40000")]
-fn n4_another_node_sees_the_source_s_node_unless_hosts_are_excluded(#[case] exclusions: &str, #[case] seen: &str) {
-    let [mut a, ..] = outgoing(json!({ "natOutgoingExclusions": exclusions }));
-    assert_eq!(source(&wire(a.pod_sends(&Udp::new(POD, "10.0.1.6").build()))), seen);
-    let outside = wire(a.pod_sends(&Udp::new(POD, OUTSIDE).build()));
-    assert_eq!(source(&outside), "10.0.1.5:40000", "others are not excluded");
+#[case::all("IPPoolsOnly", NODE)]
+#[case::but_hosts("IPPoolsAndHostIPs", POD)]
+fn n4_another_node_sees_the_source_s_node_unless_hosts_are_excluded(
+    #[case] exclusions: &str,
+    #[case] seen: &str,
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    let [mut a, ..] = outgoing_of(family, json!({ "natOutgoingExclusions": exclusions }));
+    let to_node = wire(a.pod_sends(&Udp::of(family, POD, "10.0.1.6").build()));
+    assert_eq!(source(&to_node), format!("{}:40000", like(family, seen)));
+    let outside = wire(a.pod_sends(&Udp::of(family, POD, OUTSIDE).build()));
+    assert_eq!(
+        source(&outside),
+        format!("{}:40000", like(family, NODE)),
+        "others are not excluded"
+    );
+}
+
+/// N5: the address to translate to is one of IPv4; IPv6 masquerades beside it.
+#[test]
+fn n5_a_configured_address_does_not_reach_ipv6() {
+    let [mut a, ..] = outgoing_of(Family::V6, json!({"natOutgoingAddress": "10.0.1.77"}));
+    let sent = wire(a.pod_sends(&Udp::of(Family::V6, POD, OUTSIDE).build()));
+    assert_eq!(source(&sent), format!("{}:40000", like(Family::V6, NODE)));
+}
+
+#[test]
+fn n5_a_port_range_holds_in_ipv6_too() {
+    let [mut a, ..] = outgoing_of(Family::V6, json!({"natPortRange": "1024:2047"}));
+    let sent = wire(a.pod_sends(&Udp::of(Family::V6, POD, OUTSIDE).build()));
+    assert_eq!(source(&sent), format!("{}:1088", like(Family::V6, NODE)));
+    let back = a.wire_brings(&answer(&sent));
+    assert_eq!(ends(&delivered(back)[0].1).1, format!("{}:40000", like(Family::V6, POD)));
 }
 
 #[rstest]
@@ -199,14 +249,20 @@ fn n3_the_node_s_own_packet_from_its_tunnel_address_is_natted_too() {
 }
 
 #[rstest]
-#[case::ipip(ipip("Always"), 20)]
-#[case::vxlan(vxlan("Always"), 50)]
-fn h1_a_node_s_packet_into_a_tunnel_wears_the_tunnel_s_address(#[case] pool: Value, #[case] overhead: usize) {
-    let [mut a, _, mut c] = nodes(pool, json!({}));
-    let outcome = a.handle(Ingress::Host, &Udp::new(NODE, NODES[2].3).build());
+#[case::ipip(Family::V4, ipip("Always"), 20)]
+#[case::vxlan(Family::V4, vxlan("Always"), 50)]
+#[case::vxlan_v6(Family::V6, vxlan("Always"), 70)]
+fn h1_a_node_s_packet_into_a_tunnel_wears_the_tunnel_s_address(
+    #[case] family: Family,
+    #[case] pool: Value,
+    #[case] overhead: usize,
+) {
+    let end = |address: &str, port: u16| format!("{}:{port}", like(family, address));
+    let [mut a, _, mut c] = nodes_of(family, pool, json!({}));
+    let outcome = a.handle(Ingress::Host, &Udp::of(family, NODE, NODES[2].3).build());
     assert_eq!(translations(outcome), [(End::Source, NatRule::TunnelSource)]);
     let sent = wire(outcome);
-    assert_eq!(source(&sent[overhead..]), "10.244.0.0:40000");
+    assert_eq!(source(&sent[overhead..]), end("10.244.0.0", 40000));
     // The answer goes through the tunnel too, and reaches the socket that is bound to the node's address.
     let asked = delivered(c.wire_brings(&sent))[0].1.clone();
     let back = wire(c.pod_sends(&answer(&asked)));
@@ -214,7 +270,7 @@ fn h1_a_node_s_packet_into_a_tunnel_wears_the_tunnel_s_address(#[case] pool: Val
     let [(false, back)] = &delivered(outcome)[..] else {
         panic!("{outcome:?}")
     };
-    assert_eq!(ends(back), (format!("{}:5000", NODES[2].3), format!("{NODE}:40000")));
+    assert_eq!(ends(back), (end(NODES[2].3, 5000), end(NODE, 40000)));
     assert_eq!(translations(outcome), [(End::Destination, NatRule::TunnelSource)]);
 }
 
