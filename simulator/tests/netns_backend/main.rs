@@ -9,6 +9,11 @@ mod after_death;
 #[cfg(target_os = "linux")]
 mod bench;
 #[cfg(target_os = "linux")]
+mod changes;
+#[cfg(target_os = "linux")]
+#[path = "../common/changing.rs"]
+mod changing;
+#[cfg(target_os = "linux")]
 mod flows;
 #[cfg(target_os = "linux")]
 mod ipv6;
@@ -39,6 +44,7 @@ fn main() -> std::process::ExitCode {
         && std::env::var("OVERLAB_REQUIRE").is_ok_and(|v| v.split(',').any(|word| word == "netns"));
     let obstacle = entered.and_then(|()| Netns::new()).err().map(|error| error.to_string());
     let tests = [
+        changes::TESTS,
         flows::TESTS,
         ipv6::TESTS,
         stacks::TESTS,
