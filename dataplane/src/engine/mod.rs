@@ -18,6 +18,7 @@ mod drop;
 mod filter;
 mod nat;
 mod output;
+mod path;
 mod receive;
 mod reply;
 mod step;
@@ -33,6 +34,7 @@ use crate::wire::{IcmpError, Reassembler};
 use crate::{Family, Instant, Packet, PerFamily, Tag};
 use answer::{Answers, Via};
 use conntrack::{Conntrack, Track};
+use path::Paths;
 
 pub use drop::DropReason;
 pub use step::{IcmpKind, Layer, NatRule, Step};
@@ -140,6 +142,7 @@ pub struct Engine {
     vxlan: PerFamily<Option<Vxlan>>,
     reassembler: Reassembler,
     limiter: reply::Limiter,
+    paths: Paths,
     conntrack: Conntrack,
     /// What connection tracking says of the packet in hand.
     tracked: Track,
@@ -165,6 +168,7 @@ impl Engine {
             vxlan,
             reassembler: Reassembler::default(),
             limiter: reply::Limiter::default(),
+            paths: Paths::default(),
             conntrack: Conntrack::default(),
             tracked: Track::Untracked,
             identification: 0,
@@ -177,8 +181,10 @@ impl Engine {
         &self.tables
     }
 
-    /// Works from other tables from here on; waiting fragments, limits and connections stay.
+    /// Works from other tables from here on; waiting fragments, limits and connections stay, and what was learned of paths whose
+    /// routes stay.
     pub fn set_tables(&mut self, tables: Arc<NodeTables>) {
+        self.paths.follow(&self.tables, &tables);
         let next = Engine::new(tables);
         (self.tables, self.tunnels, self.answers, self.vxlan) = (next.tables, next.tunnels, next.answers, next.vxlan);
     }

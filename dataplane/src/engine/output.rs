@@ -40,6 +40,7 @@ impl Engine {
             Engine::drop_packet(outcome, DropReason::TtlExpired, None);
             return self.reply(now, IcmpError::TtlExpired, packet.bytes(), outcome);
         }
+        let via = self.as_learned(now, destination, via);
         if dont_fragment && !via.mtu.fits(packet.longest_wire_packet()) {
             Engine::drop_packet(outcome, DropReason::TooBig, via.device);
             let mtu = via.mtu.bytes();
@@ -76,6 +77,7 @@ impl Engine {
         let Some(via) = self.find_route(destination, outcome) else {
             return;
         };
+        let via = self.as_learned(now, destination, via);
         if dont_fragment && !via.mtu.fits(packet.longest_wire_packet()) {
             return Engine::drop_packet(outcome, DropReason::TooBig, via.device);
         }
@@ -101,6 +103,20 @@ impl Engine {
             outcome.steps.push(Step::NoClusterRoute);
         }
         Some(via)
+    }
+
+    /// A route with what was learned of the path to the destination. Over IPv4 a route is taken at its word: what was learned counts
+    /// for tunnel packets alone.
+    ///
+    /// Source: Linux include/net/ip.h, ip_dst_mtu_maybe_forward (`net.ipv4.ip_forward_use_pmtu`).
+    fn as_learned(&self, now: Instant, destination: IpAddr, via: Via) -> Via {
+        match destination {
+            IpAddr::V4(_) => via,
+            IpAddr::V6(_) => Via {
+                mtu: self.paths.limit(now, destination, via.mtu),
+                ..via
+            },
+        }
     }
 
     /// Sends a packet by a route, with its source translated if it is to be, split if it is too long.
@@ -156,12 +172,15 @@ impl Engine {
         };
         let (source, destination) = (tunnel.template.source(), tunnel.template.destination());
         let encap = encapsulation.encap();
-        let overhead = encap.overhead(tunnel.template.family());
+        let family = tunnel.template.family();
+        let overhead = encap.overhead(family);
+        let outer = Via {
+            mtu: self.paths.limit(now, destination, outer.mtu),
+            ..outer
+        };
         let limit = outer.mtu.less(overhead);
-        let dont_fragment = || IpView::unverified(packet.bytes()).is_ok_and(|header| header.dont_fragment());
-        if encap == Encap::Ipip && !limit.fits(packet.longest_wire_packet()) && dont_fragment() {
-            Engine::drop_packet(outcome, DropReason::TooBig, Some(device));
-            return self.reply(now, IcmpError::TooBig { mtu: limit.bytes() }, packet.bytes(), outcome);
+        if !limit.fits(packet.longest_wire_packet()) && !may_be_split_outside(encap, family, &packet) {
+            return self.refuse_too_big(now, limit, device, &packet, outcome);
         }
         self.identification = self.identification.wrapping_add(1);
         let pushed = encapsulation.push(&tunnel.template, &mut packet, self.identification as u16);
@@ -181,6 +200,21 @@ impl Engine {
         }
         for piece in self.pieces(&packet, Layer::Outer, outer.mtu, outcome) {
             self.send_piece(now, outer, piece, outcome);
+        }
+    }
+
+    /// Drops a packet that does not fit into its tunnel. IP in IP tells the sender at once. VXLAN, which is refused over IPv6 only,
+    /// lowers the MTU of the route to the inner destination, so that the next packet is told by the route.
+    ///
+    /// Source: Linux net/ipv4/ip_tunnel.c, tnl_update_pmtu; net/ipv4/ip_tunnel_core.c, skb_tunnel_check_pmtu.
+    fn refuse_too_big(&mut self, now: Instant, limit: Mtu, device: DeviceId, packet: &Packet, outcome: &mut Outcome) {
+        Engine::drop_packet(outcome, DropReason::TooBig, Some(device));
+        let Ok(header) = IpView::unverified(packet.bytes()) else {
+            return;
+        };
+        match header.family() {
+            Family::V4 => self.reply(now, IcmpError::TooBig { mtu: limit.bytes() }, packet.bytes(), outcome),
+            Family::V6 => self.learn(now, header.destination(), limit.bytes(), outcome),
         }
     }
 
@@ -228,5 +262,16 @@ impl Engine {
             mtu: mtu.bytes(),
         });
         pieces
+    }
+}
+
+/// Whether a packet that is too big may be split once it is encapsulated: in IP in IP unless its own DF is set, which stands on the
+/// outside too; in VXLAN over IPv4 always, since DF is clear outside, and over IPv6 never.
+///
+/// Source: Linux net/ipv4/ip_output.c, ip_do_fragment; net/ipv6/ip6_output.c, ip6_fragment.
+fn may_be_split_outside(encap: Encap, underlay: Family, packet: &Packet) -> bool {
+    match encap {
+        Encap::Ipip => IpView::unverified(packet.bytes()).is_ok_and(|header| !header.dont_fragment()),
+        Encap::Vxlan | Encap::None => underlay == Family::V4,
     }
 }

@@ -77,6 +77,9 @@ impl Engine {
             Engine::deliver(device, false, packet, outcome);
             return Local::Done;
         }
+        if header.is_icmp() {
+            self.learn_path(now, &header, outcome);
+        }
         if is_ipip(&header) {
             return self.tunnel_packet(now, Encap::Ipip, packet, outcome);
         }

@@ -119,6 +119,14 @@ pub enum Step {
         /// The bytes added.
         overhead: u16,
     },
+    /// The node learned how much passes to a destination: the far end of a tunnel, from an ICMP error about a tunnel packet, or
+    /// the inner destination, from a packet that did not fit into its tunnel.
+    PathMtuLearned {
+        /// The destination.
+        destination: IpAddr,
+        /// The largest packet that passes, in bytes of IP.
+        mtu: u16,
+    },
     /// The packet was handed to a workload or to the node's own stack, through a device.
     Delivered {
         /// The device.

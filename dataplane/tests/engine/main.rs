@@ -8,6 +8,7 @@ mod firewall;
 mod host;
 mod memory;
 mod nat;
+mod paths;
 mod robustness;
 mod sizes;
 mod tunnels;

@@ -66,6 +66,7 @@ fn engine_step(step: engine::Step, tables: &NodeTables) -> String {
         } => {
             format!("{encap} header put on, +{overhead} B: {source} > {destination}")
         }
+        engine::Step::PathMtuLearned { destination, mtu } => format!("learned: to {destination} pass {mtu} B"),
         engine::Step::Delivered { device: id, workload } => {
             let behind = tables.device(id).and_then(|device| device.workload.as_deref());
             let whom = behind.filter(|_| workload).unwrap_or("the node itself");

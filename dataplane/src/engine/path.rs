@@ -1,0 +1,156 @@
+//! What a node has learned of paths: to which destinations less passes than the route and its device say, and for how long that
+//! holds.
+//!
+//! A tunnel learns of its outer path from ICMP errors about tunnel packets. VXLAN over IPv6 passes on what it knows to the route of
+//! the inner destination, where the next packet that is forwarded meets it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Engine, Outcome, Step};
+use crate::route::NodeTables;
+use crate::wire::ipv4::protocol;
+use crate::wire::{IcmpError, IcmpMessage, IpView, UdpView, ipv6, vxlan};
+use crate::{Family, Instant, Mtu};
+
+/// How long it holds: `net.ipv4.route.mtu_expires` and `net.ipv6.route.mtu_expires`.
+const EXPIRY: Duration = Duration::from_secs(600);
+
+/// Less than this IPv4 does not believe: `net.ipv4.route.min_pmtu`.
+const BELIEVED_V4: Mtu = match Mtu::new(552) {
+    Some(mtu) => mtu,
+    None => Mtu::MIN,
+};
+
+/// Destinations that are remembered at the same time.
+const DESTINATIONS_MAX: usize = 1024;
+
+/// The path MTUs that a node has learned, by destination.
+///
+/// Source: Linux net/ipv4/route.c, __ip_rt_update_pmtu and update_or_create_fnhe; net/ipv6/route.c, __ip6_rt_update_pmtu.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    learned: BTreeMap<IpAddr, (Mtu, Instant)>,
+}
+
+impl Paths {
+    /// This MTU, or the one that was learned for a destination if that is less.
+    pub(super) fn limit(&self, now: Instant, destination: IpAddr, mtu: Mtu) -> Mtu {
+        match self.learned.get(&destination) {
+            Some((learned, until)) if now < *until => mtu.min(*learned),
+            Some(_) | None => mtu,
+        }
+    }
+
+    /// Takes note that no more than `reported` bytes pass to a destination, of which its route says `known`. More than what is believed
+    /// already is not believed, nor, over IPv6, less than every link carries; over IPv4 what is too little counts as the least.
+    /// Gives what holds from now on.
+    pub(super) fn learn(&mut self, now: Instant, destination: IpAddr, reported: u16, known: Mtu) -> Option<Mtu> {
+        let held = self.limit(now, destination, known);
+        let reported = Mtu::new(reported).unwrap_or(Mtu::MIN);
+        let mtu = match Family::of(destination) {
+            Family::V4 => reported.max(BELIEVED_V4.min(held)),
+            Family::V6 => Some(reported).filter(|mtu| *mtu >= ipv6::MTU_MIN)?,
+        };
+        if mtu > held {
+            return None;
+        }
+        if self.learned.len() >= DESTINATIONS_MAX && !self.learned.contains_key(&destination) {
+            self.make_room(now);
+        }
+        self.learned.insert(destination, (mtu, now.saturating_add(EXPIRY)));
+        Some(mtu)
+    }
+
+    /// Forgets what was learned of destinations that other tables lead elsewhere.
+    pub(super) fn follow(&mut self, before: &NodeTables, after: &NodeTables) {
+        let route = |tables: &NodeTables, to: IpAddr| tables.lookup(to).map(|(_, route)| route.clone());
+        self.learned.retain(|to, _| route(before, *to) == route(after, *to));
+    }
+
+    /// Forgets what has expired or, if nothing has, what would expire first.
+    fn make_room(&mut self, now: Instant) {
+        self.learned.retain(|_, (_, until)| now < *until);
+        if self.learned.len() >= DESTINATIONS_MAX
+            && let Some((&first, _)) = self.learned.iter().min_by_key(|(_, (_, until))| *until)
+        {
+            self.learned.remove(&first);
+        }
+    }
+}
+
+impl Engine {
+    /// Learns from an ICMP error for this node that one of its tunnel packets was too big. The node's own stack gets the error too.
+    ///
+    /// Source: Linux net/ipv4/ipip.c, ipip_err; net/ipv4/udp.c, __udp4_lib_err_encap; net/ipv6/udp.c, __udp6_lib_err_encap.
+    pub(super) fn learn_path(&mut self, now: Instant, packet: &IpView<'_>, outcome: &mut Outcome) {
+        let Ok(IcmpMessage::Error {
+            error: IcmpError::TooBig { mtu },
+            quote,
+        }) = IcmpMessage::parse(packet)
+        else {
+            return;
+        };
+        let destination = quote.destination();
+        if !self.is_own_tunnel_packet(&quote) {
+            return;
+        }
+        self.learn(now, destination, mtu, outcome);
+    }
+
+    /// Takes note of how much passes to a destination, if a route leads there.
+    pub(super) fn learn(&mut self, now: Instant, destination: IpAddr, reported: u16, outcome: &mut Outcome) {
+        if let Some(via) = self.ask(destination).route
+            && let Some(mtu) = self.paths.learn(now, destination, reported, via.mtu)
+        {
+            outcome.steps.push(Step::PathMtuLearned {
+                destination,
+                mtu: mtu.bytes(),
+            });
+        }
+    }
+
+    /// Whether what an ICMP error quotes is a packet of one of this node's tunnels. IP in IP is known by its addresses; VXLAN only
+    /// where its own header is quoted too, and names the network.
+    ///
+    /// Source: Linux drivers/net/vxlan/vxlan_core.c, vxlan_err_lookup.
+    fn is_own_tunnel_packet(&self, quote: &IpView<'_>) -> bool {
+        if self.tables.device_with(quote.source()).is_none() || quote.fragment_offset() > 0 {
+            return false;
+        }
+        match quote.protocol() {
+            protocol::IPIP => self.tables.ipip.is_some() && quote.family() == Family::V4,
+            protocol::UDP => self.tables.vxlan.get(quote.family()).as_ref().is_some_and(|tunnel| {
+                UdpView::unverified(quote.payload()).is_ok_and(|udp| {
+                    udp.destination_port() == self.tables.vxlan_port && vxlan::network(udp.payload()) == Ok(tunnel.vni)
+                })
+            }),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn destinations_are_bounded_and_the_one_that_would_expire_first_gives_way() {
+        let mut paths = Paths::default();
+        let to = |number: u32| IpAddr::from(Ipv4Addr::from(number));
+        let at = |number: u32| Instant::from_nanos(u64::from(number));
+        let count = DESTINATIONS_MAX as u32;
+        for number in 0..=count {
+            // The higher the address, the earlier.
+            paths.learn(at(count - number), to(number), 1400, Mtu::MAX);
+        }
+        assert_eq!(paths.learned.len(), DESTINATIONS_MAX);
+        let holds = |number| paths.limit(at(count), to(number), Mtu::MAX) != Mtu::MAX;
+        assert!(holds(0) && !holds(count - 1) && holds(count));
+        paths.learn(at(count).saturating_add(EXPIRY), to(count + 1), 1400, Mtu::MAX);
+        assert_eq!(paths.learned.len(), 1, "what has expired goes first");
+    }
+}
