@@ -24,7 +24,7 @@ pub(super) fn read(value: &Value, _names: &dyn Names) -> Result<Arc<dyn Expectat
                 "`all`, `none`, or a quantity such as `3`, `80%` or `{min: 3}`",
             ));
         }
-        Some(_) | None => Delivered::Count(Quantity::read(value)?),
+        Some(_) | None => Delivered::Count(Quantity::read(value)?.that_can_fail()?),
     }))
 }
 

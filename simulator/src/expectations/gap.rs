@@ -16,7 +16,7 @@ struct Gap {
 }
 
 pub(super) fn read(value: &Value, _names: &dyn Names) -> Result<Arc<dyn Expectation>, Wrong> {
-    let span = Quantity::read_time(value)?;
+    let span = Quantity::read_time(value)?.that_can_fail()?;
     Ok(Arc::new(Gap { span }))
 }
 

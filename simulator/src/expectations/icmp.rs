@@ -73,7 +73,7 @@ pub(super) fn read(value: &Value, names: &dyn Names) -> Result<Arc<dyn Expectati
             "mtu" => wanted.mtu = u16::try_from(integer(value, 0, 65535)?).ok(),
             "from" => wanted.from = Some(address(text(value)?, names)?),
             "to" => wanted.to = Some(receiver(text(value)?, names)?),
-            "count" => wanted.count = Some(Quantity::read(value)?),
+            "count" => wanted.count = Some(Quantity::read(value)?.that_can_fail()?),
             other => {
                 let wrong = Wrong::rule("K-UNKNOWN", format!("unknown key `{other}` in `icmp`"));
                 let known = ["error", "mtu", "from", "to", "count"];

@@ -166,3 +166,89 @@ fn address(text: &str, names: &dyn Names) -> Result<Address, Wrong> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use overlab_dataplane::Instant;
+    use overlab_dataplane::fields::FieldRef;
+    use serde_json::json;
+
+    use super::*;
+    use crate::rows::Table;
+    use crate::scenario::Window;
+
+    struct Somebody;
+
+    impl Names for Somebody {
+        fn addresses(&self, name: &str) -> Vec<IpAddr> {
+            Vec::from_iter((name == "a1").then_some(IpAddr::from([10, 0, 0, 1])))
+        }
+
+        fn names(&self) -> Vec<&str> {
+            vec!["a1"]
+        }
+
+        fn places(&self) -> Vec<&str> {
+            vec!["a1"]
+        }
+    }
+
+    /// Every claim in every form, also those that would hold of nothing.
+    fn claims() -> Vec<Claim> {
+        let mut refusals = Vec::new();
+        let mut claims = Vec::new();
+        for (key, values) in [
+            ("delivered", vec![json!("all"), json!("none"), json!(0), json!({"max": 3}), json!("0%")]),
+            ("dropped", vec![json!("none"), json!("blackhole"), json!({"any": 0})]),
+            ("encap", vec![json!("none"), json!("vxlan"), json!({"none": 0, "ipip": {"max": 3}})]),
+            ("outer", vec![json!({"ttl": 64})]),
+            ("overhead", vec![json!({"perPacket": "0B"}), json!({"total": "0B"})]),
+            ("path", vec![json!(["..."])]),
+            ("fragments", vec![json!("none"), json!("inner"), json!("outer")]),
+            ("icmp", vec![json!("none"), json!({"count": 0})]),
+            ("gap", vec![json!("1s"), json!({"max": "2s"})]),
+            ("sourceSeen", vec![json!("a1")]),
+            ("invariant", vec![json!("no-loops"), json!("no-leak"), json!("outer-owned")]),
+            ("has", vec![json!({"kind": "ipip"})]),
+            ("lacks", vec![json!({"kind": "ipip"})]),
+        ] {
+            for value in values {
+                let entry = json!({ key: value });
+                let mut fields = Fields::new(&entry, FieldRef::default(), &mut refusals);
+                let before = claims.len();
+                claims.extend(read_claims(&mut fields, &Somebody, &mut refusals));
+                claims.extend(read_invariant(&mut fields, &mut refusals));
+                claims.extend(read_table_claims(&mut fields, Table::Routes, &mut refusals));
+                assert_eq!((claims.len(), &refusals[..]), (before + 1, &[][..]), "{key}");
+            }
+        }
+        let tried = |key: &str| claims.iter().any(|claim| claim.key == key);
+        let known = LIST.iter().map(|(key, _)| *key).chain(TABLE_CLAIMS).chain([INVARIANT]);
+        assert_eq!(known.filter(|key| !tried(key)).collect::<Vec<_>>(), Vec::<&str>::new());
+        claims
+    }
+
+    #[test]
+    fn a_claim_that_meets_nothing_was_never_evaluated_whatever_it_says() {
+        let window = Window {
+            label: "empty".into(),
+            from: Instant::ZERO,
+            to: Instant::from_nanos(1),
+        };
+        for claim in claims() {
+            for ranges in [false, true] {
+                let ground = Ground {
+                    flows: &[],
+                    addresses: Addresses::default(),
+                    ranges,
+                };
+                for scope in [Scope::Both, Scope::Forward, Scope::Reverse] {
+                    let nothing = Selection::of_packets(&ground, Vec::new(), &window, scope);
+                    let verdict = claim.expectation.judge(&nothing);
+                    let never = matches!(verdict, Verdict::Fail { code: "E-EXP-02", .. });
+                    assert!(never, "{:?}: {verdict:?}", claim.expectation);
+                }
+            }
+        }
+    }
+}

@@ -27,8 +27,7 @@ pub(super) fn read(value: &Value, _names: &dyn Names) -> Result<Arc<dyn Expectat
     for (key, value) in map {
         match key.as_str() {
             "perPacket" => overhead.per_packet = Some(bytes(value)?),
-            "total" if value.is_object() => overhead.total = Some(Quantity::read(value)?),
-            "total" => overhead.total = Some(Quantity::read(&Value::from(bytes(value)?))?),
+            "total" => overhead.total = Some(Quantity::read_bytes(value)?.that_can_fail()?),
             other => {
                 let wrong = Wrong::rule("K-UNKNOWN", format!("unknown key `{other}` in `overhead`"));
                 let near = suggestion(other, ["perPacket", "total"]).unwrap_or("perPacket");
@@ -40,7 +39,7 @@ pub(super) fn read(value: &Value, _names: &dyn Names) -> Result<Arc<dyn Expectat
 }
 
 /// `20B`, or a bare number of bytes.
-fn bytes(value: &Value) -> Result<u64, Wrong> {
+pub(super) fn bytes(value: &Value) -> Result<u64, Wrong> {
     let text = value.as_str().and_then(|text| text.strip_suffix('B')).map(str::trim);
     value
         .as_u64()

@@ -1,5 +1,7 @@
 //! Quantities that claims hold counts against: exact ones, ranges, shares of what was sent.
 
+use std::cmp::Ordering;
+
 use overlab_dataplane::fields::{Fields, Wrong, integer};
 use serde_json::Value;
 
@@ -14,10 +16,11 @@ enum Bound {
 }
 
 impl Bound {
-    fn of(self, sent: u64) -> u64 {
+    /// How a count of so many sent lies to it. A share is not rounded: 5 of 7 are less than 72%.
+    fn compare(self, count: u64, sent: u64) -> Ordering {
         match self {
-            Bound::Count(n) | Bound::Time(n) => n,
-            Bound::Share(ppm) => sent * ppm / 1_000_000,
+            Bound::Count(n) | Bound::Time(n) => count.cmp(&n),
+            Bound::Share(ppm) => (u128::from(count) * 1_000_000).cmp(&(u128::from(sent) * u128::from(ppm))),
         }
     }
 
@@ -35,6 +38,13 @@ impl Bound {
 struct Range {
     min: Option<Bound>,
     max: Option<Bound>,
+}
+
+impl Range {
+    /// Whether nothing lies outside of it.
+    fn holds_everything(self) -> bool {
+        self.max.is_none() && matches!(self.min, Some(Bound::Count(0) | Bound::Share(0) | Bound::Time(0)))
+    }
 }
 
 /// What a count is held against.
@@ -62,6 +72,26 @@ impl Quantity {
             let span = crate::scenario::duration(value)?;
             Ok(Bound::Time(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
         })
+    }
+
+    /// Reads a quantity of bytes, as `200B`, `{min: 60B}` or `{is: 80B, netns: {min: 60B}}`.
+    ///
+    /// # Errors
+    /// If the value is none of these, or its bounds contradict each other.
+    pub(super) fn read_bytes(value: &Value) -> Result<Quantity, Wrong> {
+        Quantity::read_with(value, |value| super::overhead::bytes(value).map(Bound::Count))
+    }
+
+    /// The quantity, if some count lies outside of it.
+    ///
+    /// # Errors
+    /// If none does.
+    pub(super) fn that_can_fail(self) -> Result<Quantity, Wrong> {
+        if self.exact.holds_everything() || self.ranged.is_some_and(Range::holds_everything) {
+            let wrong = Wrong::rule("K-VALUE", "nothing is less than zero").why("the claim could never fail");
+            return Err(wrong.help("use a higher `min`, or remove the claim"));
+        }
+        Ok(self)
     }
 
     fn read_with(value: &Value, bound: fn(&Value) -> Result<Bound, Wrong>) -> Result<Quantity, Wrong> {
@@ -92,8 +122,8 @@ impl Quantity {
     /// Whether `count` of `sent` is right; none if only a range could be judged here and none is given.
     pub fn admits(&self, count: u64, sent: u64, ranges: bool) -> Option<bool> {
         let range = if ranges { self.ranged? } else { self.exact };
-        let above = range.min.is_none_or(|min| count >= min.of(sent));
-        let below = range.max.is_none_or(|max| count <= max.of(sent));
+        let above = range.min.is_none_or(|min| min.compare(count, sent).is_ge());
+        let below = range.max.is_none_or(|max| max.compare(count, sent).is_le());
         Some(above && below)
     }
 
@@ -189,4 +219,66 @@ fn bound(value: &Value) -> Result<Bound, Wrong> {
         };
     }
     integer(value, 0, u64::MAX).map(Bound::Count).map_err(|_| usage())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Of seven that were sent.
+    #[rstest]
+    #[case(json!(5), 5, Some(true), None)]
+    #[case(json!("80%"), 5, Some(false), None)]
+    #[case(json!({"min": "80%"}), 5, Some(false), Some(false))]
+    #[case(json!({"min": "80%"}), 6, Some(true), Some(true))]
+    #[case(json!({"max": "80%"}), 5, Some(true), Some(true))]
+    #[case(json!({"max": "80%"}), 6, Some(false), Some(false))]
+    #[case(json!({"min": 2, "max": "71.4286%"}), 5, Some(true), Some(true))]
+    #[case(json!({"is": 5, "netns": {"min": 4}}), 4, Some(false), Some(true))]
+    #[case(json!({"is": {"min": 5}, "netns": "100%"}), 6, Some(true), Some(false))]
+    fn a_count_is_held_against_what_is_exact_or_against_a_range(
+        #[case] value: Value,
+        #[case] count: u64,
+        #[case] exact: Option<bool>,
+        #[case] ranged: Option<bool>,
+    ) {
+        let quantity = Quantity::read(&value).unwrap();
+        assert_eq!((quantity.admits(count, 7, false), quantity.admits(count, 7, true)), (exact, ranged));
+    }
+
+    #[rstest]
+    #[case(json!({}))]
+    #[case(json!(-1))]
+    #[case(json!(1.5))]
+    #[case(json!("3"))]
+    #[case(json!("%"))]
+    #[case(json!("-1%"))]
+    #[case(json!("100.0001%"))]
+    #[case(json!("1.00001%"))]
+    #[case(json!({"min": "80%", "max": "20%"}))]
+    #[case(json!({"is": 5, "min": 4}))]
+    #[case(json!({"netns": 5}))]
+    #[case(json!({"is": {"is": 5}}))]
+    fn what_is_no_quantity_is_refused(#[case] value: Value) {
+        assert!(Quantity::read(&value).is_err(), "{value}");
+    }
+
+    #[test]
+    fn bytes_have_a_unit_and_are_no_share() {
+        let bytes = |value| Quantity::read_bytes(&value).ok();
+        assert_eq!(bytes(json!("80B")), bytes(json!(80)));
+        assert!(bytes(json!({"is": "80B", "netns": {"min": "60B", "max": 80}})).is_some());
+        assert_eq!(bytes(json!({"min": "80%"})), None);
+    }
+
+    #[test]
+    fn a_quantity_that_holds_everything_claims_nothing() {
+        let can_fail = |value| Quantity::read(&value).unwrap().that_can_fail().is_ok();
+        assert!(!can_fail(json!({"min": 0})) && !can_fail(json!({"min": "0%"})));
+        assert!(!can_fail(json!({"is": 5, "netns": {"min": 0}})));
+        assert!(can_fail(json!({"min": 0, "max": 3})) && can_fail(json!(0)));
+    }
 }
