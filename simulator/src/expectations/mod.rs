@@ -198,9 +198,15 @@ mod tests {
         let mut refusals = Vec::new();
         let mut claims = Vec::new();
         for (key, values) in [
-            ("delivered", vec![json!("all"), json!("none"), json!(0), json!({"max": 3}), json!("0%")]),
+            (
+                "delivered",
+                vec![json!("all"), json!("none"), json!(0), json!({"max": 3}), json!("0%")],
+            ),
             ("dropped", vec![json!("none"), json!("blackhole"), json!({"any": 0})]),
-            ("encap", vec![json!("none"), json!("vxlan"), json!({"none": 0, "ipip": {"max": 3}})]),
+            (
+                "encap",
+                vec![json!("none"), json!("vxlan"), json!({"none": 0, "ipip": {"max": 3}})],
+            ),
             ("outer", vec![json!({"ttl": 64})]),
             ("overhead", vec![json!({"perPacket": "0B"}), json!({"total": "0B"})]),
             ("path", vec![json!(["..."])]),

@@ -246,7 +246,10 @@ mod tests {
         #[case] ranged: Option<bool>,
     ) {
         let quantity = Quantity::read(&value).unwrap();
-        assert_eq!((quantity.admits(count, 7, false), quantity.admits(count, 7, true)), (exact, ranged));
+        assert_eq!(
+            (quantity.admits(count, 7, false), quantity.admits(count, 7, true)),
+            (exact, ranged)
+        );
     }
 
     #[rstest]

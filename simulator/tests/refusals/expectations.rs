@@ -2,7 +2,9 @@
 
 use rstest::rstest;
 
-use crate::{broken, rendered};
+use overlab_simulator::scenario::load;
+
+use crate::{Folder, broken, rendered};
 
 /// Another expectation in the place of the first.
 fn with(entry: &str) -> String {
@@ -156,4 +158,120 @@ error[E-EXP-04]: nothing is sent in the window [0.500,0.700)
    = note: an expectation about no packet could never fail
    = help: choose a window in which some flow sends, or add a flow or a matrix
 "#);
+}
+
+/// A scenario with an event that ends, an event that does not, and this phase and this window of the first expectation.
+fn timed(phase: &str, window: &str) -> String {
+    let events =
+        "[{name: oops, at: 200ms, for: 100ms, fault: {on: a1, loss: 1%}}, {name: slow, at: 400ms, fault: {on: a1, delay: 1ms}}]";
+    broken(
+        "    early: [0s, 500ms]\n",
+        &format!("    early: [0s, 500ms]\n    {phase}\n  timeline: {events}\n"),
+    )
+    .replace("during: early", &format!("during: {window}"))
+}
+
+#[rstest]
+#[case("p: [oops, slow]", "p")]
+#[case("p: [oops-100ms, oops.end+50ms]", "p")]
+#[case("p: [0s, gone]", "[oops.end-50ms, slow+1ms]")]
+#[case("p: [oops.end, 500ms]", "oops")]
+fn windows_are_made_of_times_events_and_their_ends(#[case] phase: &str, #[case] window: &str) {
+    let (_folder, path) = Folder::with(timed(phase, window));
+    if let Err(refused) = load(&path) {
+        panic!("{}", refused.iter().map(ToString::to_string).collect::<String>());
+    }
+}
+
+#[rstest]
+#[case("p: [0s, gone]", "p", "error[E-EVENT]: unknown event \"gone\"")]
+#[case("p: [0s, gone]", "[slow.end, 500ms]", "error[E-EVENT]: event \"slow\" has no end")]
+#[case("oops: [0s, 1ms]", "early", "error[E-PHASE]: an event is called \"oops\" too")]
+#[case("p: [0s, 1ms]", "slow", "error[E-WINDOW]: event \"slow\" has no end")]
+#[case("p: [0s, 1ms]", "[oops.end, oops]", "error[E-WINDOW]: the window ends before it begins")]
+#[case(
+    "p: [0s, 1ms]",
+    "[oops-1s, oops]",
+    "error[E-WINDOW]: oops-1s is before the start of the run"
+)]
+#[case("p: [0s, 1ms]", "[oops, slow+1h]", "error[E-WINDOW]: the window goes beyond the run")]
+#[case("p: [0s, 1ms]", "[oops.start, slow]", "error[K-VALUE]: expected an event, `event.end`")]
+#[case("p: [0s, 1ms]", "[oops, slow+1]", "error[K-VALUE]: expected")]
+#[case(
+    "p: [slow, slow+1ms]",
+    "[slow+1ms, slow+2ms]",
+    "error[E-EXP-04]: nothing is sent in the window"
+)]
+fn a_window_that_cannot_be_is_refused(#[case] phase: &str, #[case] window: &str, #[case] message: &str) {
+    let refused = rendered(timed(phase, window));
+    assert!(refused.starts_with(message), "{refused}");
+}
+
+/// The matrix of the good scenario, otherwise.
+#[rstest]
+#[case(
+    "matrix: all",
+    "matrix: {from: web-a1, to: web-a1}",
+    "error[E-EXP-04]: no pair of the matrix is cross-subnet"
+)]
+#[case("cross-subnet: {", "same-node: {", "error[E-EXP-04]: no pair of the matrix is same-node")]
+#[case(
+    "matrix: all",
+    "matrix: {from: web-a9}",
+    "error[E-ENDPOINT]: unknown workload, node or host \"web-a9\""
+)]
+#[case("matrix: all", "matrix: {count: 0}", "error[K-VALUE]: expected a whole number from 1")]
+#[case("matrix: all", "matrix: {payload: 4B}", "error[K-VALUE]: expected a size")]
+#[case("matrix: all", "matrix: {prot: udp}", "error[K-UNKNOWN]: unknown key `prot`")]
+#[case("matrix: all", "matrix: some", "error[K-VALUE]: expected `all`, or a mapping")]
+#[case(
+    "matrix: all",
+    "matrix: all\n      at: 1s",
+    "error[E-WINDOW]: 1.000 s is not within the run"
+)]
+#[case(
+    "matrix: all",
+    "matrix: all\n      at: 900ms",
+    "error[E-WINDOW]: the last probe would be sent at 1.100 s"
+)]
+#[case("cross-subnet: {", "cross-zone: {", "error[K-VALUE]: expected one of `same-node`")]
+#[case(
+    "cross-subnet: {delivered: all}",
+    "cross-subnet: {}",
+    "error[E-EXP-03]: the expectation claims nothing"
+)]
+#[case(
+    "cross-subnet: {delivered: all}",
+    "cross-subnet: {has: {kind: ipip}}",
+    "error[K-UNKNOWN]: unknown key `has`"
+)]
+fn a_matrix_that_cannot_hold_is_refused(#[case] from: &str, #[case] to: &str, #[case] message: &str) {
+    let refused = rendered(broken(from, to));
+    assert!(refused.starts_with(message), "{refused}");
+}
+
+#[rstest]
+#[case(
+    "delivered: all, encap",
+    "delivered: {min: 0}, encap",
+    "error[K-VALUE]: nothing is less than zero"
+)]
+#[case(
+    "delivered: all, encap",
+    "gap: {min: 0s}, encap",
+    "error[K-VALUE]: nothing is less than zero"
+)]
+#[case(
+    "delivered: all, encap",
+    "overhead: {total: 80%}, encap",
+    "error[K-VALUE]: expected a number of bytes"
+)]
+#[case(
+    "delivered: all, encap",
+    "overhead: {total: {min: 80%}}, encap",
+    "error[K-VALUE]: expected a number of bytes"
+)]
+fn a_quantity_that_tells_nothing_is_refused(#[case] from: &str, #[case] to: &str, #[case] message: &str) {
+    let refused = rendered(broken(from, to));
+    assert!(refused.starts_with(message), "{refused}");
 }

@@ -160,7 +160,7 @@ error[E-WINDOW]: the window goes beyond the run, which ends at 1.000 s
 fn a_class_without_a_pair_is_refused() {
     let text = broken("cross-subnet: {", "same-node: {");
     insta::assert_snapshot!(rendered(text), @r#"
-error[E-EXP-04]: no two workloads of the matrix are same-node
+error[E-EXP-04]: no pair of the matrix is same-node
   --> x.yaml:27:9
    |
 27 |         same-node: {delivered: all}

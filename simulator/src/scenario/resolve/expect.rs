@@ -253,14 +253,10 @@ fn of_matrix(
 }
 
 fn no_pair(class: &str, field: &FieldRef) -> Refusal {
-    Refusal::new(
-        "E-EXP-04",
-        field.clone(),
-        format!("no two workloads of the matrix are {class}"),
-    )
-    .at_key()
-    .why("an expectation about no packet could never fail")
-    .help(format!("remove `{class}`, or add workloads or nodes"))
+    Refusal::new("E-EXP-04", field.clone(), format!("no pair of the matrix is {class}"))
+        .at_key()
+        .why("an expectation about no packet could never fail")
+        .help(format!("remove `{class}`, or add workloads or nodes"))
 }
 
 /// The claims of an entry or class, and those under its `reverse`. It is done with the mapping then.

@@ -16,7 +16,9 @@ use crate::scenario::quantity;
 /// The run's length, and the windows that have names.
 pub(super) struct Clock {
     pub(super) end: Instant,
-    phases: BTreeMap<String, Window>,
+    /// Windows by name. One whose bounds speak of events that are not there has its refusals instead, for whoever uses it: a variant
+    /// may remove an event.
+    phases: BTreeMap<String, Result<Window, Vec<Refusal>>>,
     /// When events begin and end.
     events: BTreeMap<Arc<str>, (Instant, Option<Instant>)>,
 }
@@ -55,17 +57,30 @@ impl Clock {
         for entry in timeline {
             entry.check_end(end, refusals);
         }
-        clock.phases.insert(ALL.to_owned(), clock.whole());
+        clock.phases.insert(ALL.to_owned(), Ok(clock.whole()));
         for (name, field, value) in spec.entries("phases", refusals) {
             names::check("phase", name, &field, refusals);
             if name == ALL {
                 let refusal = Refusal::new("E-PHASE", field.clone(), "the phase `all` is the whole run").at_key();
                 refusals.push(refusal.help("give the phase another name"));
             }
-            // A phase that was refused still has its name, so that nobody is refused for using it.
-            let (from, to) = clock.bounds(value, &field, refusals).unwrap_or((Instant::ZERO, clock.end));
-            let label = name.into();
-            clock.phases.insert(name.to_owned(), Window { label, from, to });
+            if clock.events.contains_key(name) {
+                let refusal = Refusal::new("E-PHASE", field.clone(), format!("an event is called {name:?} too")).at_key();
+                let refusal = refusal.why("a window may be the name of either");
+                refusals.push(refusal.help("give the phase another name"));
+            }
+            let mut wrong = Vec::new();
+            let bounds = clock.bounds(value, &field, &mut wrong);
+            let phase = if wrong.iter().any(|refusal| refusal.code == "E-EVENT") {
+                Err(wrong)
+            } else {
+                // A phase that was refused still has its name, so that nobody is refused for using it.
+                refusals.append(&mut wrong);
+                let (from, to) = bounds.unwrap_or((Instant::ZERO, clock.end));
+                let label = name.into();
+                Ok(Window { label, from, to })
+            };
+            clock.phases.insert(name.to_owned(), phase);
         }
         clock
     }
@@ -85,8 +100,14 @@ impl Clock {
             let (from, to) = self.bounds(value, at, refusals)?;
             return Some(Window::between(from, to));
         };
-        if let Some(window) = self.phases.get(name) {
-            return Some(window.clone());
+        match self.phases.get(name) {
+            Some(Ok(window)) => return Some(window.clone()),
+            Some(Err(wrong)) => {
+                let new: Vec<_> = wrong.iter().filter(|refusal| !refusals.contains(refusal)).cloned().collect();
+                refusals.extend(new);
+                return None;
+            }
+            None => {}
         }
         match self.events.get(name) {
             Some((from, Some(to))) => {
