@@ -1,6 +1,8 @@
 //! The devices of a node: network cards, tunnels, and one veth a workload.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -71,18 +73,16 @@ pub(super) fn add_workloads<'a>(
 }
 
 impl NodeTables {
-    /// The same tables with the MTUs that workloads got when they were made: those that are in earlier tables keep theirs.
+    /// The same tables with the MTUs that workloads got when they were made, by name.
     ///
     /// Source: Calico cni-plugin/pkg/dataplane/linux/dataplane_linux.go: nobody touches a veth once it is there.
     #[must_use]
-    pub fn with_workload_mtus_of(mut self, earlier: &NodeTables) -> NodeTables {
+    pub fn with_workload_mtus(mut self, mtus: &BTreeMap<Arc<str>, Mtu>) -> NodeTables {
         for workload in &mut self.workloads {
-            let Some(before) = earlier.workloads.iter().find(|before| before.name == workload.name) else {
-                continue;
-            };
-            workload.mtu = before.mtu;
+            let Some(mtu) = mtus.get(&workload.name) else { continue };
+            workload.mtu = *mtu;
             if let Some(device) = self.devices.get_mut(usize::from(workload.device.0)) {
-                device.mtu = before.mtu;
+                device.mtu = *mtu;
             }
         }
         self

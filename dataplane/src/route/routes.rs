@@ -15,19 +15,45 @@ const SHARED: u32 = 1 << 31;
 /// Two tables as one. Of the shared routes those to the node itself do not count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Routes {
+    node: Arc<str>,
     own: RouteTable,
     shared: Arc<Shared>,
 }
 
 impl Routes {
     /// The node's own routes and the shared ones; of those to one prefix the best stays, a shared one if they tie.
-    pub(super) fn new(node: &str, own: impl IntoIterator<Item = Route>, shared: Arc<Shared>) -> Routes {
+    pub(super) fn new(node: &Arc<str>, own: impl IntoIterator<Item = Route>, shared: Arc<Shared>) -> Routes {
         let wins = |route: &Route| {
             let other = shared.table.to(route.destination).filter(|other| counts(other, node));
             other.is_none_or(|other| rank(route) < rank(other))
         };
         let own = RouteTable::of(own.into_iter().filter(wins));
-        Routes { own, shared }
+        let node = node.clone();
+        Routes { node, own, shared }
+    }
+
+    /// All that count, in the order of their prefixes.
+    fn iter(&self) -> impl Iterator<Item = &Route> {
+        let mut own = self.own.iter().peekable();
+        let hidden = |route: &&Route| !counts(route, &self.node) || self.own.to(route.destination).is_some();
+        let mut shared = self.shared.table.iter().filter(move |route| !hidden(route)).peekable();
+        std::iter::from_fn(move || match (own.peek(), shared.peek()) {
+            (Some(mine), Some(other)) if mine.destination > other.destination => shared.next(),
+            (None, _) => shared.next(),
+            _ => own.next(),
+        })
+    }
+
+    fn absent(&self) -> impl Iterator<Item = &Absent> {
+        let absent = self.shared.absent.values().map(|absent| &**absent);
+        absent.filter(|absent| *absent.node != *self.node)
+    }
+}
+
+/// Alike in what they say; which of it is shared with other nodes does not matter.
+impl PartialEq for Routes {
+    fn eq(&self, other: &Routes) -> bool {
+        self.iter().eq(other.iter()) && self.absent().eq(other.absent())
     }
 }
 
@@ -71,15 +97,7 @@ impl NodeTables {
 
     /// Its routes, in the order of their prefixes.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        let mut own = self.routes.own.iter().peekable();
-        let shared = self.routes.shared.table.iter();
-        let hidden = |route: &&Route| !counts(route, &self.node) || self.routes.own.to(route.destination).is_some();
-        let mut shared = shared.filter(move |route| !hidden(route)).peekable();
-        std::iter::from_fn(move || match (own.peek(), shared.peek()) {
-            (Some(mine), Some(other)) if mine.destination > other.destination => shared.next(),
-            (None, _) => shared.next(),
-            _ => own.next(),
-        })
+        self.routes.iter()
     }
 
     /// A route.
@@ -127,7 +145,6 @@ impl NodeTables {
 
     /// Destinations on other nodes that have no route, by prefix.
     pub fn absent(&self) -> impl Iterator<Item = &Absent> {
-        let absent = self.routes.shared.absent.values().map(|absent| &**absent);
-        absent.filter(|absent| *absent.node != *self.node)
+        self.routes.absent()
     }
 }

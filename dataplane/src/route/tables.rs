@@ -423,7 +423,7 @@ pub struct WorkloadRules {
 }
 
 /// All tables of one node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NodeTables {
     /// The node.
     pub node: Arc<str>,

@@ -159,7 +159,7 @@ fn workloads_keep_the_mtu_that_they_were_made_with() {
     let after = then(&before, &[pool("p", vxlan())]);
     let (old, new) = (tables(&before, &before), tables(&after, &after));
     assert_eq!((old.workloads[0].mtu.bytes(), new.workloads[0].mtu.bytes()), (1480, 1450));
-    let kept = new.with_workload_mtus_of(&old);
+    let kept = new.with_workload_mtus(&old.workloads.iter().map(|made| (made.name.clone(), made.mtu)).collect());
     let device = kept.device(kept.workloads[0].device).unwrap();
     assert_eq!((kept.workloads[0].mtu.bytes(), device.mtu.bytes()), (1480, 1480));
 }

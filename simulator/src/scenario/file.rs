@@ -2,6 +2,7 @@
 //!
 //! It opens files and tells documents apart; what they mean is not asked here.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -10,6 +11,7 @@ use overlab_dataplane::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion
 use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, Sources};
+use super::stage::Stage;
 use super::yaml;
 
 /// The API version of scenarios.
@@ -24,7 +26,7 @@ const BEGINNING: u64 = 4096;
 const STDIN: &str = "-";
 
 /// One document as written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Document {
     /// Its handle in [`Sources`].
     pub(super) origin: Origin,
@@ -40,6 +42,10 @@ pub struct Written {
     pub(super) manifests: Vec<Document>,
     /// Node manifests that hold only a part of the record; the wires give the rest.
     pub(super) completed: Vec<Origin>,
+    /// What the timeline makes of the manifests, one after the other.
+    pub(super) stages: Vec<Stage>,
+    /// Machines of the scenario that are not yet nodes of the cluster when the run begins.
+    pub(super) unrecorded: BTreeSet<String>,
     /// Whether it is a variant of what the file says.
     pub(super) is_variant: bool,
 }

@@ -10,6 +10,8 @@ pub mod lint;
 mod model;
 mod quantity;
 mod resolve;
+mod rollout;
+mod stage;
 mod tree;
 mod variant;
 mod yaml;
@@ -101,14 +103,16 @@ impl Written {
     ///
     /// # Errors
     /// Everything that is wrong with it, manifests included; or that there is no scenario.
-    pub fn resolve(self) -> Result<Loaded, Vec<Diagnostic>> {
+    pub fn resolve(mut self) -> Result<Loaded, Vec<Diagnostic>> {
         if !self.is_scenario() {
             let refusal = Refusal::new("F-SCENARIO", self.root(), "these are manifests, and no scenario")
                 .why("manifests say what Calico believes; what is wired, sent and expected is said by a scenario")
                 .help("put a document with `apiVersion: overlab.dev/v1alpha1` and `kind: Scenario` first");
             return Err(self.sources.diagnostics(&[refusal]));
         }
-        let found = resolve::resolve(&self).and_then(|model| {
+        let mut refusals = Vec::new();
+        self.stage(&mut refusals);
+        let found = resolve::resolve(&self, refusals).and_then(|model| {
             let findings = lint::unaccepted(&model, self.is_variant)?;
             Ok((model, findings))
         });

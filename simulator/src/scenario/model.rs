@@ -63,8 +63,12 @@ pub struct Model {
     pub flows: Vec<Flow>,
     /// What must be true.
     pub expectations: Vec<Expectation>,
-    /// What the datastore holds: given manifests and what was derived.
+    /// What the datastore holds at the start: given manifests and what was derived.
     pub cluster: ClusterState,
+    /// What it holds later, in the order of time.
+    pub versions: Vec<Version>,
+    /// Stretches in which calico-node is down on a node.
+    pub outages: Vec<AgentOutage>,
     /// What was derived rather than written, one sentence each.
     pub notes: Vec<String>,
     /// Lints that are accepted or expected.
@@ -80,6 +84,55 @@ pub struct AcceptedLint {
     pub expected: bool,
     /// Where it is named.
     pub field: FieldRef,
+}
+
+/// The datastore from an event on.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// The event's name.
+    pub name: Arc<str>,
+    /// When the datastore has it.
+    pub at: Instant,
+    /// What it holds.
+    pub cluster: ClusterState,
+    /// When nodes hear of it.
+    pub rollout: Rollout,
+    /// Workloads that are made anew then.
+    pub renewed: BTreeSet<Arc<str>>,
+}
+
+/// How a change comes to the nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// Places in [`Model::nodes`], all of them: who hears of it first.
+    pub order: Vec<usize>,
+    /// From one node to the next.
+    pub stagger: Duration,
+    /// From the end of a Felix that has to restart until it has its tables again.
+    pub agent_restart: Duration,
+    /// From when a node hears of it until its BIRD has acted.
+    pub bird_delay: Duration,
+}
+
+impl Rollout {
+    /// How long after the change a node hears of it.
+    pub fn delay(&self, node: usize) -> Duration {
+        let place = self.order.iter().position(|other| *other == node).unwrap_or_default();
+        self.stagger.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+}
+
+/// A stretch in which calico-node is down on a node: the kernel goes on with what it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentOutage {
+    /// The event's name.
+    pub name: Arc<str>,
+    /// Place of the node in [`Model::nodes`].
+    pub node: usize,
+    /// From then on.
+    pub from: Instant,
+    /// Until then, when it has its tables again; none for the rest of the run.
+    pub until: Option<Instant>,
 }
 
 /// The wires from some instant on: another underlay, other cards on it, the same machines.

@@ -10,9 +10,10 @@ use super::resolve::check_name;
 use super::tree::{Patch, append, put};
 use super::yaml::{Positions, Span};
 
-/// Objects that a cluster has without anybody writing them, and the API version that they are written with.
-const ALWAYS_THERE: [&str; 3] = ["Node", "FelixConfiguration", "BGPConfiguration"];
-const CALICO: &str = "projectcalico.org/v3";
+/// Objects that a cluster has without anybody writing them.
+pub(super) const ALWAYS_THERE: [&str; 3] = ["Node", "FelixConfiguration", "BGPConfiguration"];
+/// The API version of Calico's objects.
+pub(super) const CALICO: &str = "projectcalico.org/v3";
 
 /// A variant as written.
 struct Variant<'v> {
@@ -199,7 +200,7 @@ impl Written {
     }
 
     /// The key that a field is written under, and the places in its value.
-    fn written_at(&self, field: &FieldRef) -> (Span, Positions) {
+    pub(super) fn written_at(&self, field: &FieldRef) -> (Span, Positions) {
         let positions = self.sources.positions(field.origin);
         let key = positions.locate(&field.path.0, true);
         let parent = positions.get(field.path.0.split_last().map_or(&[], |(_, parent)| parent));
@@ -211,7 +212,8 @@ impl Written {
     }
 }
 
-fn name_of(manifest: &Value) -> String {
+/// A manifest's kind and name, with a slash between them.
+pub(super) fn name_of(manifest: &Value) -> String {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let name = text(manifest.get("metadata").and_then(|metadata| metadata.get("name")));
     format!("{}/{name}", text(manifest.get("kind")))

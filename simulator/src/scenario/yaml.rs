@@ -128,6 +128,15 @@ impl Positions {
         })
     }
 
+    /// Forgets an item of a list.
+    pub(super) fn remove_item(&mut self, item: usize) {
+        if let Children::Seq(items) = &mut self.children
+            && item < items.len()
+        {
+            items.remove(item);
+        }
+    }
+
     /// As [`Positions::get`], to change them.
     pub(super) fn get_mut(&mut self, path: &[Segment]) -> Option<&mut Positions> {
         path.iter()

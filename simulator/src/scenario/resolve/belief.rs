@@ -1,12 +1,13 @@
 //! The datastore: manifests as they are, and the records that Calico would make of nodes that no manifest describes.
 
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use overlab_dataplane::Instant;
 use overlab_dataplane::calico::{AwsSrcDstCheck, ClusterState, Node, Profile, Reading, Resource};
 use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
 
-use super::workloads::Request;
+use super::workloads::{self, Request};
 use crate::fabric::Preset;
 use crate::scenario::file::{Document, Written};
 use crate::scenario::model::{Machine, Underlay};
@@ -40,46 +41,65 @@ pub(super) fn of_documents(documents: &[Document], refusals: &mut Vec<Refusal>) 
     read
 }
 
-/// Puts the datastore together. Without `requests` (the wires were refused) only what is wrong among the manifests is found.
-pub(super) fn cluster(
+/// What the datastore of a scenario holds: manifests, and a record of each machine that no manifest records.
+///
+/// Nothing if something in them is wrong.
+pub(super) fn resources(
     written: &Written,
-    profile: Profile,
+    documents: &[Document],
     nodes: &[Machine],
-    requests: Option<&Vec<Request>>,
-    notes: &mut Vec<String>,
+    unrecorded: &BTreeSet<String>,
     refusals: &mut Vec<Refusal>,
-) -> Option<ClusterState> {
+) -> Option<Vec<Resource>> {
     let before = refusals.len();
-    let mut resources = objects(written, refusals).resources;
+    let mut resources = of_documents(documents, refusals).resources;
     complete(written, nodes, &mut resources);
-    let recorded: Vec<Node> = resources
-        .iter()
-        .filter_map(|resource| {
-            let Resource::Node(node) = resource else { return None };
-            Some(node.clone())
-        })
-        .collect();
+    let nodes_of = |resource: &Resource| {
+        let Resource::Node(node) = resource else { return None };
+        Some(node.clone())
+    };
+    let recorded: Vec<Node> = resources.iter().filter_map(nodes_of).collect();
     for node in &recorded {
         refuse_unwired(node, nodes, refusals);
     }
     if refusals.len() > before {
         return None;
     }
+    let missing =
+        |machine: &&Machine| recorded.iter().all(|node| node.name != machine.name) && !unrecorded.contains(&*machine.name);
+    let derived = nodes.iter().filter(missing).filter_map(record);
+    resources.extend(derived.map(Resource::Node));
+    Some(resources)
+}
+
+/// Puts the datastore together. Without `requests` (the wires were refused) only what is wrong among the manifests is found.
+pub(super) fn cluster(
+    written: &Written,
+    profile: Profile,
+    nodes: &[Machine],
+    requests: Option<&[Request]>,
+    notes: &mut Vec<String>,
+    refusals: &mut Vec<Refusal>,
+) -> Option<ClusterState> {
     let Some(requests) = requests else {
+        let everybody = nodes.iter().map(|machine| machine.name.to_string()).collect();
+        let resources = resources(written, &written.manifests, nodes, &everybody, refusals)?;
         refusals.extend(ClusterState::build(profile, resources, Vec::new()).err().unwrap_or_default());
         return None;
     };
-    for machine in nodes
-        .iter()
-        .filter(|machine| recorded.iter().all(|node| node.name != machine.name))
-    {
-        let Some(record) = record(machine) else { continue };
-        let nets: Vec<_> = machine.addresses.iter().flatten().map(ToString::to_string).collect();
-        notes.push(format!("node {}: recorded by Calico as {}", machine.name, nets.join(" and ")));
-        resources.push(Resource::Node(record));
+    let resources = resources(written, &written.manifests, nodes, &written.unrecorded, refusals)?;
+    for machine in nodes {
+        let derived = |resource: &Resource| matches!(resource, Resource::Node(node) if node.at == machine.field);
+        if resources.iter().any(derived) {
+            let nets: Vec<_> = machine.addresses.iter().flatten().map(ToString::to_string).collect();
+            notes.push(format!("node {}: recorded by Calico as {}", machine.name, nets.join(" and ")));
+        }
     }
-    let requests = requests.iter().map(|request| request.request.clone()).collect();
-    match ClusterState::build(profile, resources, requests) {
+    match ClusterState::build(
+        profile,
+        resources,
+        workloads::there(requests, Instant::ZERO, &written.unrecorded),
+    ) {
         Ok(cluster) => Some(cluster),
         Err(more) => {
             refusals.extend(more);

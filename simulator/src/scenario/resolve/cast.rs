@@ -26,18 +26,13 @@ pub(super) struct Cast {
 }
 
 impl Cast {
-    /// Workloads take the addresses that the datastore gave them. Where it could not be built, they are only there to be named.
-    pub(super) fn new(
-        underlays: Vec<Underlay>,
-        machines: Machines,
-        requests: Vec<Request>,
-        cluster: Option<&ClusterState>,
-    ) -> Cast {
-        let sound = cluster.is_some();
+    /// Workloads take the addresses that the datastore gave them, now or later. Where it could not be built, they are only there to be named.
+    pub(super) fn new(underlays: Vec<Underlay>, machines: Machines, requests: Vec<Request>, clusters: &[&ClusterState]) -> Cast {
+        let sound = !clusters.is_empty();
         let workloads = requests
             .into_iter()
-            .map(|Request { node, request }| {
-                let given = cluster.and_then(|cluster| cluster.endpoints().get(&request.name));
+            .map(|Request { node, request, .. }| {
+                let given = clusters.iter().find_map(|cluster| cluster.endpoints().get(&request.name));
                 let addresses = given.map_or(&request.addresses, |endpoint| &endpoint.addresses);
                 let of = |family| addresses.iter().copied().find(|address| Family::of(*address) == family);
                 Workload {

@@ -7,6 +7,7 @@ mod addresses;
 mod belief;
 mod cast;
 mod expect;
+mod faults;
 mod flows;
 mod header;
 mod machines;
@@ -18,6 +19,7 @@ mod table;
 mod time;
 mod timeline;
 mod underlay;
+mod versions;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +29,7 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 
 use super::file::Written;
 use super::model::Model;
-use super::variant;
+use super::{rollout, variant};
 use cast::Cast;
 use names::Names;
 
@@ -36,15 +38,17 @@ pub(super) use names::check as check_name;
 /// What a key that is known and not modelled is refused with.
 const NOT_MODELLED: &str = "K-NOT-MODELLED";
 
-/// Resolves a scenario.
+/// Resolves a scenario, of which this is wrong already.
 ///
 /// # Errors
 /// Everything in it that is wrong.
-pub(super) fn resolve(written: &Written) -> Result<Model, Vec<Refusal>> {
-    let mut refusals = Vec::new();
+pub(super) fn resolve(written: &Written, mut refusals: Vec<Refusal>) -> Result<Model, Vec<Refusal>> {
     let model = read(written, &mut refusals);
     match model {
-        Some(model) if refusals.is_empty() => Ok(model),
+        Some(model) if refusals.is_empty() => Ok(Model {
+            table_changes: rollout::table_changes(&model),
+            ..model
+        }),
         Some(_) | None => Err(refusals),
     }
 }
@@ -72,7 +76,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         written,
         run.profile,
         &machines.nodes,
-        sound.then_some(&requests),
+        sound.then_some(&requests[..]),
         &mut notes,
         refusals,
     );
@@ -82,11 +86,24 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     }
 
     let timeline = timeline::read(&mut spec, &mut names, refusals);
-    let mut cast = Cast::new(wires.underlays, machines, requests, cluster.as_ref());
+    let reader = versions::Reader {
+        written,
+        entries: &timeline,
+        nodes: &machines.nodes,
+        profile: run.profile,
+    };
+    let outages = reader.outages(refusals);
+    let versions = cluster.as_ref().map(|cluster| reader.versions(cluster, &requests, refusals));
+    let versions = versions.unwrap_or_default();
+    let clusters: Vec<&ClusterState> = cluster
+        .iter()
+        .chain(versions.iter().map(|version| &version.cluster))
+        .collect();
+    let mut cast = Cast::new(wires.underlays, machines, requests, &clusters);
     cast.add_places(timeline.iter().map(|entry| &*entry.name));
     let clock = time::Clock::read(&mut spec, run.duration, &timeline, refusals);
     let mut flows = flows::read(&mut spec, &cast, &clock, refusals);
-    let faults = timeline::faults(&timeline, &cast, &flows, refusals);
+    let faults = faults::read(&timeline, &cast, &flows, refusals);
     let settings: Vec<_> = timeline.iter().flat_map(|entry| entry.settings(refusals)).collect();
     let rewirings = rewire::rewirings(written, &settings, &cast, refusals);
     let expectations = expect::read(&mut spec, &cast, &clock, &mut flows, refusals);
@@ -112,6 +129,8 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         flows,
         expectations,
         cluster: cluster?,
+        versions,
+        outages,
         notes,
         accepted_lints: run.accepted_lints,
     })

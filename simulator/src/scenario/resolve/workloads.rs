@@ -1,8 +1,10 @@
 //! Workloads as they are asked for; the datastore gives them their addresses.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use overlab_dataplane::Instant;
 use overlab_dataplane::calico::WorkloadRequest;
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, suggestion, text};
 use serde_json::Value;
@@ -13,10 +15,14 @@ use super::names::Names;
 use super::refuse_unmodelled;
 use super::underlay::Wires;
 use crate::scenario::model::Machine;
+use crate::scenario::quantity::duration;
 
 /// A workload, and the place of its node.
+#[derive(Clone)]
 pub(super) struct Request {
     pub(super) node: usize,
+    /// When it is made.
+    pub(super) created: Instant,
     pub(super) request: WorkloadRequest,
 }
 
@@ -56,7 +62,9 @@ fn read_one(
     let ip = addresses::ips(&mut fields, refusals);
     let pool = fields.parse("pool", refusals, text).map(Arc::from);
     let count = fields.parse("count", refusals, |v| integer(v, 1, 1000));
-    refuse_unmodelled(&mut fields, &["createdAt", "labels", "namespace"], refusals);
+    let created = fields.parse("createdAt", refusals, duration).unwrap_or_default();
+    let created = Instant::ZERO.saturating_add(created);
+    refuse_unmodelled(&mut fields, &["labels", "namespace"], refusals);
     let (at, count_at) = (fields.at().clone(), fields.field("count"));
     fields.finish(refusals);
     let fixed: Vec<IpAddr> = ip.values.iter().flatten().copied().collect();
@@ -80,13 +88,17 @@ fn read_one(
         return Vec::new();
     };
     all.into_iter()
-        .map(|name| request(name, (node, machine), fixed.clone(), pool.clone(), &at))
+        .map(|name| Request {
+            created,
+            ..request(name, (node, machine), fixed.clone(), pool.clone(), &at)
+        })
         .collect()
 }
 
 fn request(name: String, on: (usize, &Machine), addresses: Vec<IpAddr>, pool: Option<Arc<str>>, at: &FieldRef) -> Request {
     Request {
         node: on.0,
+        created: Instant::ZERO,
         request: WorkloadRequest {
             name: name.into(),
             node: on.1.name.clone(),
@@ -95,6 +107,12 @@ fn request(name: String, on: (usize, &Machine), addresses: Vec<IpAddr>, pool: Op
             origin: at.clone(),
         },
     }
+}
+
+/// The workloads that are there at an instant, on nodes that the datastore knows.
+pub(super) fn there(requests: &[Request], at: Instant, unrecorded: &BTreeSet<String>) -> Vec<WorkloadRequest> {
+    let there = |one: &&Request| one.created <= at && !unrecorded.contains(&*one.request.node);
+    requests.iter().filter(there).map(|one| one.request.clone()).collect()
 }
 
 fn find_node(value: &Value, nodes: &[Machine]) -> Result<usize, Wrong> {

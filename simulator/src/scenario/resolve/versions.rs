@@ -1,0 +1,297 @@
+//! The datastore through the run: a version of it from each event on that changes objects or workloads, and the stretches in
+//! which nodes do not listen.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlab_dataplane::Instant;
+use overlab_dataplane::calico::{self, ClusterState, Profile};
+use overlab_dataplane::fields::{Fields, Refusal, Wrong, suggestion, text};
+use serde_json::Value;
+
+use super::belief;
+use super::timeline::{Entry, What};
+use super::workloads::{self, Request};
+use crate::scenario::file::Written;
+use crate::scenario::model::{AgentOutage, Machine, Rollout, Version};
+use crate::scenario::quantity::duration;
+use crate::scenario::stage::Stage;
+
+/// From Felix's end until it has its tables again.
+///
+/// Measured on calico-node: the supervisor starts it at once, and it needs a second or two to be in sync.
+const AGENT_RESTART: Duration = Duration::from_millis(1500);
+
+/// BIRD's rendering and its scan of the kernel's routes.
+///
+/// Source: BIRD proto/kernel, `scan time`, which Calico's templates set to two seconds.
+const BIRD_DELAY: Duration = Duration::from_secs(2);
+
+/// What is needed to read versions.
+pub(super) struct Reader<'a> {
+    pub(super) written: &'a Written,
+    pub(super) entries: &'a [Entry<'a>],
+    pub(super) nodes: &'a [Machine],
+    pub(super) profile: Profile,
+}
+
+/// What makes a version.
+enum Cause<'a> {
+    Stage(&'a Stage),
+    /// A workload that moves to a node, or is made anew on its own.
+    Workload {
+        place: usize,
+        node: Option<usize>,
+    },
+    /// Workloads that are made then.
+    Created,
+}
+
+/// An instant at which a version begins, the name of it, and why.
+struct Beginning<'a> {
+    at: Instant,
+    name: Arc<str>,
+    rollout: Rollout,
+    cause: Cause<'a>,
+}
+
+impl Reader<'_> {
+    /// The versions after the first one.
+    pub(super) fn versions(&self, first: &ClusterState, requests: &[Request], refusals: &mut Vec<Refusal>) -> Vec<Version> {
+        let mut requests = requests.to_vec();
+        let mut versions: Vec<Version> = Vec::new();
+        let (mut manifests, mut unrecorded) = (&self.written.manifests, &self.written.unrecorded);
+        for Beginning {
+            at,
+            name,
+            rollout,
+            cause,
+        } in self.beginnings(&requests, refusals)
+        {
+            let mut renewed = BTreeSet::new();
+            match cause {
+                Cause::Stage(stage) => {
+                    if !self.judge(manifests, stage, refusals) {
+                        return versions;
+                    }
+                    (manifests, unrecorded) = (&stage.manifests, &stage.unrecorded);
+                }
+                Cause::Workload { place, node } => {
+                    let moved = &mut requests[place];
+                    renewed.insert(moved.request.name.clone());
+                    if let Some(node) = node {
+                        moved.node = node;
+                        moved.request.node = self.nodes[node].name.clone();
+                    }
+                }
+                Cause::Created => {}
+            }
+            let resources = belief::resources(self.written, manifests, self.nodes, unrecorded, refusals);
+            let Some(resources) = resources else { return versions };
+            let there = workloads::there(&requests, at, unrecorded);
+            let before = versions.last().map_or(first, |version| &version.cluster);
+            match before.succeed(resources, there) {
+                Ok(cluster) => versions.push(Version {
+                    name,
+                    at,
+                    cluster,
+                    rollout,
+                    renewed,
+                }),
+                Err(more) => {
+                    refusals.extend(more);
+                    return versions;
+                }
+            }
+        }
+        versions
+    }
+
+    fn beginnings(&self, requests: &[Request], refusals: &mut Vec<Refusal>) -> Vec<Beginning<'_>> {
+        let mut all = Vec::new();
+        let mut created: BTreeSet<Instant> = requests.iter().map(|one| one.created).collect();
+        created.remove(&Instant::ZERO);
+        for at in created {
+            let names: Vec<&str> = requests
+                .iter()
+                .filter(|one| one.created == at)
+                .map(|one| &*one.request.name)
+                .collect();
+            all.push(Beginning {
+                at,
+                name: names.join(", ").into(),
+                rollout: self.at_once(),
+                cause: Cause::Created,
+            });
+        }
+        for (place, entry) in self.entries.iter().enumerate() {
+            let stage = self.written.stages.iter().find(|stage| stage.event == place);
+            if let Some(stage) = stage {
+                all.push(Beginning {
+                    at: entry.at,
+                    name: entry.name.clone(),
+                    rollout: self.rollout(entry, refusals),
+                    cause: Cause::Stage(stage),
+                });
+            }
+            if let Some((What::Workload, value)) = entry.what
+                && let Some((place, node)) = self.workload_event(entry, value, requests, refusals)
+            {
+                all.push(Beginning {
+                    at: entry.at,
+                    name: entry.name.clone(),
+                    rollout: self.at_once(),
+                    cause: Cause::Workload { place, node },
+                });
+            }
+            if let Some((What::Node, value)) = entry.what {
+                let mut fields = Fields::new(value, entry.at_key("node"), refusals);
+                fields.require("join", refusals, |value| find(value, self.nodes));
+                fields.finish(refusals);
+            }
+        }
+        all.sort_by_key(|beginning| beginning.at);
+        all
+    }
+
+    /// Whether Calico takes what an event does to the objects.
+    fn judge(&self, before: &[crate::scenario::file::Document], stage: &Stage, refusals: &mut Vec<Refusal>) -> bool {
+        let known = refusals.len();
+        for (kind, name, at) in &stage.deleted {
+            if kind == "Node" && self.nodes.iter().all(|node| *node.name != **name) {
+                refusals.push(Refusal::new("E-EVENT", at.clone(), format!("there is no node {name:?}")).at_key());
+            }
+        }
+        let changed = stage
+            .manifests
+            .iter()
+            .filter(|document| stage.changed.contains(&document.origin));
+        let changed: Vec<_> = changed.cloned().collect();
+        let new = belief::of_documents(&changed, refusals).resources;
+        if refusals.len() > known {
+            return false;
+        }
+        let old = belief::of_documents(before, refusals).resources;
+        refusals.extend(calico::update(&old, &new, self.profile).err().unwrap_or_default());
+        refusals.len() == known
+    }
+
+    /// Every node in the order of names, all at once.
+    fn at_once(&self) -> Rollout {
+        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
+        order.sort_by_key(|node| &self.nodes[*node].name);
+        Rollout {
+            order,
+            stagger: Duration::ZERO,
+            agent_restart: AGENT_RESTART,
+            bird_delay: BIRD_DELAY,
+        }
+    }
+
+    fn rollout(&self, entry: &Entry<'_>, refusals: &mut Vec<Refusal>) -> Rollout {
+        let mut rollout = self.at_once();
+        let Some(value) = entry.rollout else { return rollout };
+        let mut fields = Fields::new(value, entry.at_key("rollout"), refusals);
+        let mut order: Vec<usize> = Vec::new();
+        for (field, value) in fields.items("order", refusals) {
+            match find(value, self.nodes) {
+                Ok(node) if order.contains(&node) => {
+                    refusals.push(Refusal::new("E-EVENT", field, "a node learns of a change once").help("name each node once"));
+                }
+                Ok(node) => order.push(node),
+                Err(wrong) => refusals.push(wrong.at(field, value)),
+            }
+        }
+        // Whoever is not named comes after those who are.
+        let rest: Vec<usize> = rollout.order.iter().copied().filter(|node| !order.contains(node)).collect();
+        order.extend(rest);
+        rollout.order = order;
+        rollout.stagger = fields.parse("stagger", refusals, duration).unwrap_or_default();
+        rollout.agent_restart = fields.parse("agentRestart", refusals, duration).unwrap_or(AGENT_RESTART);
+        rollout.bird_delay = fields.parse("birdDelay", refusals, duration).unwrap_or(BIRD_DELAY);
+        fields.finish(refusals);
+        rollout
+    }
+
+    fn workload_event(
+        &self,
+        entry: &Entry<'_>,
+        value: &Value,
+        requests: &[Request],
+        refusals: &mut Vec<Refusal>,
+    ) -> Option<(usize, Option<usize>)> {
+        let mut fields = Fields::new(value, entry.at_key("workload"), refusals);
+        let names = || requests.iter().map(|one| &*one.request.name);
+        let workload = |value: &Value| {
+            let name = text(value)?;
+            names().position(|known| known == name).ok_or_else(|| {
+                let wrong = Wrong::rule("E-EVENT", format!("unknown workload {name:?}"));
+                match suggestion(name, names()) {
+                    Some(near) => wrong.help(format!("did you mean `{near}`?")),
+                    None => wrong.help("name a workload of the scenario"),
+                }
+            })
+        };
+        let moved = fields.parse("move", refusals, workload);
+        let restarted = fields.parse("restart", refusals, workload);
+        let to = fields.parse("to", refusals, |value| find(value, self.nodes));
+        let at = fields.at().clone();
+        fields.finish(refusals);
+        match (moved, to, restarted) {
+            (Some(place), Some(node), None) => Some((place, Some(node))),
+            (None, None, Some(place)) => Some((place, None)),
+            _ => {
+                let refusal = Refusal::new("E-EVENT", at, "it is not said what happens to which workload");
+                refusals.push(refusal.help("write `workload: {move: NAME, to: NODE}` or `workload: {restart: NAME}`"));
+                None
+            }
+        }
+    }
+
+    /// When calico-node is down on which node.
+    pub(super) fn outages(&self, refusals: &mut Vec<Refusal>) -> Vec<AgentOutage> {
+        let mut outages = Vec::new();
+        for entry in self.entries {
+            let Some((What::Agent, value)) = entry.what else { continue };
+            let mut fields = Fields::new(value, entry.at_key("agent"), refusals);
+            let nodes = |value: &Value| match value.as_array() {
+                Some(items) => items.iter().map(|item| find(item, self.nodes)).collect(),
+                None => find(value, self.nodes).map(|node| vec![node]),
+            };
+            let down = fields.parse("down", refusals, nodes);
+            let restart = fields.parse("restart", refusals, nodes);
+            let at = fields.at().clone();
+            fields.finish(refusals);
+            let (nodes, until) = match (down, restart) {
+                (Some(nodes), None) => (nodes, entry.until),
+                (None, Some(nodes)) => (nodes, Some(entry.until.unwrap_or(entry.at.saturating_add(AGENT_RESTART)))),
+                _ => {
+                    let refusal = Refusal::new("E-EVENT", at, "it is not said what happens to which agents");
+                    refusals.push(refusal.help("write `agent: {down: NODE}` with or without `for`, or `agent: {restart: NODE}`"));
+                    continue;
+                }
+            };
+            outages.extend(nodes.into_iter().map(|node| AgentOutage {
+                name: entry.name.clone(),
+                node,
+                from: entry.at,
+                until,
+            }));
+        }
+        outages
+    }
+}
+
+/// The node of a name.
+fn find(value: &Value, nodes: &[Machine]) -> Result<usize, Wrong> {
+    let name = text(value)?;
+    let known = || nodes.iter().map(|node| &*node.name);
+    nodes.iter().position(|node| *node.name == *name).ok_or_else(|| {
+        let wrong = Wrong::rule("E-NODE", format!("unknown node {name:?}"));
+        match suggestion(name, known()) {
+            Some(near) => wrong.help(format!("did you mean `{near}`?")),
+            None => wrong.help(format!("the nodes are {}", known().collect::<Vec<_>>().join(", "))),
+        }
+    })
+}

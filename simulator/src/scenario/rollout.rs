@@ -1,0 +1,279 @@
+//! Who learns what when: from the versions of the datastore to the tables of every node through the run.
+//!
+//! A node hears of a change at its turn. Its allocator then writes or removes its tunnel addresses, which all others see at
+//! once. Its Felix does what it can with the settings of its start; if these would be others by now, it ends two seconds later
+//! and has its tables whole again after its restart. BIRD follows by itself, a little later. What is in the kernel stays while
+//! nobody is there to change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlab_dataplane::calico::{ClusterState, FelixStart};
+use overlab_dataplane::route::{HostNetwork, NodeTables, Resolver, host_tables};
+use overlab_dataplane::{Instant, Mtu};
+
+use super::model::{AgentOutage, Model, TableChange, Version};
+
+/// From when Felix finds that it has to restart until it ends.
+///
+/// Source: Calico felix/daemon/daemon.go, monitorAndManageShutdown.
+const FELIX_ENDS: Duration = Duration::from_secs(2);
+
+/// Every change of a node's tables, in its order: by time, and at one instant as the nodes hear of what changed last.
+pub(super) fn table_changes(model: &Model) -> Vec<TableChange> {
+    if model.versions.is_empty() && model.outages.is_empty() {
+        return Vec::new();
+    }
+    let mut rollout = Rollout::new(model);
+    rollout.step(Instant::ZERO, &mut Vec::new());
+    let mut changes = Vec::new();
+    while let Some(at) = rollout.instants.pop_first() {
+        rollout.step(at, &mut changes);
+    }
+    changes
+}
+
+/// A version of the datastore as somebody sees it: its place among all, and the versions from which each node wrote its record.
+type Seen = (usize, Vec<usize>);
+
+/// What Felix does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Felix {
+    /// It is not there; it starts then, or never.
+    Down(Option<Instant>),
+    Runs,
+    /// It will end.
+    Ends(Instant),
+}
+
+/// One node's calico-node.
+#[derive(Debug)]
+struct Agent {
+    host: HostNetwork,
+    felix: Felix,
+    /// What Felix read at its start.
+    started: Option<FelixStart>,
+    /// The newest version that it has heard of, and BIRD's.
+    heard: usize,
+    bird: usize,
+    /// What Felix programmed last, and from what.
+    felix_tables: Option<(Seen, Arc<NodeTables>)>,
+    tables: Arc<NodeTables>,
+    /// The MTUs that workloads were made with.
+    mtus: BTreeMap<Arc<str>, Mtu>,
+}
+
+struct Rollout<'m> {
+    model: &'m Model,
+    agents: Vec<Agent>,
+    /// When something may happen.
+    instants: BTreeSet<Instant>,
+    /// Datastores as they are seen now.
+    views: BTreeMap<Seen, Resolver>,
+}
+
+impl<'m> Rollout<'m> {
+    fn new(model: &'m Model) -> Rollout<'m> {
+        let agents = model.nodes.iter().map(|node| {
+            let host = model.host_network(node);
+            Agent {
+                felix: Felix::Down(Some(Instant::ZERO)),
+                started: None,
+                heard: 0,
+                bird: 0,
+                felix_tables: None,
+                tables: Arc::new(host_tables(&host)),
+                mtus: BTreeMap::new(),
+                host,
+            }
+        });
+        let mut instants = BTreeSet::new();
+        for version in &model.versions {
+            for node in 0..model.nodes.len() {
+                let hears = hears(version, node);
+                instants.extend([hears, hears.saturating_add(version.rollout.bird_delay)]);
+            }
+        }
+        for outage in &model.outages {
+            instants.extend([Some(outage.from), outage.until].into_iter().flatten());
+        }
+        instants.remove(&Instant::ZERO);
+        Rollout {
+            agents: agents.collect(),
+            model,
+            instants,
+            views: BTreeMap::new(),
+        }
+    }
+
+    /// Lets everything happen that is due.
+    fn step(&mut self, now: Instant, changes: &mut Vec<TableChange>) {
+        let causes: Vec<Option<Arc<str>>> = (0..self.agents.len()).map(|node| self.hear(node, now)).collect();
+        let records: Vec<usize> = self.agents.iter().map(|agent| agent.heard).collect();
+        let latest = self.model.versions.iter().rfind(|version| version.at <= now);
+        let order: Vec<usize> = match latest {
+            Some(version) => version.rollout.order.clone(),
+            None => (0..self.agents.len()).collect(),
+        };
+        for node in order {
+            let restarted = self.run_felix(node, now, &records);
+            let tables = self.tables(node, &records);
+            let agent = &mut self.agents[node];
+            if now > Instant::ZERO && tables == *agent.tables {
+                continue;
+            }
+            agent.tables = Arc::new(tables);
+            let cause = match (restarted, &causes[node]) {
+                (true, _) => Arc::from("Felix has restarted"),
+                (false, Some(cause)) => cause.clone(),
+                (false, None) => Arc::from("another node's tunnel address"),
+            };
+            changes.push(TableChange {
+                at: now,
+                machine: node,
+                tables: agent.tables.clone(),
+                cause,
+            });
+        }
+        let used: BTreeSet<Seen> = self
+            .agents
+            .iter()
+            .flat_map(|agent| [(agent.heard, records.clone()), (agent.bird, records.clone())])
+            .collect();
+        self.views.retain(|seen, _| used.contains(seen));
+    }
+
+    /// Brings what a node has heard of up to date, and says what is new.
+    fn hear(&mut self, node: usize, now: Instant) -> Option<Arc<str>> {
+        if self.outage(node, now).is_some() {
+            return None;
+        }
+        let versions = &self.model.versions;
+        let newest = |delayed: bool| {
+            let due = |version: &Version| {
+                let delay = if delayed { version.rollout.bird_delay } else { Duration::ZERO };
+                hears(version, node).saturating_add(delay) <= now
+            };
+            versions.iter().rposition(due).map_or(0, |place| place + 1)
+        };
+        let (heard, bird) = (newest(false), newest(true));
+        let agent = &mut self.agents[node];
+        let name = |version: usize| &versions[version - 1].name;
+        let cause = match (heard > agent.heard, bird > agent.bird) {
+            (true, _) => Some(format!("hears of {}", name(heard)).into()),
+            (false, true) => Some(format!("BIRD follows {}", name(bird)).into()),
+            (false, false) => None,
+        };
+        for version in &versions[agent.heard..heard] {
+            agent.mtus.retain(|workload, _| !version.renewed.contains(workload));
+        }
+        (agent.heard, agent.bird) = (heard, bird);
+        cause
+    }
+
+    /// The stretch in which a node's calico-node is down.
+    fn outage(&self, node: usize, now: Instant) -> Option<&'m AgentOutage> {
+        let is_down =
+            |outage: &&AgentOutage| outage.node == node && outage.from <= now && outage.until.is_none_or(|until| now < until);
+        self.model.outages.iter().find(is_down)
+    }
+
+    /// Starts, restarts or ends Felix. Tells whether it has started.
+    fn run_felix(&mut self, node: usize, now: Instant, records: &[usize]) -> bool {
+        if let Some(outage) = self.outage(node, now) {
+            self.agents[node].felix = Felix::Down(outage.until);
+            return false;
+        }
+        let seen = (self.agents[node].heard, records.to_vec());
+        let name = self.model.nodes[node].name.clone();
+        let cluster = self.view(&seen).cluster();
+        if !cluster.nodes().contains_key(&name) {
+            return false;
+        }
+        let start = cluster.felix_start(&name);
+        let restart = self.agent_restart(node);
+        let agent = &mut self.agents[node];
+        match agent.felix {
+            Felix::Down(Some(at)) if at <= now => {
+                agent.started = Some(start);
+                agent.felix = Felix::Runs;
+                return now > Instant::ZERO;
+            }
+            Felix::Runs if agent.started.as_ref() != Some(&start) => {
+                let ends = now.saturating_add(FELIX_ENDS);
+                agent.felix = Felix::Ends(ends);
+                self.instants.insert(ends);
+            }
+            Felix::Ends(at) if at <= now => {
+                let back = now.saturating_add(restart);
+                agent.felix = Felix::Down(Some(back));
+                self.instants.insert(back);
+            }
+            Felix::Down(_) | Felix::Runs | Felix::Ends(_) => {}
+        }
+        false
+    }
+
+    fn agent_restart(&self, node: usize) -> Duration {
+        let heard = self.agents[node].heard;
+        let version = heard.checked_sub(1).and_then(|place| self.model.versions.get(place));
+        version.map_or(Duration::ZERO, |version| version.rollout.agent_restart)
+    }
+
+    /// What a node has in its kernel now.
+    fn tables(&mut self, node: usize, records: &[usize]) -> NodeTables {
+        let agent = &self.agents[node];
+        let (felix, bird) = ((agent.heard, records.to_vec()), (agent.bird, records.to_vec()));
+        let Some(started) = agent.started.clone() else {
+            return (*agent.tables).clone();
+        };
+        let host = agent.host.clone();
+        let knows = |cluster: &ClusterState| cluster.nodes().contains_key(&host.name);
+        if !matches!(agent.felix, Felix::Down(_)) && knows(self.view(&felix).cluster()) {
+            let tables = self.view(&felix).tables_under(&host, started.settings.clone());
+            self.agents[node].felix_tables = Some((felix, Arc::new(tables)));
+        }
+        let Some((seen, tables)) = self.agents[node].felix_tables.clone() else {
+            return (*self.agents[node].tables).clone();
+        };
+        let mut tables = (*tables).clone();
+        if seen != bird && knows(self.view(&bird).cluster()) {
+            let birds = self.view(&bird).tables_under(&host, started.settings);
+            tables = tables.with_bird_of(&birds);
+        }
+        let mtus = &mut self.agents[node].mtus;
+        for workload in &tables.workloads {
+            mtus.entry(workload.name.clone()).or_insert(workload.mtu);
+        }
+        tables.with_workload_mtus(mtus)
+    }
+
+    /// The datastore as somebody sees it.
+    fn view(&mut self, seen: &Seen) -> &mut Resolver {
+        let model = self.model;
+        self.views.entry(seen.clone()).or_insert_with(|| {
+            let (version, records) = seen;
+            let cluster = |version: usize| match version.checked_sub(1).and_then(|place| model.versions.get(place)) {
+                Some(version) => &version.cluster,
+                None => &model.cluster,
+            };
+            let mut view = cluster(*version).clone();
+            for (machine, written) in model.nodes.iter().zip(records) {
+                let record = cluster(*written).nodes().get(&machine.name);
+                if let (Some(record), Some(node)) = (record, view.nodes().get(&machine.name)) {
+                    let mut node = node.clone();
+                    node.ipip_tunnel = record.ipip_tunnel;
+                    node.vxlan_tunnel = record.vxlan_tunnel;
+                    view.set_node(node);
+                }
+            }
+            Resolver::new(view)
+        })
+    }
+}
+
+/// When a node hears of a version.
+fn hears(version: &Version, node: usize) -> Instant {
+    version.at.saturating_add(version.rollout.delay(node))
+}

@@ -1,0 +1,290 @@
+//! What the timeline makes of the manifests: patched, applied and deleted objects, worked out on the trees as they are written,
+//! before anything is resolved. Whether Calico takes them is asked where they are read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use overlab_dataplane::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
+use serde_json::{Value, json};
+
+use super::file::{Document, Written};
+use super::quantity::duration;
+use super::tree::{Patch, put};
+use super::variant::{ALWAYS_THERE, CALICO, name_of};
+
+/// What may change an object. Every key but these two is put into it.
+const NAMED_BY: [&str; 2] = ["kind", "name"];
+
+/// The manifests from an event on.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// The event's place in `spec.timeline`.
+    pub(super) event: usize,
+    /// All of them.
+    pub(super) manifests: Vec<Document>,
+    /// Those that the event made or changed.
+    pub(super) changed: Vec<Origin>,
+    /// Objects that the event took away, by kind and name, with where it says so.
+    pub(super) deleted: Vec<(String, String, FieldRef)>,
+    /// Nodes without a record, although there are machines of their names.
+    pub(super) unrecorded: BTreeSet<String>,
+}
+
+/// When, which place in the timeline, and what is written there.
+type Event = (Duration, usize, Value);
+
+/// An object: the place of its document, and its own place in a list.
+type Place = (usize, Option<usize>);
+
+impl Written {
+    /// Works out the manifests after each event that changes some, in the order of their times.
+    pub(super) fn stage(&mut self, refusals: &mut Vec<Refusal>) {
+        let mut events = self.events();
+        events.sort_by_key(|(at, ..)| *at);
+        let mut stage = Stage {
+            event: 0,
+            manifests: self.manifests.clone(),
+            changed: Vec::new(),
+            deleted: Vec::new(),
+            unrecorded: joining(&events),
+        };
+        self.unrecorded = stage.unrecorded.clone();
+        for (_, event, value) in events {
+            stage.event = event;
+            stage.changed.clear();
+            stage.deleted.clear();
+            let before = refusals.len();
+            let mut touched = false;
+            for (key, what) in value.as_object().into_iter().flatten() {
+                let at = self.event_field(event, key);
+                touched |= match key.as_str() {
+                    "patch" => self.patch(&mut stage, what, &at, refusals),
+                    "apply" => self.apply_objects(&mut stage, what, &at),
+                    "delete" => self.delete(&mut stage, what, &at, refusals),
+                    "node" => Self::node_event(&mut stage, what),
+                    _ => false,
+                };
+            }
+            if touched && refusals.len() == before {
+                self.stages.push(Stage {
+                    event,
+                    manifests: stage.manifests.clone(),
+                    changed: stage.changed.clone(),
+                    deleted: stage.deleted.clone(),
+                    unrecorded: stage.unrecorded.clone(),
+                });
+            }
+        }
+    }
+
+    /// Times, places and texts of the events; those without a time are refused elsewhere.
+    fn events(&self) -> Vec<Event> {
+        let timeline = self
+            .scenario
+            .as_ref()
+            .and_then(|d| d.value.get("spec")?.get("timeline")?.as_array());
+        let timed = |(place, value): (usize, &Value)| Some((duration(value.get("at")?).ok()?, place, value.clone()));
+        timeline.into_iter().flatten().enumerate().filter_map(timed).collect()
+    }
+
+    fn event_field(&self, event: usize, key: &str) -> FieldRef {
+        let timeline = FieldPath::root().key("spec").key("timeline");
+        FieldRef {
+            path: timeline.index(event).key(key),
+            ..self.root()
+        }
+    }
+
+    /// Puts `spec` and whatever else is named into one object; what every cluster has is made where nobody wrote it.
+    fn patch(&mut self, stage: &mut Stage, patch: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
+        let (kind, name) = named(patch);
+        let Some(place) = find(&stage.manifests, kind, name).or_else(|| self.make(stage, kind, name, at)) else {
+            refusals.push(unknown(stage, kind, name, at));
+            return false;
+        };
+        let document = &stage.manifests[place.0];
+        let mut value = document.value.clone();
+        let mut positions = self.sources.positions(document.origin).clone();
+        let way = match place.1 {
+            Some(item) => FieldPath::root().key("items").index(item),
+            None => FieldPath::root(),
+        };
+        let object = match place.1 {
+            Some(item) => value.get_mut("items").and_then(|items| items.get_mut(item)),
+            None => Some(&mut value),
+        };
+        let (Some(object), Some(places)) = (object, positions.get_mut(&way.0)) else {
+            return false;
+        };
+        let news = patch.as_object().into_iter().flatten();
+        for (key, new) in news.filter(|(key, _)| !NAMED_BY.contains(&key.as_str())) {
+            let field = FieldRef {
+                path: at.path.key(key),
+                ..at.clone()
+            };
+            let (span, new_positions) = self.written_at(&field);
+            let patch = Patch {
+                value: new,
+                positions: &new_positions,
+                key: span,
+            };
+            // A path of one key leads through nothing.
+            drop(put(object, places, key, patch));
+        }
+        let old = document.origin;
+        let origin = self.sources.add_beside(old, positions);
+        if self.completed.contains(&old) {
+            self.completed.push(origin);
+        }
+        stage.manifests[place.0] = Document { origin, value };
+        stage.changed.push(origin);
+        true
+    }
+
+    /// An object that every cluster has, empty as long as nobody says more.
+    fn make(&mut self, stage: &mut Stage, kind: &str, name: &str, at: &FieldRef) -> Option<Place> {
+        let is_there = ALWAYS_THERE.contains(&kind) && !name.is_empty() && !stage.unrecorded.contains(name);
+        is_there.then(|| {
+            let (_, positions) = self.written_at(at);
+            let value = json!({"apiVersion": CALICO, "kind": kind, "metadata": {"name": name}});
+            let origin = self.sources.add_beside(at.origin, positions);
+            if kind == "Node" {
+                self.completed.push(origin);
+            }
+            stage.manifests.push(Document { origin, value });
+            (stage.manifests.len() - 1, None)
+        })
+    }
+
+    /// Puts whole objects in the place of those of their kinds and names, or beside them.
+    fn apply_objects(&mut self, stage: &mut Stage, objects: &Value, at: &FieldRef) -> bool {
+        let objects: Vec<(FieldRef, Value)> = match objects.as_array() {
+            Some(items) => {
+                let field = |item| FieldRef {
+                    path: at.path.index(item),
+                    ..at.clone()
+                };
+                items.iter().enumerate().map(|(i, value)| (field(i), value.clone())).collect()
+            }
+            None => vec![(at.clone(), objects.clone())],
+        };
+        for (field, value) in objects {
+            let kind = word(value.get("kind")).to_owned();
+            let name = word(value.get("metadata").and_then(|metadata| metadata.get("name"))).to_owned();
+            let positions = self.sources.positions(field.origin).get(&field.path.0).cloned();
+            let positions = positions.unwrap_or_else(|| self.written_at(&field).1);
+            let origin = self.sources.add_beside(field.origin, positions);
+            if let Some(place) = find(&stage.manifests, &kind, &name) {
+                self.take_out(stage, place);
+            }
+            if kind == "Node" {
+                stage.unrecorded.remove(&name);
+            }
+            stage.manifests.push(Document { origin, value });
+            stage.changed.push(origin);
+        }
+        true
+    }
+
+    fn delete(&mut self, stage: &mut Stage, what: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
+        let (kind, name) = named(what);
+        let place = find(&stage.manifests, kind, name);
+        let derived = kind == "Node" && !stage.unrecorded.contains(name);
+        match place {
+            Some(place) => self.take_out(stage, place),
+            None if derived => {}
+            None => {
+                refusals.push(unknown(stage, kind, name, at));
+                return false;
+            }
+        }
+        if kind == "Node" {
+            stage.unrecorded.insert(name.to_owned());
+        }
+        stage.deleted.push((kind.to_owned(), name.to_owned(), at.clone()));
+        true
+    }
+
+    /// A node that joins has a record from then on.
+    fn node_event(stage: &mut Stage, what: &Value) -> bool {
+        let Some(name) = what.get("join").and_then(Value::as_str) else {
+            return false;
+        };
+        stage.unrecorded.remove(name)
+    }
+
+    /// Takes an object out, with its document if that holds nothing else.
+    fn take_out(&mut self, stage: &mut Stage, (place, item): Place) {
+        let Some(item) = item else {
+            stage.manifests.remove(place);
+            return;
+        };
+        let document = &mut stage.manifests[place];
+        if let Some(items) = document.value.get_mut("items").and_then(Value::as_array_mut) {
+            items.remove(item);
+        }
+        let mut positions = self.sources.positions(document.origin).clone();
+        if let Some(places) = positions.get_mut(&FieldPath::root().key("items").0) {
+            places.remove_item(item);
+        }
+        document.origin = self.sources.add_beside(document.origin, positions);
+    }
+}
+
+/// Nodes that join before anything else happens to their records.
+fn joining(events: &[Event]) -> BTreeSet<String> {
+    let mut first: BTreeMap<String, bool> = BTreeMap::new();
+    for (_, _, value) in events {
+        let joins = value
+            .get("node")
+            .and_then(|node| node.get("join"))
+            .map(|name| (word(Some(name)), true));
+        let deleted = value.get("delete").map(named).filter(|(kind, _)| *kind == "Node");
+        let event = joins.or(deleted.map(|(_, name)| (name, false)));
+        if let Some((name, joins)) = event {
+            first.entry(name.to_owned()).or_insert(joins);
+        }
+    }
+    first.into_iter().filter_map(|(name, joins)| joins.then_some(name)).collect()
+}
+
+fn word(value: Option<&Value>) -> &str {
+    value.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn named(value: &Value) -> (&str, &str) {
+    (word(value.get("kind")), word(value.get("name")))
+}
+
+fn find(manifests: &[Document], kind: &str, name: &str) -> Option<Place> {
+    let is_it = |object: &Value| {
+        word(object.get("kind")) == kind && word(object.get("metadata").and_then(|metadata| metadata.get("name"))) == name
+    };
+    manifests.iter().enumerate().find_map(|(place, document)| {
+        if is_it(&document.value) {
+            return Some((place, None));
+        }
+        let items = document.value.get("items")?.as_array()?;
+        items.iter().position(is_it).map(|item| (place, Some(item)))
+    })
+}
+
+fn unknown(stage: &Stage, kind: &str, name: &str, at: &FieldRef) -> Refusal {
+    let wanted = format!("{kind}/{name}");
+    let objects = stage.manifests.iter().flat_map(|document| match document.value.get("items") {
+        Some(Value::Array(items)) => items.iter().map(name_of).collect(),
+        Some(_) | None => vec![name_of(&document.value)],
+    });
+    let names: Vec<String> = objects.collect();
+    let refusal = Refusal::new(
+        "E-EVENT",
+        at.clone(),
+        format!("no manifest is called `{wanted}` at that time"),
+    )
+    .at_key();
+    match suggestion(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => refusal.help(format!("did you mean `{near}`?")),
+        None if names.is_empty() => refusal.help("the scenario has no manifests; `apply` makes one"),
+        None => refusal.help(format!("there are {}; `apply` makes a new one", names.join(", "))),
+    }
+}
