@@ -197,30 +197,30 @@ impl Conntrack {
             None => return self.related(now, packet),
         };
         let flags = TcpFlags::of(packet);
-        let Some((id, direction)) = self.alive(now, tuple) else {
+        let known = self.tuples.get(&tuple).and_then(|&(id, direction)| {
+            let connection = self.connections.get_mut(&id).filter(|c| c.expires > now)?;
+            Some((id, direction, connection))
+        });
+        let Some((id, direction, connection)) = known else {
             return if tuple.may_begin() && !flags.reset {
                 Track::New(tuple, flags)
             } else {
                 Track::Untracked
             };
         };
-        let mut established = direction == Direction::Reply;
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.replied |= direction == Direction::Reply;
-            connection.closing |= flags.fin;
-            established = connection.replied;
-            connection.expires = now.saturating_add(connection.timeout(now, flags));
-            // A shorter life than before has to be queued anew; a longer one is found when its turn comes.
-            if connection.expires < connection.queued {
-                self.queue.remove(&(connection.queued, id));
-                connection.queued = connection.expires;
-                self.queue.insert((connection.queued, id));
-            }
+        connection.replied |= direction == Direction::Reply;
+        connection.closing |= flags.fin;
+        connection.expires = now.saturating_add(connection.timeout(now, flags));
+        // A shorter life than before has to be queued anew; a longer one is found when its turn comes.
+        if connection.expires < connection.queued {
+            self.queue.remove(&(connection.queued, id));
+            connection.queued = connection.expires;
+            self.queue.insert((connection.queued, id));
         }
         Track::Known {
             connection: id,
             direction,
-            established,
+            established: connection.replied,
         }
     }
 

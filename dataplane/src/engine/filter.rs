@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{DropReason, Engine};
 use crate::Family;
+use crate::encap::Encap;
 use crate::route::{DeviceId, DeviceKind, EndpointToHostAction, LocalWorkload, RouteKind, RpFilter};
 use crate::wire::ipv4::protocol;
 use crate::wire::{IpView, UdpView};
@@ -28,27 +29,26 @@ impl Engine {
         if !self.is_workload(device) || self.tracked.is_established() {
             return None;
         }
-        let rules = self.tables.rules;
-        let ipip = is_ipip(packet) && !rules.allow_ipip;
-        let vxlan = self.is_vxlan(packet) && !rules.allow_vxlan;
-        (ipip || vxlan).then_some(DropReason::WorkloadEncapDenied)
+        let allowed = match self.encap_of(packet) {
+            Encap::None => true,
+            Encap::Ipip => self.tables.rules.allow_ipip,
+            Encap::Vxlan => self.tables.rules.allow_vxlan,
+        };
+        (!allowed).then_some(DropReason::WorkloadEncapDenied)
     }
 
     /// The rule that a packet for the node itself breaks, if any: whose tunnel packets come in is asked before all else, and of
     /// workloads as of others. Where VXLAN is on but has no device, nobody's do.
     ///
     /// Source: Calico felix/rules/static.go, filterInputChain and the endpoint-to-host action.
-    pub(super) fn input_rule(&self, device: DeviceId, packet: &IpView<'_>) -> Option<DropReason> {
-        let source = packet.source();
-        let tunnel = if is_ipip(packet) {
-            self.tables.ipip.as_ref().map(|tunnel| &tunnel.allowed)
-        } else if self.is_vxlan(packet) {
-            self.tables.vxlan_allowed.get(packet.family()).as_ref()
-        } else {
-            None
+    pub(super) fn input_rule(&self, device: DeviceId, packet: &IpView<'_>, encap: Encap) -> Option<DropReason> {
+        let tunnel = match encap {
+            Encap::None => None,
+            Encap::Ipip => self.tables.ipip.as_ref().map(|tunnel| &tunnel.allowed),
+            Encap::Vxlan => self.tables.vxlan_allowed.get(packet.family()).as_ref(),
         };
         if let Some(allowed) = tunnel {
-            return (!allowed.contains(source)).then_some(DropReason::TunnelSourceDenied);
+            return (!allowed.contains(packet.source())).then_some(DropReason::TunnelSourceDenied);
         }
         if !self.is_workload(device) || self.tracked.is_established() {
             return None;
@@ -78,17 +78,21 @@ impl Engine {
         back.device != Some(device) && !(self.tables.rp_filter == RpFilter::Loose && has_address)
     }
 
+    /// What kind of tunnel packet this is, if one, whether or not there is such a tunnel.
+    pub(super) fn encap_of(&self, packet: &IpView<'_>) -> Encap {
+        match packet.protocol() {
+            protocol::IPIP if packet.family() == Family::V4 => Encap::Ipip,
+            protocol::UDP if self.is_vxlan(packet) => Encap::Vxlan,
+            _ => Encap::None,
+        }
+    }
+
     /// Whether this is UDP to the VXLAN port. Later fragments show no port.
     pub(super) fn is_vxlan(&self, packet: &IpView<'_>) -> bool {
         packet.protocol() == protocol::UDP
             && packet.fragment_offset() == 0
             && UdpView::unverified(packet.payload()).is_ok_and(|udp| udp.destination_port() == self.tables.vxlan_port)
     }
-}
-
-/// Whether this is IPv4 in IPv4.
-pub(super) fn is_ipip(packet: &IpView<'_>) -> bool {
-    packet.family() == Family::V4 && packet.protocol() == protocol::IPIP
 }
 
 /// Whether a packet between these addresses is not taken from a wire, for whomever it is.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::answer::Via;
+use super::answer::{Answer, Via};
 use super::filter::is_unforwardable;
 use super::{DropReason, Engine, Layer, Out, Outcome, Step};
 use crate::encap::{Encap, Encapsulation, Ipip};
@@ -15,7 +15,7 @@ impl Engine {
     /// Sends a packet on that came in by a device. The checks stand in the kernel's order: route, reverse path, TTL, size, filter.
     ///
     /// Source: Linux net/ipv4/ip_forward.c, ip_forward; net/ipv6/ip6_output.c, ip6_forward.
-    pub(super) fn forward(&mut self, now: Instant, input: DeviceId, mut packet: Packet, outcome: &mut Outcome) {
+    pub(super) fn forward(&mut self, now: Instant, input: DeviceId, mut packet: Packet, answer: Answer, outcome: &mut Outcome) {
         let Ok(header) = IpView::unverified(packet.bytes()) else {
             return;
         };
@@ -27,7 +27,7 @@ impl Engine {
         if !self.tables.forwarding {
             return Engine::drop_packet(outcome, DropReason::NotForwarding, None);
         }
-        let Some(via) = self.find_route(destination, outcome) else {
+        let Some(via) = Engine::follow(answer, destination, outcome) else {
             if outcome.drop.is_some_and(|drop| drop.reason == DropReason::NoRoute) {
                 self.reply(now, IcmpError::NoRoute, packet.bytes(), outcome);
             }
@@ -71,10 +71,11 @@ impl Engine {
         };
         let dont_fragment = header.family() == Family::V4 && header.dont_fragment();
         let destination = header.destination();
-        if let Some(device) = self.ask(destination).own {
+        let answer = self.ask(destination);
+        if let Some(device) = answer.own {
             return Engine::deliver(device, false, packet, outcome);
         }
-        let Some(via) = self.find_route(destination, outcome) else {
+        let Some(via) = Engine::follow(answer, destination, outcome) else {
             return;
         };
         let via = self.as_learned(now, destination, via);
@@ -84,9 +85,8 @@ impl Engine {
         self.send(now, via, packet, outcome);
     }
 
-    /// The route for a destination, unless it is one that swallows packets.
-    fn find_route(&mut self, destination: IpAddr, outcome: &mut Outcome) -> Option<Via> {
-        let answer = self.ask(destination);
+    /// The route of an answer, unless it is one that swallows packets.
+    fn follow(answer: Answer, destination: IpAddr, outcome: &mut Outcome) -> Option<Via> {
         let Some(via) = answer.route else {
             Engine::drop_packet(outcome, DropReason::NoRoute, None);
             return None;

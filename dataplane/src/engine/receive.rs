@@ -1,12 +1,14 @@
 //! The input path: packets from workloads and wires, for this node or through it.
 
-use super::filter::{is_ipip, is_martian};
+use std::net::IpAddr;
+
+use super::filter::is_martian;
 use super::{DropReason, Engine, Outcome, Step};
 use crate::encap::{DecapError, Encap, Encapsulation, Ipip};
 use crate::route::DeviceId;
 use crate::wire::fragment::Reassembly;
 use crate::wire::{IcmpError, IpView};
-use crate::{Instant, Packet};
+use crate::{Family, Instant, Packet};
 
 /// What became of a packet for this node.
 enum Local {
@@ -44,8 +46,9 @@ impl Engine {
                 return Engine::drop_packet(outcome, DropReason::Martian, Some(device));
             }
             let is_fragment = header.is_fragment();
-            if self.ask(destination).own.is_none() {
-                return self.forward(now, device, packet, outcome);
+            let answer = self.ask(destination);
+            if answer.own.is_none() {
+                return self.forward(now, device, packet, answer, outcome);
             }
             if self.fails_reverse_path(device, source) {
                 return Engine::drop_packet(outcome, DropReason::RpFilter, Some(device));
@@ -68,26 +71,20 @@ impl Engine {
         let Ok(header) = IpView::unverified(packet.bytes()) else {
             return Local::Done;
         };
-        if let Some(reason) = self.input_rule(device, &header) {
+        let (source, encap) = (header.source(), self.encap_of(&header));
+        if let Some(reason) = self.input_rule(device, &header, encap) {
             Engine::drop_packet(outcome, reason, None);
             return Local::Done;
         }
         self.accept(now);
-        if !self.tables.forwarding {
+        if self.tables.forwarding && header.is_icmp() {
+            self.learn_path(now, &header, outcome);
+        }
+        if encap == Encap::None || !self.tables.forwarding {
             Engine::deliver(device, false, packet, outcome);
             return Local::Done;
         }
-        if header.is_icmp() {
-            self.learn_path(now, &header, outcome);
-        }
-        if is_ipip(&header) {
-            return self.tunnel_packet(now, Encap::Ipip, packet, outcome);
-        }
-        if self.is_vxlan(&header) {
-            return self.tunnel_packet(now, Encap::Vxlan, packet, outcome);
-        }
-        Engine::deliver(device, false, packet, outcome);
-        Local::Done
+        self.tunnel_packet(now, encap, source, packet, outcome)
     }
 
     fn reassemble(&mut self, now: Instant, packet: Packet, outcome: &mut Outcome) -> Option<Packet> {
@@ -108,11 +105,8 @@ impl Engine {
     /// Takes out what is inside a tunnel packet that was let in, or answers as a node without such a tunnel.
     ///
     /// Source: Linux vxlan_rcv, ipip_rcv.
-    fn tunnel_packet(&mut self, now: Instant, encap: Encap, mut packet: Packet, outcome: &mut Outcome) -> Local {
-        let Ok(header) = IpView::unverified(packet.bytes()) else {
-            return Local::Done;
-        };
-        let (source, family) = (header.source(), header.family());
+    fn tunnel_packet(&mut self, now: Instant, encap: Encap, source: IpAddr, mut packet: Packet, outcome: &mut Outcome) -> Local {
+        let family = Family::of(source);
         let end: Option<(DeviceId, &dyn Encapsulation)> = match encap {
             Encap::Ipip => self.tables.ipip.as_ref().map(|t| (t.device, &Ipip as &dyn Encapsulation)),
             Encap::Vxlan => {
