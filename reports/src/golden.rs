@@ -5,10 +5,16 @@
 
 use crate::layout::{columns, seconds};
 use crate::render::packet_lines;
-use crate::{FlowRow, ScenarioReport, Status};
+use crate::{FlowRow, ScenarioReport, Status, TableChangeReport};
 
 /// No golden is longer than this, in lines. What has no room is counted, never dropped in silence.
 const LIMIT: usize = 150;
+
+/// A change of tables is shown in full if it has no more entries than this, else in numbers.
+const ENTRIES_SHOWN: usize = 4;
+
+/// Changes of tables have no more lines than this, so that there is room for the traces.
+const CHANGES_SHOWN: usize = 40;
 
 /// A scenario as canonical text: header, flow table, expectations, the tables of every node, and one trace for each distinct fate.
 pub fn golden(scenario: &ScenarioReport) -> String {
@@ -17,6 +23,9 @@ pub fn golden(scenario: &ScenarioReport) -> String {
     section(&mut lines, "expectations", expectations(scenario));
     for table in &scenario.tables {
         section(&mut lines, &table.node, table.lines.clone());
+    }
+    if !scenario.changes.is_empty() {
+        section(&mut lines, "changes", changes(&scenario.changes));
     }
     for (index, fate) in scenario.fates.iter().enumerate() {
         let trace = packet_lines(&fate.packet);
@@ -77,6 +86,40 @@ fn flow_row(row: &FlowRow) -> Vec<String> {
         overhead,
         drop.unwrap_or_else(|| "-".to_owned()),
     ]
+}
+
+/// One line for each change of a node's tables.
+fn changes(changes: &[TableChangeReport]) -> Vec<String> {
+    let row = |change: &TableChangeReport| {
+        let (time, node) = (seconds(change.at_ns), change.node.clone());
+        vec![time, node, change.cause.clone(), what(change)]
+    };
+    let shown: Vec<_> = changes.iter().take(CHANGES_SHOWN).map(row).collect();
+    let mut lines = columns(&shown);
+    match changes.len().saturating_sub(CHANGES_SHOWN) {
+        0 => {}
+        left_out => lines.push(format!("{left_out} more, see the JSON report")),
+    }
+    lines
+}
+
+/// `-192.168.2.0/26 ipip, +192.168.2.0/26 vxlan, ~allow ipip`; `-12 +12 ~1` if there is much.
+fn what(change: &TableChangeReport) -> String {
+    let kinds = [('-', &change.removed), ('+', &change.added), ('~', &change.altered)];
+    let entries: usize = kinds.iter().map(|(_, entries)| entries.len()).sum();
+    let all = kinds.iter().flat_map(|(sign, entries)| {
+        let each = entries.iter().map(move |entry| format!("{sign}{entry}"));
+        each.collect::<Vec<_>>()
+    });
+    let counts = kinds.iter().filter(|(_, entries)| !entries.is_empty());
+    match entries {
+        0 => "nothing".to_owned(),
+        1..=ENTRIES_SHOWN => all.collect::<Vec<_>>().join(", "),
+        _ => counts
+            .map(|(sign, entries)| format!("{sign}{}", entries.len()))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
 }
 
 fn expectations(scenario: &ScenarioReport) -> Vec<String> {

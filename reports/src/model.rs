@@ -96,6 +96,9 @@ pub struct ScenarioReport {
     pub flows: Vec<FlowRow>,
     /// The tables of every node, in the order of their names.
     pub tables: Vec<TableReport>,
+    /// How the tables change during the run, in the order in which they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<TableChangeReport>,
     /// One packet for each distinct fate.
     pub fates: Vec<FateReport>,
     /// What was derived rather than written, one sentence each.
@@ -305,6 +308,24 @@ pub struct TableReport {
     pub node: String,
     /// Routes, VTEPs, allow-list and MTUs, one a line.
     pub lines: Vec<String>,
+}
+
+/// A change of a node's tables. Entries go by short names: `192.168.2.0/26 ipip`, `vtep 192.168.2.0 of b1`, `device tunl0`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableChangeReport {
+    /// From then on.
+    pub at_ns: u64,
+    /// The node.
+    pub node: String,
+    /// What made it so.
+    pub cause: String,
+    /// What the tables do not have any more.
+    pub removed: Vec<String>,
+    /// What they have besides.
+    pub added: Vec<String>,
+    /// What they have otherwise than before.
+    pub altered: Vec<String>,
 }
 
 /// Packets that fared alike, and one of them.

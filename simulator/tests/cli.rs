@@ -141,6 +141,28 @@ fn explain_says_why_the_cluster_has_no_route() {
 }
 
 #[test]
+fn explain_sends_its_packet_when_it_is_asked_to() {
+    const FILE: &str = "scenarios/faults/every-kind-takes-only-its-own.yaml";
+    for (at, told) in [
+        ("1999ms", "at 1.999 s"),
+        ("cut", "request: dropped, injected at cut"),
+        ("dead-1ms", "request: delivered"),
+        ("dead+10ms", "request: dropped, node_down at dead"),
+        ("dead.end", "request: delivered"),
+    ] {
+        overlab(&["explain", FILE, "web-a1", "web-c1", "--at", at])
+            .success()
+            .stdout(contains(told));
+    }
+    overlab(&["explain", FILE, "web-a1", "web-c1", "--at", "1h"])
+        .code(2)
+        .stderr(contains("the run, which ends at 8.000 s"));
+    overlab(&["explain", FILE, "web-a1", "web-c1", "--at", "deaf"])
+        .code(2)
+        .stderr(contains("did you mean `dead`?"));
+}
+
+#[test]
 fn explain_suggests_the_name_that_was_meant() {
     overlab(&["explain", CROSS_SUBNET, "web-a1", "web-b"])
         .code(2)

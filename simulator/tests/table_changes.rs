@@ -7,7 +7,7 @@ use changing::*;
 use overlab_dataplane::Instant;
 use overlab_simulator::backend::Sim;
 use overlab_simulator::observe::{Capture, Direction, PlaceKind, Trace};
-use overlab_simulator::run::execute;
+use overlab_simulator::run::{Context, execute, report};
 use overlab_simulator::scenario::Model;
 
 fn run(model: &Model) -> Vec<Trace> {
@@ -127,4 +127,70 @@ fn a_run_hands_out_every_table_that_a_machine_had_or_was_to_have() {
     let instants = |machine: usize| -> Vec<_> { run.tables[machine].iter().map(|(at, _)| at).collect() };
     assert_eq!(instants(A1), [Instant::ZERO, millis(300), millis(500)]);
     assert_eq!(instants(B1), [Instant::ZERO, millis(60_000)]);
+}
+
+#[test]
+fn a_report_tells_what_each_change_took_brought_and_altered() {
+    let mut loaded = loaded(TO_POD_B);
+    let changing = &mut loaded.model;
+    let crosses = Written {
+        pool: "ipipMode: CrossSubnet, vxlanMode: Never",
+        ..TO_POD_B
+    };
+    let after = tables(&model(crosses), B2);
+    change(changing, millis(100), B2, without_route(&after, "192.168.1.0/26"));
+    change(changing, millis(200), B2, after);
+    let run = execute(changing, &mut Sim::new(), Capture::off()).unwrap();
+    let context = Context {
+        file: "changing.yaml".as_ref(),
+        variant: None,
+        backend: "sim",
+        ranges: false,
+        expect: None,
+    };
+    let report = report(&loaded, &run, &context);
+    let told: Vec<_> = report
+        .changes
+        .iter()
+        .map(|change| {
+            (
+                change.at_ns,
+                &*change.node,
+                &change.removed[..],
+                &change.added[..],
+                &change.altered[..],
+            )
+        })
+        .collect();
+    let texts = |entries: &[&str]| entries.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        told,
+        [
+            (
+                100_000_000,
+                "b2",
+                &texts(&["192.168.1.0/26 ipip", "192.168.2.0/26 ipip"])[..],
+                &texts(&["192.168.2.0/26 direct"])[..],
+                &[][..],
+            ),
+            (200_000_000, "b2", &[][..], &texts(&["192.168.1.0/26 ipip"])[..], &[][..]),
+        ]
+    );
+    // The tables of every node stay those of the start.
+    let b2 = report.tables.iter().find(|table| table.node == "b2").unwrap();
+    assert!(
+        b2.lines
+            .iter()
+            .any(|line| line.contains("192.168.2.0/26") && line.contains("tunl0"))
+    );
+}
+
+#[test]
+fn a_node_has_its_tables_since_the_last_change_before() {
+    let changing = route_gone_for_a_time();
+    let since = |node, at| changing.last_table_change(node, millis(at)).map(|change| change.at);
+    let asked = [0, 299, 300, 499, 500, 900].map(|at| since("a1", at));
+    let [first, second] = [millis(300), millis(500)].map(Some);
+    assert_eq!(asked, [None, None, first, first, second, second]);
+    assert_eq!(since("b1", 900), None);
 }

@@ -1,6 +1,6 @@
 //! The canonical text of a scenario.
 
-use overlab_reports::golden;
+use overlab_reports::{TableChangeReport, golden};
 
 use crate::made;
 
@@ -49,4 +49,60 @@ fn golden_stays_reviewable_and_counts_what_has_no_room() {
     let text = golden(&scenario);
     assert!(text.lines().count() <= 150, "{} lines", text.lines().count());
     assert!(text.contains("more fates, see the JSON report"), "{text}");
+}
+
+#[test]
+fn golden_shows_few_entries_of_a_change_of_tables_and_counts_many() {
+    let change = |at_ns, node: &str, removed: &[&str], added: &[&str], altered: &[&str]| {
+        let entries = |entries: &[&str]| entries.iter().map(ToString::to_string).collect();
+        TableChangeReport {
+            at_ns,
+            node: node.to_owned(),
+            cause: "switch".to_owned(),
+            removed: entries(removed),
+            added: entries(added),
+            altered: entries(altered),
+        }
+    };
+    let mut scenario = made::failing();
+    scenario.changes = vec![
+        change(
+            10_000_000_000,
+            "a1",
+            &["192.168.2.0/26 ipip"],
+            &["192.168.2.0/26 vxlan"],
+            &["device tunl0"],
+        ),
+        change(10_100_000_000, "b1", &["a", "b", "c"], &["d", "e"], &[]),
+        change(13_500_000_000, "b1", &[], &[], &[]),
+    ];
+    let text = golden(&scenario);
+    let (_, changes) = text.split_once("== changes\n").unwrap();
+    let lines: Vec<&str> = changes.lines().take(4).collect();
+    assert_eq!(
+        lines,
+        [
+            "10.000  a1  switch  -192.168.2.0/26 ipip, +192.168.2.0/26 vxlan, ~device tunl0",
+            "10.100  b1  switch  -3 +2",
+            "13.500  b1  switch  nothing",
+            "",
+        ]
+    );
+}
+
+#[test]
+fn golden_of_many_changes_of_tables_says_how_many_it_leaves_out() {
+    let change = TableChangeReport {
+        at_ns: 0,
+        node: "a1".to_owned(),
+        cause: "switch".to_owned(),
+        removed: vec![],
+        added: vec![],
+        altered: vec![],
+    };
+    let mut scenario = made::failing();
+    scenario.changes = vec![change; 100];
+    let text = golden(&scenario);
+    assert!(text.contains("\n60 more, see the JSON report\n"), "{text}");
+    assert!(text.lines().count() <= 150);
 }

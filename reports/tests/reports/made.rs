@@ -183,6 +183,7 @@ pub(crate) fn failing() -> ScenarioReport {
                 text("blackhole 192.168.0.0/26 proto bird"),
             ],
         }],
+        changes: vec![],
         fates: vec![
             FateReport {
                 fate: text("zone forward: none, src_dst_check@a1/eni"),
@@ -214,6 +215,7 @@ pub(crate) fn inconclusive() -> ScenarioReport {
         expectations: vec![],
         flows: vec![],
         tables: vec![],
+        changes: vec![],
         fates: vec![],
         notes: vec![],
         lints: vec![],

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Exit, refuse};
 use crate::observe::{Capture, Direction, Disposition, Hop, Step, Trace, icmp_error, missing, reasons, tell};
 use crate::run::{Run, attempt, packet_report};
-use crate::scenario::{BackendKind, Diagnostic, Flow, Loaded, Sources, open};
+use crate::scenario::{BackendKind, Diagnostic, Flow, Loaded, Model, Sources, open};
 
 /// Shows one packet hop by hop: header stack, size, and why each decision was taken.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// The TTL that it is sent with
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..))]
     ttl: u8,
+    /// When it is sent: a time, or an event of the timeline and a time before or after it, as switch+3s [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
     /// This variant of the scenario
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
@@ -61,7 +64,9 @@ const PAYLOAD: u16 = 64;
 fn load(args: &Args) -> Result<Loaded, Vec<Diagnostic>> {
     let load = |family| {
         let written = open(&[&args.path])?.with_variant(args.variant.as_deref())?;
-        written.with_only_flow(flow(args, family)).resolve()
+        let loaded = written.with_packet(flow(args, family)).resolve()?;
+        let model = loaded.model.with_first_flow_only();
+        Ok::<_, Vec<Diagnostic>>(Loaded { model, ..loaded })
     };
     let loaded = load(Family::V4)?;
     match loaded.model.flows.first().map(|flow| Family::of(flow.destination)) {
@@ -111,6 +116,9 @@ fn flow(args: &Args, family: Family) -> Map<String, Value> {
     }
     set("df", json!(args.df));
     set("ttl", json!(args.ttl));
+    if let Some(at) = &args.at {
+        set("start", json!(at));
+    }
     flow
 }
 
@@ -119,8 +127,11 @@ fn print_json(loaded: &Loaded, run: &Run, out: &mut dyn Write) -> io::Result<()>
         .traces
         .iter()
         .map(|trace| {
-            let why: Vec<_> = trace.hops.iter().map(|hop| why(hop, &loaded.sources)).collect();
-            json!({ "packet": packet_report(&loaded.model, trace), "why": why, "icmpErrors": icmp_errors(trace) })
+            let (model, hops) = (&loaded.model, &trace.hops);
+            let why: Vec<_> = hops.iter().map(|hop| why(hop, &loaded.sources)).collect();
+            let tables: Vec<_> = hops.iter().map(|hop| tables_json(hop, model)).collect();
+            let packet = packet_report(model, trace);
+            json!({ "packet": packet, "why": why, "tables": tables, "icmpErrors": icmp_errors(trace) })
         })
         .collect();
     let text = serde_json::to_string_pretty(&json!({ "schema": "overlab.dev/explain/v1", "packets": packets }))?;
@@ -141,9 +152,11 @@ fn print_text(args: &Args, loaded: &Loaded, run: &Run, out: &mut dyn Write) -> i
     let size = |flow: &Flow| flow.payload + usize::from(headers(Family::of(flow.destination)));
     let size = model.flows.first().map_or(0, size);
     let profile = model.cluster.profile();
+    let start = args.at.as_ref().and(model.flows.first()).map(|flow| flow.start);
+    let at = start.map_or_else(String::new, |start| format!(", at {start}"));
     writeln!(
         out,
-        "{} > {to}  {}, {} B, df {}, ttl {}  ({profile})",
+        "{} > {to}  {}, {} B, df {}, ttl {}{at}  ({profile})",
         args.from, args.proto, size, args.df, args.ttl
     )?;
     for trace in &run.traces {
@@ -153,7 +166,7 @@ fn print_text(args: &Args, loaded: &Loaded, run: &Run, out: &mut dyn Write) -> i
         };
         writeln!(out, "\n{what}: {}", end(trace))?;
         for hop in &trace.hops {
-            print_hop(hop, &loaded.sources, out)?;
+            print_hop(hop, loaded, out)?;
         }
         for error in icmp_errors(trace) {
             writeln!(out, "  {error}")?;
@@ -188,11 +201,19 @@ fn end(trace: &Trace) -> String {
     }
 }
 
-fn print_hop(hop: &Hop, sources: &Sources, out: &mut dyn Write) -> io::Result<()> {
+fn print_hop(hop: &Hop, loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
+    let (model, sources) = (&loaded.model, &loaded.sources);
     let micros = hop.at.as_nanos() / 1_000;
     write!(out, "  {:>5}.{:03} ms  {}", micros / 1_000, micros % 1_000, hop.place)?;
     let later = if hop.later_fragment { "  (a later fragment)" } else { "" };
     writeln!(out, "{later}")?;
+    if let Some(tables) = hop.tables.as_ref().filter(|_| !model.table_changes.is_empty()) {
+        let since = match model.last_table_change(&tables.node, hop.at) {
+            Some(change) => format!("since {}: {}", change.at, change.cause),
+            None => "as at the start".to_owned(),
+        };
+        writeln!(out, "{:14}tables {since}", "")?;
+    }
     for step in &hop.steps {
         writeln!(out, "{:14}{}", "", tell(step, hop.tables.as_deref()))?;
         for reason in step_reasons(step, hop, sources) {
@@ -203,6 +224,17 @@ fn print_hop(hop: &Hop, sources: &Sources, out: &mut dyn Write) -> io::Result<()
         writeln!(out, "{:14}-> {} B  {}", "", left.length, left.line)?;
     }
     Ok(())
+}
+
+/// Since when, and by what, a node had the tables that it worked from in a hop, for machines; null where there are none.
+fn tables_json(hop: &Hop, model: &Model) -> Value {
+    let Some(tables) = &hop.tables else {
+        return Value::Null;
+    };
+    match model.last_table_change(&tables.node, hop.at) {
+        Some(change) => json!({ "sinceNs": change.at.as_nanos(), "cause": &*change.cause }),
+        None => json!({ "sinceNs": 0 }),
+    }
 }
 
 /// The reasons of a hop's decisions, for machines.

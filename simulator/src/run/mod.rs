@@ -2,6 +2,7 @@
 
 mod agree;
 mod batch;
+mod changes;
 mod drive;
 mod golden;
 mod judge;

@@ -11,6 +11,7 @@ use overlab_reports::{
     ScenarioReport, Status, TableReport, WireReport,
 };
 
+use super::changes::changes;
 use super::judge::{Judged, selected};
 use super::{Run, judge};
 use crate::expectations::{Scope, Verdict, added, worn};
@@ -51,6 +52,7 @@ pub fn report(loaded: &Loaded, run: &Run, context: &Context<'_>) -> ScenarioRepo
     report.status = report.expectations.iter().map(|e| e.status).max().unwrap_or(Status::Pass);
     report.flows = rows(model, &run.traces);
     report.tables = run.tables.iter().map(|tables| table(tables.first())).collect();
+    report.changes = changes(model, run);
     report.fates = fates(model, &run.traces);
     report
 }
@@ -89,6 +91,7 @@ pub fn refused(context: &Context<'_>, diagnostics: &[Diagnostic]) -> ScenarioRep
         expectations: Vec::new(),
         flows: Vec::new(),
         tables: Vec::new(),
+        changes: Vec::new(),
         fates: Vec::new(),
         notes: Vec::new(),
         lints: Vec::new(),
@@ -112,6 +115,7 @@ fn empty(model: &Model, context: &Context<'_>) -> ScenarioReport {
         expectations: Vec::new(),
         flows: Vec::new(),
         tables: Vec::new(),
+        changes: Vec::new(),
         fates: Vec::new(),
         notes: model.notes.clone(),
         lints: Vec::new(),

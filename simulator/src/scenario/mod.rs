@@ -77,24 +77,26 @@ pub fn load_cluster<P: AsRef<Path>>(paths: &[P]) -> Result<LoadedCluster, Vec<Di
 }
 
 impl Written {
-    /// The scenario with one flow of one packet instead of all that it sends and expects: what `explain` runs. The flow's keys
-    /// are those of `flows`; it is named `packet`.
+    /// The scenario with one more flow, of one packet and in front of the others, and with nothing expected of any: what `explain`
+    /// runs, of which it drops the other flows once they are resolved. The flow's keys are those of `flows`; it is named `packet`.
     #[must_use]
-    pub fn with_only_flow(mut self, mut flow: serde_json::Map<String, serde_json::Value>) -> Written {
+    pub fn with_packet(mut self, mut flow: serde_json::Map<String, serde_json::Value>) -> Written {
         let spec = self
             .scenario
             .as_mut()
             .and_then(|document| document.value.get_mut("spec")?.as_object_mut());
         if let Some(spec) = spec {
             flow.insert("count".to_owned(), 1.into());
-            spec.insert("flows".to_owned(), serde_json::json!({ "packet": flow }));
+            let mut flows = serde_json::Map::from_iter([("packet".to_owned(), flow.into())]);
+            if let Some(serde_json::Value::Object(others)) = spec.remove("flows") {
+                flows.extend(others.into_iter().filter(|(name, _)| name != "packet"));
+            }
+            spec.insert("flows".to_owned(), flows.into());
             spec.insert(
                 "expect".to_owned(),
                 serde_json::json!([{ "flow": "packet", "delivered": "all" }]),
             );
-            for key in ["phases", "duration"] {
-                spec.remove(key);
-            }
+            spec.remove("phases");
         }
         self
     }

@@ -177,6 +177,20 @@ impl Model {
         }
     }
 
+    /// The last change of a machine's tables until an instant; none if it has had the same since the start.
+    pub fn last_table_change(&self, machine: &str, at: Instant) -> Option<&TableChange> {
+        let until = |change: &&TableChange| change.at <= at && *change.tables.node == *machine;
+        self.table_changes.iter().rev().find(until)
+    }
+
+    /// The model with the first of its flows alone, and only what the timeline does to that one.
+    #[must_use]
+    pub fn with_first_flow_only(mut self) -> Model {
+        self.flows.truncate(1);
+        self.flow_faults.retain(|fault| fault.flow == FlowId(0));
+        self
+    }
+
     /// The model with other wires.
     #[must_use]
     pub fn rewired(&self, wires: &Rewiring) -> Model {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use overlab_dataplane::Instant;
 use overlab_dataplane::route::NodeTables;
 use overlab_simulator::observe::{Direction, Disposition, Trace};
-use overlab_simulator::scenario::{Model, TableChange, load};
+use overlab_simulator::scenario::{Loaded, Model, TableChange, load};
 use overlab_simulator::world;
 
 /// Its nodes, by their places among the machines.
@@ -41,6 +41,10 @@ pub(crate) const FROM_POD_B: Written = Written {
 };
 
 pub(crate) fn model(written: Written) -> Model {
+    loaded(written).model
+}
+
+pub(crate) fn loaded(written: Written) -> Loaded {
     let Written { pool, workloads, flows } = written;
     let blocks: String = [("192.168.1.0/26", "a1"), ("192.168.2.0/26", "b1"), ("192.168.3.0/26", "b2")]
         .iter()
@@ -63,9 +67,7 @@ pub(crate) fn model(written: Written) -> Model {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("changing.yaml");
     std::fs::write(&path, text).unwrap();
-    load(&path)
-        .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.iter().map(ToString::to_string).collect::<String>()))
-        .model
+    load(&path).unwrap_or_else(|diagnostics| panic!("{}", diagnostics.iter().map(ToString::to_string).collect::<String>()))
 }
 
 /// The tables that a machine has in a scenario.
