@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use overlab_dataplane::Family;
 use overlab_dataplane::engine::{DropReason, Ingress};
 use overlab_dataplane::route::{NodeTables, RpFilter};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::cluster::{NODES, Udp};
-use super::{Node, delivered, fix_checksum, icmp_error, ipip, nodes, reason, transmitted, vxlan, wire};
+use super::cluster::{NODES, Udp, like};
+use super::{Node, delivered, fix_checksum, icmp_error, ipip, nodes, nodes_of, reason, transmitted, vxlan, wire};
 
 const POD: &str = NODES[0].3;
 const NODE: &str = "10.0.1.5";
@@ -55,11 +56,15 @@ fn f1_any_node_of_the_cluster_may_send_ip_in_ip() {
 #[rstest]
 #[case::any_vni(4789, Some(DropReason::TunnelSourceDenied))]
 #[case::another_port(4790, None)]
-fn f2_an_unlisted_sender_s_vxlan_is_dropped_by_its_port_alone(#[case] port: u16, #[case] expected: Option<DropReason>) {
-    let [mut a, ..] = nodes(vxlan("Always"), json!({}));
+fn f2_an_unlisted_sender_s_vxlan_is_dropped_by_its_port_alone(
+    #[case] port: u16,
+    #[case] expected: Option<DropReason>,
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    let [mut a, ..] = nodes_of(family, vxlan("Always"), json!({}));
     let packet = Udp {
         destination_port: port,
-        ..Udp::new(OUTSIDE, NODE)
+        ..Udp::of(family, OUTSIDE, NODE)
     };
     assert_eq!(reason(a.wire_brings(&packet.build())), expected);
 }
@@ -74,23 +79,27 @@ fn f2_a_listed_outsider_gets_past_the_firewall_and_is_then_read() {
 }
 
 #[rstest]
-#[case::a_stranger(OUTSIDE, DropReason::TunnelSourceDenied, None)]
-#[case::a_peer("10.0.2.7", DropReason::NoDecap, Some((3, 3)))]
+#[case::a_stranger(Family::V4, OUTSIDE, DropReason::TunnelSourceDenied, None)]
+#[case::a_peer(Family::V4, "10.0.2.7", DropReason::NoDecap, Some((3, 3)))]
+#[case::a_stranger(Family::V6, OUTSIDE, DropReason::TunnelSourceDenied, None)]
+#[case::a_peer(Family::V6, "10.0.2.7", DropReason::NoDecap, Some((1, 4)))]
 fn f2_the_rule_stands_where_vxlan_is_on_device_or_none(
+    #[case] family: Family,
     #[case] from: &str,
     #[case] expected: DropReason,
     #[case] error: Option<(u8, u8)>,
 ) {
-    let [mut a, ..] = nodes(vxlan("Always"), json!({}));
-    with(&mut a, |tables| tables.vxlan.v4 = None);
-    assert_eq!(reason(a.wire_brings(&to_vxlan_port(from, NODE))), Some(expected));
+    let [mut a, ..] = nodes_of(family, vxlan("Always"), json!({}));
+    with(&mut a, |tables| *tables.vxlan.get_mut(family) = None);
+    let (from, to) = (like(family, from), like(family, NODE));
+    assert_eq!(reason(a.wire_brings(&to_vxlan_port(&from, &to))), Some(expected));
     assert_eq!(icmp_error(&a.outcome).map(|(_, kind, code, _)| (kind, code)), error);
 }
 
-#[test]
-fn f2_only_what_is_for_the_node_is_asked() {
-    let [mut a, ..] = nodes(vxlan("Always"), json!({}));
-    let outcome = a.wire_brings(&to_vxlan_port(OUTSIDE, POD));
+#[rstest]
+fn f2_only_what_is_for_the_node_is_asked(#[values(Family::V4, Family::V6)] family: Family) {
+    let [mut a, ..] = nodes_of(family, vxlan("Always"), json!({}));
+    let outcome = a.wire_brings(&to_vxlan_port(&like(family, OUTSIDE), &like(family, POD)));
     assert_eq!(reason(outcome), None, "traffic to a pod is not checked (7.4)");
     assert!(delivered(outcome)[0].0);
 }
@@ -122,19 +131,21 @@ fn s7_4_a_pod_builds_no_tunnels_whatever_the_cluster_uses_and_wherever_they_lead
     }
 }
 
-#[test]
-fn s7_4_an_answer_to_the_vxlan_port_is_let_out_since_established_comes_first() {
-    let [mut a, ..] = nodes(json!({}), json!({}));
+#[rstest]
+fn s7_4_an_answer_to_the_vxlan_port_is_let_out_since_established_comes_first(
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    let [mut a, ..] = nodes_of(family, json!({}), json!({}));
     let answer = Udp {
         source_port: 5000,
         destination_port: 4789,
-        ..Udp::new(POD, OUTSIDE)
+        ..Udp::of(family, POD, OUTSIDE)
     }
     .build();
     assert_eq!(reason(a.pod_sends(&answer)), Some(DropReason::WorkloadEncapDenied));
     let asked = Udp {
         source_port: 4789,
-        ..Udp::new(OUTSIDE, POD)
+        ..Udp::of(family, OUTSIDE, POD)
     };
     assert_eq!(delivered(a.wire_brings(&asked.build())).len(), 1);
     assert_eq!(reason(a.pod_sends(&answer)), None);
@@ -172,9 +183,9 @@ fn a_pod_s_packet_for_its_own_node_meets_the_rules_in_their_order(
 #[case::the_tunnel("10.244.0.0")]
 #[case::the_node(NODE)]
 #[case::anybody(OUTSIDE)]
-fn s7_5_a_pod_uses_no_source_but_its_own(#[case] source: &str) {
-    let [mut a, ..] = nodes(ipip("Always"), json!({}));
-    let packet = Udp::new(source, NODES[2].3).build();
+fn s7_5_a_pod_uses_no_source_but_its_own(#[case] source: &str, #[values(Family::V4, Family::V6)] family: Family) {
+    let [mut a, ..] = nodes_of(family, vxlan("Always"), json!({}));
+    let packet = Udp::of(family, source, NODES[2].3).build();
     assert_eq!(reason(a.pod_sends(&packet)), Some(DropReason::WorkloadSpoof));
 }
 

@@ -3,21 +3,24 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use overlab_dataplane::Instant;
 use overlab_dataplane::engine::{DropReason, Ingress, Outcome, Step};
 use overlab_dataplane::route::NodeTables;
+use overlab_dataplane::{Family, Instant};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::cluster::{NODES, Udp};
-use super::{delivered, fix_checksum, icmp_error, ipip, nodes, reason, transmitted, vxlan, wire};
+use super::cluster::{NODES, Udp, like};
+use super::{delivered, fix_checksum, icmp_error, ipip, nodes, nodes_of, reason, transmitted, vxlan, wire};
 
 #[rstest]
 #[case::the_card_s("10.0.1.5")]
 #[case::the_tunnel_s("10.244.0.0")]
-fn a_packet_of_the_node_to_itself_never_leaves_it(#[case] address: &str) {
-    let [mut a, ..] = nodes(ipip("Always"), json!({}));
-    let sent = Udp::new("10.0.1.5", address).build();
+fn a_packet_of_the_node_to_itself_never_leaves_it(
+    #[case] address: &str,
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    let [mut a, ..] = nodes_of(family, vxlan("Always"), json!({}));
+    let sent = Udp::of(family, "10.0.1.5", address).build();
     let outcome = a.handle(Ingress::Host, &sent);
     assert_eq!(delivered(outcome), [(false, sent)]);
     assert!(transmitted(outcome).is_empty(), "{outcome:?}");
@@ -34,6 +37,17 @@ fn a_node_is_told_itself_that_its_packet_does_not_fit_the_tunnel() {
     assert_eq!(reason(outcome), Some(DropReason::TooBig));
     assert_eq!(icmp_error(outcome), Some(("10.0.1.5".to_owned(), 3, 4, 1480)));
     assert!(!delivered(outcome)[0].0, "it is for the node itself");
+}
+
+#[rstest]
+#[case::many("ff02::1")]
+#[case::many_in_the_site("ff05::1")]
+#[case::one_link("fe80::1")]
+fn an_ipv6_destination_that_is_no_host_s_is_not_forwarded(#[case] destination: &str) {
+    let [mut a, ..] = nodes_of(Family::V6, vxlan("Always"), json!({}));
+    let sent = Udp::new(&like(Family::V6, NODES[0].3), destination).build();
+    assert_eq!(reason(a.pod_sends(&sent)), Some(DropReason::Martian));
+    assert!(a.outcome.out.is_empty(), "and nobody is told");
 }
 
 #[rstest]
@@ -81,11 +95,11 @@ fn fragments_that_wait_in_vain_are_told_and_counted_once() {
     }
 }
 
-#[test]
-fn a_workload_reaches_its_node_where_that_is_accepted() {
-    let [mut a, ..] = nodes(json!({}), json!({"defaultEndpointToHostAction": "Accept"}));
+#[rstest]
+fn a_workload_reaches_its_node_where_that_is_accepted(#[values(Family::V4, Family::V6)] family: Family) {
+    let [mut a, ..] = nodes_of(family, json!({}), json!({"defaultEndpointToHostAction": "Accept"}));
     for address in ["10.0.1.5", "10.0.1.6"] {
-        let outcome = a.pod_sends(&Udp::new(NODES[0].3, address).build());
+        let outcome = a.pod_sends(&Udp::of(family, NODES[0].3, address).build());
         assert_eq!(reason(outcome), None, "another node is not asked for leave");
         assert_eq!(delivered(outcome).len() + transmitted(outcome).len(), 1);
     }

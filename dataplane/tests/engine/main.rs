@@ -19,9 +19,8 @@ use std::sync::Arc;
 use overlab_dataplane::engine::{DropReason, Engine, Ingress, Out, Outcome};
 use overlab_dataplane::route::NodeTables;
 use overlab_dataplane::{Family, Instant, Packet};
-use pnet::packet::Packet as _;
-use pnet::packet::icmp::IcmpPacket;
 use pnet::packet::ipv4::Ipv4Packet;
+use pnet::packet::ipv6::Ipv6Packet;
 use serde_json::{Value, json};
 
 use cluster::{CARD, pod_device, tables};
@@ -106,19 +105,37 @@ fn reason(outcome: &Outcome) -> Option<DropReason> {
     outcome.drop.map(|drop| drop.reason)
 }
 
-/// The ICMP error among what left: its source, type, code and next-hop MTU.
+/// The ICMP error among what left: its source, type, code and next-hop MTU. In both families these are in the same places.
 fn icmp_error(outcome: &Outcome) -> Option<(String, u8, u8, u16)> {
     outcome.out.iter().find_map(|out| {
-        let ip = Ipv4Packet::new(out.packet().bytes())?;
-        let icmp = IcmpPacket::new(ip.payload()).filter(|_| ip.get_next_level_protocol().0 == 1)?;
-        let mtu = u16::from_be_bytes([ip.payload()[6], ip.payload()[7]]);
-        Some((
-            ip.get_source().to_string(),
-            icmp.get_icmp_type().0,
-            icmp.get_icmp_code().0,
-            mtu,
-        ))
+        let bytes = out.packet().bytes();
+        let (source, icmp) = match bytes[0] >> 4 {
+            4 => icmp_v4(bytes)?,
+            _ => icmp_v6(bytes)?,
+        };
+        Some((source, icmp[0], icmp[1], u16::from_be_bytes([icmp[6], icmp[7]])))
     })
+}
+
+fn icmp_v4(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let ip = Ipv4Packet::new(bytes).filter(|ip| ip.get_next_level_protocol().0 == 1)?;
+    Some((ip.get_source().to_string(), &bytes[20..]))
+}
+
+fn icmp_v6(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let ip = Ipv6Packet::new(bytes).filter(|ip| ip.get_next_header().0 == 58)?;
+    Some((ip.get_source().to_string(), &bytes[40..]))
+}
+
+/// A packet that the engine has taken one hop off twice, from one that it was given.
+fn two_hops_on(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes[0] >> 4 == 6 {
+        bytes[7] -= 2;
+    } else {
+        bytes[8] -= 2;
+        fix_checksum(&mut bytes);
+    }
+    bytes
 }
 
 /// Makes an IPv4 header checksum right again after bytes were changed.

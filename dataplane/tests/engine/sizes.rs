@@ -1,31 +1,45 @@
 //! What is too long: inner packets are told or split before encapsulation, tunnel packets split after it, super-packets counted
 //! as what they stand for.
 
-use overlab_dataplane::engine::{Ingress, Outcome};
-use overlab_dataplane::{Instant, Packet, Segmentation};
+use overlab_dataplane::engine::{DropReason, Ingress, Outcome};
+use overlab_dataplane::{Family, Instant, Packet, Segmentation};
 use pnet::packet::ipv4::Ipv4Packet;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::cluster::{NODES, Udp};
-use super::{delivered, fix_checksum, icmp_error, ipip, nodes, pod_device, reason, transmitted, vxlan};
+use super::cluster::{NODES, Udp, like};
+use super::{delivered, fix_checksum, icmp_error, ipip, nodes, nodes_of, pod_device, reason, transmitted, vxlan};
 
 #[rstest]
-#[case::ipip_fits(ipip("Always"), 1480, None)]
-#[case::ipip_one_too_many(ipip("Always"), 1481, Some(1480))]
-#[case::vxlan_fits(vxlan("Always"), 1450, None)]
-#[case::vxlan_one_too_many(vxlan("Always"), 1451, Some(1450))]
-#[case::bare_fits(json!({}), 1500, None)]
-#[case::bare_one_too_many(json!({}), 1501, Some(1500))]
-fn a_whole_packet_is_told_the_mtu_of_its_route(#[case] pool: Value, #[case] length: usize, #[case] told: Option<u16>) {
-    let mut nodes = nodes(pool, json!({}));
+#[case::ipip_fits(Family::V4, ipip("Always"), 1480, None)]
+#[case::ipip_one_too_many(Family::V4, ipip("Always"), 1481, Some(1480))]
+#[case::vxlan_fits(Family::V4, vxlan("Always"), 1450, None)]
+#[case::vxlan_one_too_many(Family::V4, vxlan("Always"), 1451, Some(1450))]
+#[case::bare_fits(Family::V4, json!({}), 1500, None)]
+#[case::bare_one_too_many(Family::V4, json!({}), 1501, Some(1500))]
+#[case::vxlan6_fits(Family::V6, vxlan("Always"), 1430, None)]
+#[case::vxlan6_one_too_many(Family::V6, vxlan("Always"), 1431, Some(1430))]
+#[case::bare6_fits(Family::V6, json!({}), 1500, None)]
+#[case::bare6_one_too_many(Family::V6, json!({}), 1501, Some(1500))]
+fn a_whole_packet_is_told_the_mtu_of_its_route(
+    #[case] family: Family,
+    #[case] pool: Value,
+    #[case] length: usize,
+    #[case] told: Option<u16>,
+) {
+    let mut nodes = nodes_of(family, pool, json!({}));
     let packet = Udp {
         length,
-        ..Udp::new(NODES[0].3, NODES[2].3)
+        ..Udp::of(family, NODES[0].3, NODES[2].3)
     };
     let outcome = nodes[0].pod_sends(&packet.build());
-    assert_eq!(icmp_error(outcome), told.map(|mtu| ("10.0.1.5".to_owned(), 3, 4, mtu)));
-    assert_eq!(reason(outcome).map(|reason| reason.name()), told.map(|_| "too_big"));
+    let (kind, code) = match family {
+        Family::V4 => (3, 4),
+        Family::V6 => (2, 0),
+    };
+    let expected = told.map(|mtu| (like(family, "10.0.1.5"), kind, code, mtu));
+    assert_eq!(icmp_error(outcome), expected);
+    assert_eq!(reason(outcome), told.map(|_| DropReason::TooBig));
 }
 
 #[rstest]
@@ -96,38 +110,49 @@ fn an_ipip_packet_longer_than_the_card_takes_is_told_if_df_and_split_if_not() {
 }
 
 /// A super-packet as a kernel with segmentation offload hands it over: one header, many payloads.
-fn super_packet(pieces: u16, size: u16) -> Packet {
-    let length = 28 + usize::from(pieces) * usize::from(size);
-    let mut packet = Packet::from_bytes(
-        &Udp {
-            length,
-            ..Udp::new(NODES[0].3, NODES[2].3)
-        }
-        .build(),
-    );
-    packet.set_segmentation(Some(Segmentation { header_len: 28, size }));
+fn super_packet(family: Family, pieces: u16, size: u16) -> Packet {
+    let header_len = headers(family);
+    let whole = Udp {
+        length: usize::from(header_len) + usize::from(pieces) * usize::from(size),
+        ..Udp::of(family, NODES[0].3, NODES[2].3)
+    };
+    let mut packet = Packet::from_bytes(&whole.build());
+    packet.set_segmentation(Some(Segmentation { header_len, size }));
     packet
 }
 
+/// The length of IP and UDP header.
+fn headers(family: Family) -> u16 {
+    match family {
+        Family::V4 => 28,
+        Family::V6 => 48,
+    }
+}
+
 #[rstest]
-#[case(ipip("Always"), 20)]
-#[case(vxlan("Always"), 50)]
-#[case(json!({}), 0)]
-fn a_super_packet_counts_and_fares_as_the_packets_that_it_stands_for(#[case] pool: Value, #[case] overhead: u64) {
-    for size in [100, 1400, 1440, 1470, 1473] {
-        let [mut whole, ..] = nodes(pool.clone(), json!({}));
-        let [mut single, ..] = nodes(pool.clone(), json!({}));
+#[case(Family::V4, ipip("Always"), 20)]
+#[case(Family::V4, vxlan("Always"), 50)]
+#[case(Family::V4, json!({}), 0)]
+#[case(Family::V6, vxlan("Always"), 70)]
+#[case(Family::V6, json!({}), 0)]
+fn a_super_packet_counts_and_fares_as_the_packets_that_it_stands_for(
+    #[case] family: Family,
+    #[case] pool: Value,
+    #[case] overhead: u64,
+) {
+    for size in [100, 1380, 1400, 1440, 1450, 1453, 1470, 1473] {
+        let [mut whole, ..] = nodes_of(family, pool.clone(), json!({}));
+        let [mut single, ..] = nodes_of(family, pool.clone(), json!({}));
         let pod = Ingress::Device(pod_device(whole.engine.tables()));
         let mut outcome = Outcome::default();
-        whole.engine.handle(Instant::ZERO, pod, super_packet(7, size), &mut outcome);
+        let packet = super_packet(family, 7, size);
+        whole.engine.handle(Instant::ZERO, pod, packet, &mut outcome);
+        let piece = Udp {
+            length: usize::from(headers(family) + size),
+            ..Udp::of(family, NODES[0].3, NODES[2].3)
+        };
         for _ in 0..7 {
-            single.pod_sends(
-                &Udp {
-                    length: 28 + usize::from(size),
-                    ..Udp::new(NODES[0].3, NODES[2].3)
-                }
-                .build(),
-            );
+            single.pod_sends(&piece.build());
         }
         assert_eq!(reason(&outcome), reason(&single.outcome), "{size}");
         let (whole, single) = (whole.engine.counters(), single.engine.counters());

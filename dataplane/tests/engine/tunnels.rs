@@ -1,5 +1,7 @@
 //! From workload to workload: what is put on, what is taken off, and what arrives.
 
+use overlab_dataplane::Family;
+use overlab_dataplane::engine::{DropReason, Ingress};
 use pnet::packet::Packet as _;
 use pnet::packet::ethernet::EthernetPacket;
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
@@ -8,8 +10,8 @@ use pnet::packet::vxlan::VxlanPacket;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::cluster::{NODES, Udp};
-use super::{Node, delivered, fix_checksum, ipip, nodes, reason, transmitted, vxlan, wire};
+use super::cluster::{NODES, Udp, like};
+use super::{Node, delivered, fix_checksum, ipip, nodes, nodes_of, reason, transmitted, two_hops_on, vxlan, wire};
 
 /// Sends a packet from pod-a through both engines; gives what was on the wire and what arrived.
 fn carry(nodes: &mut [Node; 3], to: usize, packet: Udp) -> (String, Vec<u8>, Vec<u8>) {
@@ -23,30 +25,34 @@ fn carry(nodes: &mut [Node; 3], to: usize, packet: Udp) -> (String, Vec<u8>, Vec
 }
 
 #[rstest]
-#[case::ipip_always_near(ipip("Always"), 1, 20, "10.0.1.6")]
-#[case::ipip_always_far(ipip("Always"), 2, 20, "10.0.1.1")]
-#[case::ipip_cross_near(ipip("CrossSubnet"), 1, 0, "10.0.1.6")]
-#[case::ipip_cross_far(ipip("CrossSubnet"), 2, 20, "10.0.1.1")]
-#[case::vxlan_always_near(vxlan("Always"), 1, 50, "10.0.1.6")]
-#[case::vxlan_always_far(vxlan("Always"), 2, 50, "10.0.1.1")]
-#[case::vxlan_cross_near(vxlan("CrossSubnet"), 1, 0, "10.0.1.6")]
-#[case::vxlan_cross_far(vxlan("CrossSubnet"), 2, 50, "10.0.1.1")]
-#[case::none_near(json!({}), 1, 0, "10.0.1.6")]
-#[case::none_far(json!({}), 2, 0, "10.0.1.1")]
+#[case::ipip_always_near(Family::V4, ipip("Always"), 1, 20, "10.0.1.6")]
+#[case::ipip_always_far(Family::V4, ipip("Always"), 2, 20, "10.0.1.1")]
+#[case::ipip_cross_near(Family::V4, ipip("CrossSubnet"), 1, 0, "10.0.1.6")]
+#[case::ipip_cross_far(Family::V4, ipip("CrossSubnet"), 2, 20, "10.0.1.1")]
+#[case::vxlan_always_near(Family::V4, vxlan("Always"), 1, 50, "10.0.1.6")]
+#[case::vxlan_always_far(Family::V4, vxlan("Always"), 2, 50, "10.0.1.1")]
+#[case::vxlan_cross_near(Family::V4, vxlan("CrossSubnet"), 1, 0, "10.0.1.6")]
+#[case::vxlan_cross_far(Family::V4, vxlan("CrossSubnet"), 2, 50, "10.0.1.1")]
+#[case::none_near(Family::V4, json!({}), 1, 0, "10.0.1.6")]
+#[case::none_far(Family::V4, json!({}), 2, 0, "10.0.1.1")]
+#[case::vxlan6_always_near(Family::V6, vxlan("Always"), 1, 70, "10.0.1.6")]
+#[case::vxlan6_always_far(Family::V6, vxlan("Always"), 2, 70, "10.0.1.1")]
+#[case::vxlan6_cross_near(Family::V6, vxlan("CrossSubnet"), 1, 0, "10.0.1.6")]
+#[case::vxlan6_cross_far(Family::V6, vxlan("CrossSubnet"), 2, 70, "10.0.1.1")]
+#[case::none6_near(Family::V6, json!({}), 1, 0, "10.0.1.6")]
+#[case::none6_far(Family::V6, json!({}), 2, 0, "10.0.1.1")]
 fn a_packet_arrives_as_it_was_sent_but_for_two_hops(
+    #[case] family: Family,
     #[case] pool: Value,
     #[case] to: usize,
     #[case] overhead: usize,
     #[case] next_hop: &str,
 ) {
-    let mut nodes = nodes(pool, json!({}));
-    let sent = Udp::new(NODES[0].3, NODES[to].3);
+    let mut nodes = nodes_of(family, pool, json!({}));
+    let sent = Udp::of(family, NODES[0].3, NODES[to].3);
     let (hop, wire, arrived) = carry(&mut nodes, to, sent);
-    assert_eq!((wire.len(), hop.as_str()), (sent.length + overhead, next_hop));
-    let mut expected = sent.build();
-    expected[8] = 62;
-    fix_checksum(&mut expected);
-    assert_eq!(arrived, expected);
+    assert_eq!((wire.len(), hop), (sent.length + overhead, like(family, next_hop)));
+    assert_eq!(arrived, two_hops_on(sent.build()));
 }
 
 #[test]
@@ -108,34 +114,23 @@ fn vxlan_starts_its_own_ttl_and_never_sets_df() {
     }
 }
 
-#[test]
-fn both_directions_of_a_flow_have_one_source_port() {
-    let mut nodes = nodes(vxlan("Always"), json!({}));
-    let port = |bytes: &[u8]| u16::from_be_bytes([bytes[20], bytes[21]]);
-    let there = wire(
-        nodes[0].pod_sends(
-            &Udp {
-                destination_port: 40000,
-                ..Udp::new(NODES[0].3, NODES[2].3)
-            }
-            .build(),
-        ),
-    );
-    let back = wire(
-        nodes[2].pod_sends(
-            &Udp {
-                destination_port: 40000,
-                ..Udp::new(NODES[2].3, NODES[0].3)
-            }
-            .build(),
-        ),
-    );
-    assert_eq!(port(&there), port(&back));
+#[rstest]
+fn both_directions_of_a_flow_have_one_source_port(#[values(Family::V4, Family::V6)] family: Family) {
+    let [mut a, _, mut c] = nodes_of(family, vxlan("Always"), json!({}));
+    let port = |node: &mut Node, from: usize, to: usize| {
+        let packet = Udp {
+            destination_port: 40000,
+            ..Udp::of(family, NODES[from].3, NODES[to].3)
+        };
+        let bytes = wire(node.pod_sends(&packet.build()));
+        let udp = if family == Family::V4 { 20 } else { 40 };
+        u16::from_be_bytes([bytes[udp], bytes[udp + 1]])
+    };
+    assert_eq!(port(&mut a, 0, 2), port(&mut c, 2, 0));
 }
 
 #[test]
 fn a_packet_of_the_node_itself_keeps_its_ttl_into_the_tunnel() {
-    use overlab_dataplane::engine::Ingress;
     let mut nodes = nodes(ipip("Always"), json!({}));
     let wire = wire(nodes[0].handle(Ingress::Host, &Udp::new("10.244.0.0", NODES[2].3).build()));
     let outer = Ipv4Packet::new(&wire).unwrap();
@@ -187,21 +182,26 @@ fn ecn_comes_out_of_a_tunnel_as_rfc_6040_says() {
     }
 }
 
-#[test]
-fn a_node_reaches_its_workload_and_gets_the_answer_although_workloads_may_not_reach_it() {
-    use overlab_dataplane::engine::Ingress;
-    let mut nodes = nodes(ipip("Always"), json!({}));
+#[rstest]
+#[case::ipip(Family::V4, ipip("Always"))]
+#[case::vxlan(Family::V4, vxlan("Always"))]
+#[case::vxlan6(Family::V6, vxlan("Always"))]
+fn a_node_reaches_its_workload_and_gets_the_answer_although_workloads_may_not_reach_it(
+    #[case] family: Family,
+    #[case] pool: Value,
+) {
+    let [mut a, ..] = nodes_of(family, pool, json!({}));
     let unasked = Udp {
         destination_port: 40000,
-        ..Udp::new(NODES[0].3, "10.0.1.5")
+        ..Udp::of(family, NODES[0].3, "10.0.1.5")
     };
-    assert_eq!(reason(nodes[0].pod_sends(&unasked.build())).unwrap().name(), "policy_deny");
+    assert_eq!(reason(a.pod_sends(&unasked.build())), Some(DropReason::PolicyDeny));
     let asked = Udp {
         destination_port: 40000,
-        ..Udp::new("10.0.1.5", NODES[0].3)
+        ..Udp::of(family, "10.0.1.5", NODES[0].3)
     };
-    assert_eq!(delivered(nodes[0].handle(Ingress::Host, &asked.build())).len(), 1);
-    let answer = delivered(nodes[0].pod_sends(&unasked.build()));
+    assert_eq!(delivered(a.handle(Ingress::Host, &asked.build())).len(), 1);
+    let answer = delivered(a.pod_sends(&unasked.build()));
     assert_eq!(answer.len(), 1);
     assert!(!answer[0].0, "it is for the node itself");
 }
