@@ -2,16 +2,16 @@
 //! say so.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use overlab_dataplane::Family;
 use overlab_dataplane::engine::{DropReason, Ingress};
 use overlab_dataplane::route::{NatRules, NodeTables, RouteKind, RpFilter};
+use rstest::rstest;
 use serde_json::json;
 
-use super::cluster::{NODES, Udp, tables};
-use super::{Node, fix_checksum, icmp_error, ipip, nodes, reason, vxlan, wire};
+use super::cluster::{NODES, Udp, like, tables};
+use super::{Node, fix_checksum, icmp_error, ipip, nodes, nodes_of, reason, vxlan, wire};
 
 /// What is expected: the reason, and type and code of the ICMP error.
 type Expected = (DropReason, Option<(u8, u8)>);
@@ -31,6 +31,60 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
     let [pod_a, pod_b, pod_c] = NODES.map(|node| node.3);
     let a_to_c = Udp::new(pod_a, pod_c);
 
+    let families = [
+        (Family::V4, ipip("Always"), (11, 0), (3, 4)),
+        (Family::V4, vxlan("Always"), (11, 0), (3, 4)),
+        (Family::V6, vxlan("Always"), (3, 0), (2, 0)),
+    ];
+    for (family, pool, expired, too_big) in families {
+        let [mut a, ..] = nodes_of(family, pool, json!({}));
+        let pod = Ingress::Device(super::pod_device(a.engine.tables()));
+        let a_to_c = Udp::of(family, pod_a, pod_c);
+        case(
+            "a false source",
+            (DropReason::WorkloadSpoof, None),
+            &mut a,
+            pod,
+            &Udp::of(family, pod_b, pod_c).build(),
+        );
+        let short = Udp { ttl: 1, ..a_to_c };
+        case(
+            "no TTL left",
+            (DropReason::TtlExpired, Some(expired)),
+            &mut a,
+            pod,
+            &short.build(),
+        );
+        let long = Udp { length: 1490, ..a_to_c };
+        case("too long", (DropReason::TooBig, Some(too_big)), &mut a, pod, &long.build());
+        let nobody = Udp::of(family, pod_a, "10.244.0.11");
+        case(
+            "nobody's address",
+            (DropReason::Blackhole, None),
+            &mut a,
+            pod,
+            &nobody.build(),
+        );
+        case(
+            "to the own node",
+            (DropReason::PolicyDeny, None),
+            &mut a,
+            pod,
+            &Udp::of(family, pod_a, "10.0.1.5").build(),
+        );
+        let vxlan_of_its_own = Udp {
+            destination_port: 4789,
+            ..a_to_c
+        };
+        case(
+            "a tunnel of its own",
+            (DropReason::WorkloadEncapDenied, None),
+            &mut a,
+            pod,
+            &vxlan_of_its_own.build(),
+        );
+    }
+
     for (name, pool) in [("ipip", ipip("Always")), ("vxlan", vxlan("Always"))] {
         let [mut a, _, mut c] = nodes(pool, json!({}));
         let pod = Ingress::Device(super::pod_device(a.engine.tables()));
@@ -49,38 +103,6 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
             card,
             &stranger,
         );
-        case(
-            "a false source",
-            (DropReason::WorkloadSpoof, None),
-            &mut a,
-            pod,
-            &Udp::new(pod_b, pod_c).build(),
-        );
-        let short = Udp { ttl: 1, ..a_to_c };
-        case(
-            "no TTL left",
-            (DropReason::TtlExpired, Some((11, 0))),
-            &mut a,
-            pod,
-            &short.build(),
-        );
-        let long = Udp { length: 1490, ..a_to_c };
-        case("too long", (DropReason::TooBig, Some((3, 4))), &mut a, pod, &long.build());
-        let nobody = Udp::new(pod_a, "10.244.0.11");
-        case(
-            "nobody's address",
-            (DropReason::Blackhole, None),
-            &mut a,
-            pod,
-            &nobody.build(),
-        );
-        case(
-            "to the own node",
-            (DropReason::PolicyDeny, None),
-            &mut a,
-            pod,
-            &Udp::new(pod_a, "10.0.1.5").build(),
-        );
         let mut tunnel_of_its_own = Udp::new(pod_a, pod_c).build();
         tunnel_of_its_own[9] = 4;
         fix_checksum(&mut tunnel_of_its_own);
@@ -90,17 +112,6 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
             &mut a,
             pod,
             &tunnel_of_its_own,
-        );
-        let vxlan_of_its_own = Udp {
-            destination_port: 4789,
-            ..a_to_c
-        };
-        case(
-            "a tunnel of its own",
-            (DropReason::WorkloadEncapDenied, None),
-            &mut a,
-            pod,
-            &vxlan_of_its_own.build(),
         );
         for source in ["127.0.0.1", "0.1.2.3", "224.0.0.1", "255.255.255.255", "10.0.2.7"] {
             case(
@@ -190,22 +201,14 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
         &good,
     );
 
-    let by_hand = |change: &dyn Fn(&mut NodeTables), pool| {
-        let [a, ..] = tables(Family::V4, pool, json!({}));
+    let by_hand = |family: Family, change: &dyn Fn(&mut NodeTables), pool| {
+        let [a, ..] = tables(family, pool, json!({}));
         let mut a = NodeTables::clone(&a);
         change(&mut a);
         Node::new(Arc::new(a))
     };
-    let mut deaf = by_hand(&|a| a.vxlan.v4.as_mut().unwrap().ends = [].into(), vxlan("Always"));
-    let pod = Ingress::Device(super::pod_device(deaf.engine.tables()));
-    case(
-        "no entry for the tunnel address",
-        (DropReason::NoVtep, None),
-        &mut deaf,
-        pod,
-        &a_to_c.build(),
-    );
     let mut circular = by_hand(
+        Family::V4,
         &|a| {
             let mut routes: Vec<_> = a.routes().cloned().collect();
             let own = routes.iter_mut().filter(|r| r.kind == RouteKind::Host);
@@ -222,15 +225,7 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
         pod,
         &a_to_c.build(),
     );
-    let mut plain = by_hand(&|a| a.forwarding = false, json!({}));
-    case(
-        "not forwarding",
-        (DropReason::NotForwarding, None),
-        &mut plain,
-        card,
-        &Udp::new("10.0.9.9", pod_a).build(),
-    );
-    let mut strict = by_hand(&|a| a.rp_filter = RpFilter::Strict, ipip("Always"));
+    let mut strict = by_hand(Family::V4, &|a| a.rp_filter = RpFilter::Strict, ipip("Always"));
     case(
         "bare, where the way back leads into a tunnel",
         (DropReason::RpFilter, None),
@@ -238,26 +233,57 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
         card,
         &Udp::new(pod_c, pod_a).build(),
     );
-    let mut one_port = by_hand(
-        &|a| {
-            a.nat.v4 = NatRules {
-                masquerade: ["10.244.0.0/16".parse().unwrap()].into(),
-                ports: Some((5000, 5000)),
-                ..NatRules::default()
-            }
-        },
-        json!({}),
-    );
-    let pod = Ingress::Device(super::pod_device(one_port.engine.tables()));
-    let mut outside = Udp::new(pod_a, "10.0.9.9").build();
-    assert_eq!(one_port.handle(pod, &outside).drop, None);
-    outside[20] ^= 1;
-    outside[26..28].fill(0);
-    case("no port left", (DropReason::NoNatMapping, None), &mut one_port, pod, &outside);
-    let mut cut_off = by_hand(&|a| *a = a.clone().with_routes([]), json!({}));
-    let pod = Ingress::Device(super::pod_device(cut_off.engine.tables()));
-    // Without a route back there is nobody to tell; that the error is due is seen where there is one.
-    case("no route", (DropReason::NoRoute, None), &mut cut_off, pod, &a_to_c.build());
+    for family in [Family::V4, Family::V6] {
+        let a_to_c = Udp::of(family, pod_a, pod_c);
+        let mut deaf = by_hand(
+            family,
+            &|a| a.vxlan.get_mut(family).as_mut().unwrap().ends = [].into(),
+            vxlan("Always"),
+        );
+        let pod = Ingress::Device(super::pod_device(deaf.engine.tables()));
+        case(
+            "no entry for the tunnel address",
+            (DropReason::NoVtep, None),
+            &mut deaf,
+            pod,
+            &a_to_c.build(),
+        );
+        let mut plain = by_hand(family, &|a| a.forwarding = false, json!({}));
+        case(
+            "not forwarding",
+            (DropReason::NotForwarding, None),
+            &mut plain,
+            card,
+            &Udp::of(family, "10.0.9.9", pod_a).build(),
+        );
+        let mut one_port = by_hand(
+            family,
+            &|a| {
+                *a.nat.get_mut(family) = NatRules {
+                    masquerade: [like(family, "10.244.0.0/16").parse().unwrap()].into(),
+                    ports: Some((5000, 5000)),
+                    ..NatRules::default()
+                }
+            },
+            json!({}),
+        );
+        let outside = Udp::of(family, pod_a, "10.0.9.9");
+        assert_eq!(one_port.handle(pod, &outside.build()).drop, None);
+        let second = Udp {
+            source_port: outside.source_port + 1,
+            ..outside
+        };
+        case(
+            "no port left",
+            (DropReason::NoNatMapping, None),
+            &mut one_port,
+            pod,
+            &second.build(),
+        );
+        let mut cut_off = by_hand(family, &|a| *a = a.clone().with_routes([]), json!({}));
+        // Without a route back there is nobody to tell; that the error is due is seen where there is one.
+        case("no route", (DropReason::NoRoute, None), &mut cut_off, pod, &a_to_c.build());
+    }
     seen
 }
 
@@ -274,13 +300,16 @@ fn every_reason_is_brought_about() {
     assert_eq!(seen, DropReason::ALL.iter().copied().collect());
 }
 
-#[test]
-fn an_unroutable_destination_is_told_to_a_sender_that_can_be_reached() {
-    let [a, ..] = tables(Family::V4, json!({}), json!({}));
+#[rstest]
+#[case(Family::V4, (3, 0))]
+#[case(Family::V6, (1, 0))]
+fn an_unroutable_destination_is_told_to_a_sender_that_can_be_reached(#[case] family: Family, #[case] error: (u8, u8)) {
+    let [a, ..] = tables(family, json!({}), json!({}));
     let but_default = a.routes().filter(|route| route.destination.prefix_len() > 0).cloned();
     let a = NodeTables::clone(&a).with_routes(but_default.collect::<Vec<_>>());
     let mut node = Node::new(Arc::new(a));
-    let outcome = node.pod_sends(&Udp::new(NODES[0].3, &Ipv4Addr::new(8, 8, 8, 8).to_string()).build());
+    let outcome = node.pod_sends(&Udp::of(family, NODES[0].3, "8.8.8.8").build());
     assert_eq!(reason(outcome), Some(DropReason::NoRoute));
-    assert_eq!(icmp_error(outcome), Some(("10.0.1.5".to_owned(), 3, 0, 0)));
+    let expected = (like(family, "10.0.1.5"), error.0, error.1, 0);
+    assert_eq!(icmp_error(outcome), Some(expected));
 }

@@ -132,9 +132,7 @@ fn s7_4_a_pod_builds_no_tunnels_whatever_the_cluster_uses_and_wherever_they_lead
 }
 
 #[rstest]
-fn s7_4_an_answer_to_the_vxlan_port_is_let_out_since_established_comes_first(
-    #[values(Family::V4, Family::V6)] family: Family,
-) {
+fn s7_4_an_answer_to_the_vxlan_port_is_let_out_since_established_comes_first(#[values(Family::V4, Family::V6)] family: Family) {
     let [mut a, ..] = nodes_of(family, json!({}), json!({}));
     let answer = Udp {
         source_port: 5000,

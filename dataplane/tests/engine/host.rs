@@ -15,10 +15,7 @@ use super::{delivered, fix_checksum, icmp_error, ipip, nodes, nodes_of, reason, 
 #[rstest]
 #[case::the_card_s("10.0.1.5")]
 #[case::the_tunnel_s("10.244.0.0")]
-fn a_packet_of_the_node_to_itself_never_leaves_it(
-    #[case] address: &str,
-    #[values(Family::V4, Family::V6)] family: Family,
-) {
+fn a_packet_of_the_node_to_itself_never_leaves_it(#[case] address: &str, #[values(Family::V4, Family::V6)] family: Family) {
     let [mut a, ..] = nodes_of(family, vxlan("Always"), json!({}));
     let sent = Udp::of(family, "10.0.1.5", address).build();
     let outcome = a.handle(Ingress::Host, &sent);
