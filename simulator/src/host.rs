@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use overlab_dataplane::route::RouteProtocol;
 use overlab_dataplane::{Instant, Mtu, Packet};
 
-use crate::observe::Direction;
+use crate::observe::{ConnectionEvent, Direction};
 use crate::scenario::{Flow, FlowId};
 
 /// A place where packets leave what is simulated: a device of a stack.
@@ -58,8 +58,10 @@ pub struct FlowStart {
     pub flow: Flow,
     /// The sender's stack.
     pub from: StackId,
-    /// The receiver's stack; none if nobody of ours owns the destination.
+    /// The receiver's stack; none if nobody of ours owns the destination, or listens there.
     pub to: Option<StackId>,
+    /// Where its chances come from, such as the initial sequence numbers of TCP.
+    pub seed: u64,
 }
 
 /// A network stack with its devices.
@@ -179,6 +181,8 @@ pub enum FlowEvent {
         /// Bytes after the UDP or ICMP header.
         payload: usize,
     },
+    /// The sender's TCP connection did something.
+    Connection(ConnectionEvent),
 }
 
 /// Why a stack would not send.

@@ -21,6 +21,7 @@ pub mod fabric;
 pub mod host;
 pub mod import;
 pub mod observe;
+pub mod random;
 pub mod rows;
 pub mod run;
 pub mod scenario;

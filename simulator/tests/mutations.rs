@@ -35,6 +35,9 @@ spec:
     one-way: {from: web-1, to: web-3, proto: udp, dport: 5001, payload: 100B, reply: none}
     short:  {from: web-1, to: web-3, proto: udp, dport: 5002, payload: 100B, ttl: 1}
     long:   {from: web-1, to: web-3, proto: udp, dport: 5003, payload: 2000B, df: dont}
+    session: {from: web-1, to: web-3, proto: tcp, dport: 8080, exchange: {request: 200B, reply: 4000B, every: 50ms}}
+    refused: {from: web-1, to: web-3, proto: tcp, dport: 8081, listen: false}
+    silent:  {from: web-1, to: 192.168.3.9, proto: tcp, dport: 8080}
   expect:
     - {flow: rack, delivered: all, encap: none, path: [web-1, n1, dc/rack-1, n2, web-2]}
     - {flow: across, delivered: 5, dropped: none, encap: {ipip: 10}, overhead: {perPacket: 20B, total: 200B}}
@@ -47,6 +50,10 @@ spec:
     - {flow: short, gap: {min: 400ms, max: 500ms}}
     - {flow: short, icmp: {error: ttl_expired, from: n1, to: web-1, count: 5}}
     - {flow: long, fragments: inner}
+    - {flow: session, connection: survives}
+    - {flow: session, reverse: {delivered: {min: 30}}}
+    - {flow: refused, connection: resets, dropped: {no_listener@web-3: 1}}
+    - {flow: silent, connection: stalls}
     - matrix: all
       classes:
         same-subnet: {delivered: all, encap: none}
@@ -192,6 +199,14 @@ fn the_base_passes() {
     "lacks: {kind: vxlan}",
     "lacks: {kind: ipip, decision: {subnetTest: {same: false}}}"
 )]
+#[case("connection", "E-CON-01", "connection: survives", "connection: resets")]
+#[case("connection", "E-CON-01", "connection: survives", "connection: stalls")]
+#[case("connection", "E-CON-01", "connection: resets", "connection: stalls")]
+#[case("connection", "E-CON-01", "connection: resets", "connection: survives")]
+#[case("connection", "E-CON-01", "connection: stalls", "connection: survives")]
+#[case("connection", "E-CON-01", "connection: stalls", "connection: resets")]
+#[case("reverse delivered", "E-DLV-02", "delivered: {min: 30}", "delivered: {min: 300}")]
+#[case("dropped", "E-DRP-01", "no_listener@web-3: 1", "no_listener@web-3: 2")]
 fn a_wrong_claim_fails_alone(#[case] claim: &str, #[case] code: &str, #[case] from: &str, #[case] to: &str) {
     assert_eq!(BASE.matches(from).count(), 1, "`{from}` stands once in the base");
     let report = run(&BASE.replace(from, to));
@@ -247,8 +262,8 @@ fn a_claim_that_meets_no_packet_is_an_error() {
 #[rstest]
 #[case("ipipMode: CrossSubnet", "ipipMode: Always", &["encap", "encap"])]
 #[case("ipipMode: CrossSubnet", "ipipMode: Never", &["delivered", "dropped", "encap", "overhead", "outer", "sourceSeen", "path",
-    "reverse delivered", "reverse path", "reverse sourceSeen", "dropped", "dropped", "delivered", "outer", "delivered", "encap",
-    "invariant", "invariant", "has"])]
+    "reverse delivered", "reverse path", "reverse sourceSeen", "dropped", "dropped", "delivered", "outer", "connection",
+    "reverse delivered", "dropped", "connection", "delivered", "encap", "invariant", "invariant", "has"])]
 #[case("ipipMode: CrossSubnet", "vxlanMode: CrossSubnet", &["encap", "overhead", "outer", "encap", "has", "lacks"])]
 #[case("web-3: {node: n3, ip: 192.168.3.2}", "web-3: {node: n2, ip: 192.168.3.2}", &["encap", "overhead", "outer", "path",
     "dropped", "outer", "invariant", "has"])]

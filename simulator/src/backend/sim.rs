@@ -1,12 +1,12 @@
 //! The sim backend: virtual time, and small host stacks. It needs no privilege, and the same run gives the same bytes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use overlab_dataplane::{Instant, Packet};
 
 use super::{Backend, BackendError, FlowStart, HostAction, HostEvent, PortId, StackId};
-use crate::scenario::FlowId;
+use crate::scenario::{FlowId, Transport};
 use crate::workload::{HostStack, Socket};
 
 /// Virtual time and its stacks.
@@ -16,7 +16,9 @@ pub struct Sim {
     stacks: BTreeMap<StackId, HostStack>,
     ports: BTreeMap<PortId, StackId>,
     flows: BTreeMap<FlowId, FlowStart>,
-    /// Packets to be sent: when, of which flow, which one.
+    /// Stacks with TCP.
+    timed: BTreeSet<StackId>,
+    /// Packets to be sent, and connections to be opened: when, of which flow, which one.
     sends: BinaryHeap<Reverse<(Instant, FlowId, u32)>>,
     /// What stacks did since the last wait.
     events: Vec<HostEvent>,
@@ -33,6 +35,7 @@ impl Sim {
             id: start.id,
             flow: start.flow.clone(),
             sender,
+            seed: start.seed,
         };
         if let Some(stack) = self.stacks.get_mut(&start.from) {
             stack.open(socket(true));
@@ -40,10 +43,27 @@ impl Sim {
         if let Some(stack) = start.to.and_then(|to| self.stacks.get_mut(&to)) {
             stack.open(socket(false));
         }
+        if start.flow.transport == Transport::Tcp {
+            self.timed.extend(start.to.into_iter().chain([start.from]));
+        }
         if start.flow.count > 0 {
             self.sends.push(Reverse((start.flow.start, start.id, 0)));
         }
         self.flows.insert(start.id, start);
+    }
+
+    /// When a stack does something by itself.
+    fn next_timer(&self) -> Option<Instant> {
+        let stacks = self.timed.iter().filter_map(|id| self.stacks.get(id));
+        stacks.filter_map(HostStack::next_deadline).min()
+    }
+
+    fn advance_timers(&mut self) {
+        for id in &self.timed {
+            if let Some(stack) = self.stacks.get_mut(id) {
+                stack.advance(self.now, &mut self.events);
+            }
+        }
     }
 
     fn send_due(&mut self) {
@@ -53,6 +73,12 @@ impl Sim {
             }
             self.sends.pop();
             let Some(start) = self.flows.get(&id) else { continue };
+            if start.flow.transport == Transport::Tcp {
+                if let Some(stack) = self.stacks.get_mut(&start.from) {
+                    stack.connect(self.now, start, &mut self.events);
+                }
+                continue;
+            }
             if let Some(stack) = self.stacks.get_mut(&start.from) {
                 stack.send(self.now, id, &start.flow, sequence, &mut self.events);
             }
@@ -73,12 +99,12 @@ impl Backend for Sim {
         if self.events.is_empty() {
             let next_send = self.sends.peek().map(|Reverse((at, ..))| *at);
             let now = self.now;
-            if let Some(next) = deadline.into_iter().chain(next_send).min() {
-                self.now = now.max(next);
-            }
+            let next = deadline.into_iter().chain(next_send).chain(self.next_timer()).min();
+            self.now = now.max(next.unwrap_or(now));
             // What the driver does at its deadline comes before what is sent at it.
             if self.now == now || Some(self.now) != deadline {
                 self.send_due();
+                self.advance_timers();
             }
         }
         events.append(&mut self.events);
@@ -113,6 +139,9 @@ impl Backend for Sim {
             HostAction::Start(start) => self.start(start),
             HostAction::Stop { flow } => {
                 self.sends.retain(|Reverse((_, id, _))| *id != flow);
+                if let Some(stack) = self.flows.get(&flow).and_then(|start| self.stacks.get_mut(&start.from)) {
+                    stack.stop(self.now, flow);
+                }
             }
         }
         Ok(())

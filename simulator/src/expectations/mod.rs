@@ -3,6 +3,7 @@
 //! [`LIST`] holds the key and reader of every claim about packets; a new claim is one file and one line there. Claims about
 //! tables and whole runs are apart: they are not made of flows.
 
+mod connection;
 mod delivered;
 mod dropped;
 mod encap;
@@ -113,6 +114,7 @@ pub const LIST: &[(&str, Reader)] = &[
     ("fragments", fragments::read),
     ("icmp", icmp::read),
     ("gap", gap::read),
+    ("connection", connection::read),
     ("sourceSeen", source_seen::read),
 ];
 
@@ -214,6 +216,7 @@ mod tests {
             ("icmp", vec![json!("none"), json!({"count": 0})]),
             ("gap", vec![json!("1s"), json!({"max": "2s"})]),
             ("sourceSeen", vec![json!("a1")]),
+            ("connection", vec![json!("survives"), json!("resets"), json!("stalls")]),
             ("invariant", vec![json!("no-loops"), json!("no-leak"), json!("outer-owned")]),
             ("has", vec![json!({"kind": "ipip"})]),
             ("lacks", vec![json!({"kind": "ipip"})]),
@@ -245,6 +248,7 @@ mod tests {
             for ranges in [false, true] {
                 let ground = Ground {
                     flows: &[],
+                    connections: &crate::observe::Connections::new(),
                     addresses: Addresses::default(),
                     ranges,
                 };

@@ -1,10 +1,11 @@
 //! What a claim speaks of: packets, or the rows of a table.
 
+use overlab_dataplane::Instant;
 use serde_json::Value;
 
 use super::Addresses;
-use crate::observe::{Direction, Disposition, Trace};
-use crate::scenario::{Flow, Reply, Window};
+use crate::observe::{ConnectionEvent, Connections, Direction, Disposition, Trace};
+use crate::scenario::{Flow, FlowId, Reply, Transport, Window};
 
 /// Which directions a claim speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Scope {
 pub struct Ground<'a> {
     /// All flows.
     pub flows: &'a [Flow],
+    /// What TCP connections did.
+    pub connections: &'a Connections,
     /// Whose addresses are whose.
     pub addresses: Addresses,
     /// Whether counts are held against the range that the scenario gives for runs that cannot be exact.
@@ -36,6 +39,7 @@ pub struct Selection<'a> {
     rows: Vec<Value>,
     window: &'a Window,
     scope: Scope,
+    connections: Vec<(&'a Flow, &'a [(Instant, ConnectionEvent)])>,
 }
 
 impl<'a> Selection<'a> {
@@ -47,6 +51,7 @@ impl<'a> Selection<'a> {
             rows: Vec::new(),
             window,
             scope,
+            connections: Vec::new(),
         }
     }
 
@@ -58,6 +63,7 @@ impl<'a> Selection<'a> {
             rows,
             window,
             scope: Scope::Both,
+            connections: Vec::new(),
         }
     }
 
@@ -69,6 +75,29 @@ impl<'a> Selection<'a> {
     /// Whose addresses are whose.
     pub fn addresses(&self) -> &'a Addresses {
         &self.ground.addresses
+    }
+
+    /// Adds what the TCP connections of these flows did.
+    #[must_use]
+    pub fn with_connections(mut self, flows: &[FlowId]) -> Selection<'a> {
+        let known = flows.iter().filter_map(|id| {
+            let flow = self.ground.flows.get(id.0 as usize)?;
+            let events = self.ground.connections.get(id).map(Vec::as_slice).unwrap_or_default();
+            (flow.transport == Transport::Tcp).then_some((flow, events))
+        });
+        self.connections = known.collect();
+        self
+    }
+
+    /// The TCP flows, and what their connections did through the whole run.
+    pub(super) fn connections(&self) -> impl Iterator<Item = (&'a Flow, &'a [(Instant, ConnectionEvent)])> + '_ {
+        self.connections.iter().copied()
+    }
+
+    /// The first packet of a flow.
+    pub(super) fn first_of(&self, flow: &Flow) -> Option<&'a Trace> {
+        self.packets()
+            .find(|trace| self.flow(trace).is_some_and(|own| own.source_port == flow.source_port))
     }
 
     /// When the packets were sent.
@@ -101,11 +130,11 @@ impl<'a> Selection<'a> {
     }
 
     /// What counts as one attempt, and whether it was delivered: a packet, or, where both directions are spoken of, a request
-    /// together with its reply.
+    /// together with its reply. TCP's segments answer to none in particular, so that each is an attempt.
     pub fn attempts(&self) -> impl Iterator<Item = (&'a Trace, bool)> + '_ {
         let both = self.scope == Scope::Both;
         self.packets()
-            .filter(move |trace| !both || trace.key.direction == Direction::Forward)
+            .filter(move |trace| !both || trace.key.direction == Direction::Forward || self.is_tcp(trace))
             .map(move |trace| {
                 let answered = !both || !self.is_echoed(trace) || self.reply_to(trace).is_some_and(is_delivered);
                 (trace, is_delivered(trace) && answered)
@@ -114,7 +143,7 @@ impl<'a> Selection<'a> {
 
     /// The packet that was lost in a failed attempt: the request, or else its reply.
     pub fn lost_in(&self, attempt: &'a Trace) -> &'a Trace {
-        match self.reply_to(attempt) {
+        match self.reply_to(attempt).filter(|_| self.is_echoed(attempt)) {
             Some(reply) if is_delivered(attempt) => reply,
             Some(_) | None => attempt,
         }
@@ -128,7 +157,12 @@ impl<'a> Selection<'a> {
     }
 
     fn is_echoed(&self, trace: &Trace) -> bool {
-        self.flow(trace).is_some_and(|flow| flow.reply == Reply::Echo)
+        let echoes = |flow: &Flow| flow.reply == Reply::Echo && flow.transport != Transport::Tcp;
+        self.flow(trace).is_some_and(echoes)
+    }
+
+    fn is_tcp(&self, trace: &Trace) -> bool {
+        self.flow(trace).is_some_and(|flow| flow.transport == Transport::Tcp)
     }
 
     fn reply_to(&self, request: &Trace) -> Option<&'a Trace> {

@@ -9,10 +9,10 @@ use overlab_dataplane::wire::IpView;
 use overlab_dataplane::{Family, Instant, Mtu, Packet};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
-use sha1::{Digest, Sha1};
 
 use super::{DropReason, NicId};
 use crate::observe::{Place, PlaceKind};
+use crate::random;
 
 /// A share of packets, in parts per million.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,8 +118,7 @@ pub(super) enum Fate {
 impl Active {
     /// A fault and the stream of its chances, which follows from the run's seed and its name alone.
     pub(super) fn new(fault: Fault, seed: u64) -> Active {
-        let digest: [u8; 20] = Sha1::digest(format!("{seed} fault {}", fault.name)).into();
-        let word = digest.first_chunk().map_or(seed, |bytes| u64::from_be_bytes(*bytes));
+        let word = random::stream(seed, &format!("fault {}", fault.name));
         Active {
             place: Place {
                 kind: PlaceKind::Fault,

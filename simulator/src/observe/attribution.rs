@@ -1,5 +1,5 @@
 //! Whose packet is this? Packets are told apart by what is in their bytes, so that both backends attribute them alike: by the
-//! stamp in front of their payload, which no translation on the way changes.
+//! stamp in front of their payload, which no translation on the way changes. TCP's segments are counted.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use pnet::packet::udp::UdpPacket;
 
 use super::headers::wire_packet;
 use super::reader::Ip;
+use super::segments::Segments;
 use super::{Direction, PacketKey};
 use crate::scenario::{Flow, FlowId, Transport};
 
@@ -25,6 +26,7 @@ type Train = (IpAddr, IpAddr, u8, u32);
 pub(super) struct Attribution {
     /// Flows and their destination ports, by transport and source port.
     flows: BTreeMap<(Transport, u16), (FlowId, u16)>,
+    segments: Segments,
     trains: BTreeMap<Train, PacketKey>,
     vxlan_port: u16,
 }
@@ -49,6 +51,7 @@ impl Attribution {
     pub(super) fn new(flows: &[Flow], vxlan_port: u16) -> Attribution {
         let mut attribution = Attribution {
             flows: BTreeMap::new(),
+            segments: Segments::new(flows),
             trains: BTreeMap::new(),
             vxlan_port,
         };
@@ -60,7 +63,12 @@ impl Attribution {
         attribution
     }
 
-    /// The packet that a bare IP packet, as a stack sent it, is or belongs to.
+    /// The TCP segments among them.
+    pub(super) fn segments(&mut self) -> &mut Segments {
+        &mut self.segments
+    }
+
+    /// The packet that a bare IP packet, as a stack sent it, is or belongs to. It is asked once for each.
     pub(super) fn packet(&mut self, bytes: &[u8]) -> Option<PacketKey> {
         let ip = Ip::read(bytes)?;
         let header = &ip.header;
@@ -68,7 +76,10 @@ impl Attribution {
         if header.later_fragment {
             return self.trains.get(&train).copied();
         }
-        let key = self.transport(ip.protocol(), ip.payload)?;
+        let key = match ip.protocol() {
+            IpNextHeaderProtocols::Tcp => self.segments.number(&ip)?,
+            protocol => self.transport(protocol, ip.payload)?,
+        };
         if ip.more_fragments {
             if self.trains.len() >= TRAINS_MAX {
                 self.trains.pop_first();
@@ -108,12 +119,16 @@ impl Attribution {
         let inner = match encap {
             Some(overlab_dataplane::encap::Encap::Ipip) => outer.payload,
             Some(overlab_dataplane::encap::Encap::Vxlan) => outer.payload.get(8 + 8 + 14..)?,
-            Some(overlab_dataplane::encap::Encap::None) | None => {
-                return self.transport(outer.protocol(), outer.payload);
-            }
+            Some(overlab_dataplane::encap::Encap::None) | None => return self.quoted_bare(&outer),
         };
-        let inner = Ip::read(inner)?;
-        self.transport(inner.protocol(), inner.payload)
+        self.quoted_bare(&Ip::read(inner)?)
+    }
+
+    fn quoted_bare(&self, ip: &Ip<'_>) -> Option<PacketKey> {
+        match ip.protocol() {
+            IpNextHeaderProtocols::Tcp => self.segments.quoted(ip),
+            protocol => self.transport(protocol, ip.payload),
+        }
     }
 
     fn transport(&self, protocol: IpNextHeaderProtocol, bytes: &[u8]) -> Option<PacketKey> {

@@ -2,16 +2,19 @@
 
 mod attribution;
 mod capture;
+mod connection;
 mod drop;
 mod headers;
 mod history;
 mod observer;
 mod reader;
+mod segments;
 mod tell;
 mod trace;
 
 pub use attribution::{read_stamp, stamp};
 pub use capture::{Capture, TapId};
+pub use connection::{ConnectionEvent, Connections};
 pub use drop::{DropReason, HostDropReason};
 pub use headers::{outermost, wire_packet};
 pub use history::History;

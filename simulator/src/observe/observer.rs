@@ -6,8 +6,12 @@ use std::net::IpAddr;
 use overlab_dataplane::{Instant, Packet, Tag};
 
 use super::attribution::Attribution;
-use super::{Direction, Disposition, DropReason, Hop, HostDropReason, IcmpSeen, PacketKey, Place, Step, Trace, WirePacket};
-use crate::scenario::{Flow, Transport};
+use super::segments::Arrival;
+use super::{
+    ConnectionEvent, Connections, Direction, Disposition, DropReason, Hop, HostDropReason, IcmpSeen, PacketKey, Place, Step,
+    Trace, WirePacket,
+};
+use crate::scenario::{Flow, FlowId, Transport};
 
 /// Bytes of IP header, and of ICMP or UDP header, in front of a flow's payload.
 fn headers(flow: &Flow) -> usize {
@@ -23,6 +27,7 @@ pub struct Observer {
     packets: Vec<(Transport, usize)>,
     index: BTreeMap<PacketKey, usize>,
     traces: Vec<Trace>,
+    connections: Connections,
     unsettled: usize,
 }
 
@@ -37,6 +42,7 @@ impl Observer {
                 .collect(),
             index: BTreeMap::new(),
             traces: Vec::new(),
+            connections: Connections::new(),
             unsettled: 0,
         }
     }
@@ -52,6 +58,10 @@ impl Observer {
         };
         let window_at = self.trace(request).map_or(at, |request| request.sent_at);
         let size = self.packets.get(key.flow.0 as usize).map_or(0, |(_, size)| *size);
+        self.begin(key, at, window_at, size);
+    }
+
+    fn begin(&mut self, key: PacketKey, at: Instant, window_at: Instant, size: usize) {
         self.index.insert(key, self.traces.len());
         self.unsettled += 1;
         self.traces.push(Trace {
@@ -80,6 +90,9 @@ impl Observer {
                 self.received(request, now, reply_destination(packet));
                 self.sent(key, now);
             }
+            if self.transport(key) == Some(Transport::Tcp) {
+                self.segment_left(key, packet, stack, now);
+            }
             if let Some(index) = self.index.get(&key) {
                 packet.set_tag(Tag(*index as u64 + 1));
             }
@@ -100,8 +113,46 @@ impl Observer {
         }
     }
 
-    /// A packet that nobody marked reached a stack: it may be an ICMP error about one that somebody did.
+    /// No application announces a TCP segment, and each belongs to its own time. What a stack answers shows what it made of a
+    /// request to open a connection.
+    fn segment_left(&mut self, key: PacketKey, packet: &Packet, stack: &Place, now: Instant) {
+        self.begin(key, now, now, packet.bytes().len());
+        let answer = self.attribution.segments().answer(key, packet.bytes());
+        let from = reply_destination(packet);
+        for request in answer.iter().flat_map(|answer| &answer.requests) {
+            match self.index.get(request) {
+                Some(index) if answer.as_ref().is_some_and(|answer| answer.refused) => {
+                    let reason = DropReason::Host(HostDropReason::NoListener);
+                    self.dropped(Tag(*index as u64 + 1), reason, stack, now);
+                }
+                Some(_) => self.received(*request, now, from),
+                None => {}
+            }
+        }
+    }
+
+    /// A TCP segment is delivered when it reaches its stack.
+    fn segment_arrived(&mut self, key: PacketKey, packet: &Packet, stack: &Place, now: Instant) {
+        match self.attribution.segments().arrived(key, packet.bytes()) {
+            Some(Arrival::Taken) => {
+                let from = super::headers::wire_packet(packet.bytes(), 0).map(|headers| headers.outer.source);
+                self.received(key, now, from);
+            }
+            Some(Arrival::Corrupt) => {
+                let reason = DropReason::Node(overlab_dataplane::engine::DropReason::BadChecksum);
+                self.dropped(packet.tag(), reason, stack, now);
+            }
+            Some(Arrival::Unanswered) | None => {}
+        }
+    }
+
+    /// A packet reached a stack. One that nobody marked may be an ICMP error about one that somebody did.
     pub fn reached_stack(&mut self, packet: &Packet, stack: &Place, now: Instant) {
+        if let Some(key) = self.key(packet.tag())
+            && self.transport(key) == Some(Transport::Tcp)
+        {
+            self.segment_arrived(key, packet, stack, now);
+        }
         if packet.tag() == Tag::NONE
             && let Some(report) = self.attribution.error(packet.bytes())
             && let Some(trace) = self.index.get(&report.about).and_then(|index| self.traces.get_mut(*index))
@@ -182,6 +233,11 @@ impl Observer {
         }
     }
 
+    /// A flow's TCP connection did something.
+    pub fn connection(&mut self, flow: FlowId, at: Instant, event: ConnectionEvent) {
+        self.connections.entry(flow).or_default().push((at, event));
+    }
+
     /// Which packet a tag marks.
     pub fn key(&self, tag: Tag) -> Option<PacketKey> {
         let index = usize::try_from(tag.0).ok()?.checked_sub(1)?;
@@ -193,11 +249,11 @@ impl Observer {
         self.unsettled == 0
     }
 
-    /// The traces, in the order of flow, direction and number.
-    pub fn into_traces(self) -> Vec<Trace> {
+    /// The traces, in the order of flow, direction and number, and what connections did.
+    pub fn finish(self) -> (Vec<Trace>, Connections) {
         let mut traces = self.traces;
         traces.sort_by_key(|trace| trace.key);
-        traces
+        (traces, self.connections)
     }
 
     fn transport(&self, key: PacketKey) -> Option<Transport> {

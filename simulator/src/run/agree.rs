@@ -1,11 +1,11 @@
 //! Do two runs of one scenario agree? Packet by packet: how it ended, what it wore, what that cost, and which way it went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::expectations::added;
-use crate::observe::{Disposition, PacketKey, Trace};
-use crate::scenario::Flow;
+use crate::observe::{Direction, Disposition, PacketKey, Trace};
+use crate::scenario::{Flow, FlowId, Transport};
 
 /// A packet that two runs tell differently of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,28 +28,64 @@ impl fmt::Display for Disagreement {
     }
 }
 
-/// Every packet that the runs tell differently of, times left out.
+/// Every packet that the runs tell differently of, times left out. How many segments a TCP takes, and when, is its own affair: of
+/// them, those are told whose like the other run has none of.
 pub fn disagreements(flows: &[Flow], first: &[Trace], second: &[Trace]) -> Vec<Disagreement> {
-    let index = |traces: &[Trace]| {
-        traces
-            .iter()
-            .map(|trace| (trace.key, fate(trace)))
-            .collect::<BTreeMap<_, _>>()
+    let is_tcp = |key: PacketKey| {
+        let flow = flows.get(key.flow.0 as usize);
+        flow.is_some_and(|flow| flow.transport == Transport::Tcp)
     };
-    let (first, second) = (index(first), index(second));
-    let keys: std::collections::BTreeSet<_> = first.keys().chain(second.keys()).copied().collect();
-    let absent = || "not sent".to_owned();
-    keys.into_iter()
-        .filter(|key| first.get(key) != second.get(key))
-        .map(|packet| Disagreement {
-            flow: flows
-                .get(packet.flow.0 as usize)
-                .map_or_else(String::new, |flow| flow.name.to_string()),
-            packet,
-            first: first.get(&packet).cloned().unwrap_or_else(absent),
-            second: second.get(&packet).cloned().unwrap_or_else(absent),
-        })
+    let mut told = numbered(flows, &others(first, is_tcp), &others(second, is_tcp));
+    told.extend(kinds(flows, &segments(first, is_tcp), &segments(second, is_tcp)));
+    told
+}
+
+/// The fates of packets that are no segments of TCP.
+fn others(traces: &[Trace], is_tcp: impl Fn(PacketKey) -> bool) -> BTreeMap<PacketKey, String> {
+    let others = traces.iter().filter(|trace| !is_tcp(trace.key));
+    others.map(|trace| (trace.key, fate(trace))).collect()
+}
+
+/// The kinds of fates that segments of TCP met, each with its first.
+fn segments(traces: &[Trace], is_tcp: impl Fn(PacketKey) -> bool) -> BTreeMap<(FlowId, Direction, String), PacketKey> {
+    let mut first = BTreeMap::new();
+    for trace in traces.iter().filter(|trace| is_tcp(trace.key)) {
+        let kind = (trace.key.flow, trace.key.direction, fate(trace));
+        first.entry(kind).or_insert(trace.key);
+    }
+    first
+}
+
+fn numbered(flows: &[Flow], first: &BTreeMap<PacketKey, String>, second: &BTreeMap<PacketKey, String>) -> Vec<Disagreement> {
+    let keys: BTreeSet<_> = first.keys().chain(second.keys()).copied().collect();
+    let differing = keys.into_iter().filter(|key| first.get(key) != second.get(key));
+    differing
+        .map(|packet| disagreement(flows, packet, first.get(&packet).cloned(), second.get(&packet).cloned()))
         .collect()
+}
+
+fn kinds(
+    flows: &[Flow],
+    first: &BTreeMap<(FlowId, Direction, String), PacketKey>,
+    second: &BTreeMap<(FlowId, Direction, String), PacketKey>,
+) -> Vec<Disagreement> {
+    let only_first = first.iter().filter(|(kind, _)| !second.contains_key(kind));
+    let only_second = second.iter().filter(|(kind, _)| !first.contains_key(kind));
+    let only_first = only_first.map(|((.., fate), packet)| disagreement(flows, *packet, Some(fate.clone()), None));
+    let only_second = only_second.map(|((.., fate), packet)| disagreement(flows, *packet, None, Some(fate.clone())));
+    only_first.chain(only_second).collect()
+}
+
+fn disagreement(flows: &[Flow], packet: PacketKey, first: Option<String>, second: Option<String>) -> Disagreement {
+    let absent = || "not sent".to_owned();
+    Disagreement {
+        flow: flows
+            .get(packet.flow.0 as usize)
+            .map_or_else(String::new, |flow| flow.name.to_string()),
+        packet,
+        first: first.unwrap_or_else(absent),
+        second: second.unwrap_or_else(absent),
+    }
 }
 
 fn fate(trace: &Trace) -> String {

@@ -36,7 +36,12 @@ pub fn drive(world: &mut World, backend: &mut dyn Backend, end_of_sending: Insta
         if !delivered && (over || now >= drained) {
             return Ok(());
         }
-        let next = if sent { drained } else { end_of_sending };
+        // What was handed over last may have needed no answer, as an acknowledgement: only what is there already is taken.
+        let next = match (over, sent) {
+            (true, _) => now,
+            (false, true) => drained,
+            (false, false) => end_of_sending,
+        };
         let deadline = world.next_deadline().map_or(next, |deadline| deadline.min(next));
         backend.wait(Some(deadline), &mut events)?;
         // What changes or arrives at this instant comes before what is sent at it.

@@ -29,6 +29,7 @@ pub fn judge<'m>(loaded: &'m Loaded, run: &Run, ranges: bool) -> Vec<Judged<'m>>
     let model = &loaded.model;
     let ground = Ground {
         flows: &model.flows,
+        connections: &run.connections,
         addresses: Addresses::of(&run.tables),
         ranges,
     };
@@ -46,7 +47,9 @@ pub fn judge<'m>(loaded: &'m Loaded, run: &Run, ranges: bool) -> Vec<Judged<'m>>
         for (claim, scope) in expectation.claims.iter().map(|claim| (claim, forward)).chain(reverse) {
             let selection = match &rows {
                 Some(rows) => Selection::of_rows(&ground, rows.clone(), window),
-                None => Selection::of_packets(&ground, packets.clone(), window, scope),
+                None => {
+                    Selection::of_packets(&ground, packets.clone(), window, scope).with_connections(expectation.subject.flows())
+                }
             };
             let verdict = claim.expectation.judge(&selection);
             judged.push(Judged {

@@ -11,6 +11,7 @@ mod select;
 
 use std::sync::Arc;
 
+use overlab_dataplane::Instant;
 use overlab_dataplane::route::NodeTables;
 
 pub use agree::{Disagreement, disagreements};
@@ -22,8 +23,8 @@ pub use report::{Context, inconclusive, packet_report, refused, report};
 pub use select::{Case, Selected, cases, select, select_manifests};
 
 use crate::backend::{Backend, BackendError};
-use crate::observe::{Capture, History, Trace};
-use crate::scenario::{Flow, Model};
+use crate::observe::{Capture, Connections, History, Trace};
+use crate::scenario::{Flow, Model, Transport};
 use crate::topology;
 use crate::world::World;
 
@@ -32,6 +33,8 @@ use crate::world::World;
 pub struct Run {
     /// Every packet that an application sent, in the order of flow, direction and number.
     pub traces: Vec<Trace>,
+    /// What the TCP connections of flows did.
+    pub connections: Connections,
     /// The tables of every machine through the run, nodes first.
     pub tables: Vec<History<Arc<NodeTables>>>,
     /// The packets, if they were captured.
@@ -45,10 +48,19 @@ pub struct Run {
 pub fn execute(model: &Model, backend: &mut dyn Backend, capture: Capture) -> Result<Run, BackendError> {
     let topology = topology::build(model);
     let mut world = World::new(model, &topology, capture);
-    let last = |flow: &Flow| flow.start.saturating_add(flow.interval * flow.count.saturating_sub(1));
+    let last = |flow: &Flow| match flow.transport {
+        Transport::Icmp | Transport::Udp => flow.start.saturating_add(flow.interval * flow.count.saturating_sub(1)),
+        // A connection is watched to the end.
+        Transport::Tcp => Instant::ZERO.saturating_add(model.duration),
+    };
     let end_of_sending = model.flows.iter().map(last).max().unwrap_or_default();
     drive(&mut world, backend, end_of_sending)?;
     let tables = world.tables().to_vec();
-    let (traces, capture) = world.finish();
-    Ok(Run { traces, tables, capture })
+    let (traces, connections, capture) = world.finish();
+    Ok(Run {
+        traces,
+        connections,
+        tables,
+        capture,
+    })
 }

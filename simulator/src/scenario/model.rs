@@ -348,6 +348,8 @@ pub enum Transport {
     Icmp,
     /// UDP datagrams.
     Udp,
+    /// One TCP connection.
+    Tcp,
 }
 
 /// What the sending socket does about path MTUs: Linux's `IP_MTU_DISCOVER`.
@@ -387,21 +389,25 @@ pub struct Flow {
     pub source: Option<IpAddr>,
     /// The address that is sent to.
     pub destination: IpAddr,
-    /// ICMP or UDP.
+    /// What carries its data.
     pub transport: Transport,
-    /// UDP source port, or ICMP identifier; unique among the flows of a scenario.
+    /// TCP or UDP source port, or ICMP identifier; unique among the flows of a scenario.
     pub source_port: u16,
-    /// UDP destination port; 0 for ICMP.
+    /// TCP or UDP destination port; 0 for ICMP.
     pub destination_port: u16,
-    /// Bytes after the UDP or ICMP header; at least 8, since the first 8 carry the sequence number.
+    /// Whether the receiver has a socket on the destination port.
+    pub listens: bool,
+    /// Bytes after the UDP or ICMP header, or of a TCP request; at least 8, since the first 8 carry the sequence number.
     pub payload: usize,
-    /// When the first packet is sent.
+    /// Bytes of the reply to a TCP request. All other replies are as long as what they reply to.
+    pub reply_payload: usize,
+    /// When the first packet is sent; when a TCP connection is opened.
     pub start: Instant,
-    /// Between two packets.
+    /// Between two packets. A TCP request begins at the next multiple of it, counted from the start, after the reply to the one before.
     pub interval: Duration,
-    /// How many packets are sent.
+    /// How many packets are sent; at how many instants a TCP request may begin.
     pub count: u32,
-    /// What the sending socket does about path MTUs. The answering socket of a UDP flow does the same.
+    /// What the sending socket does about path MTUs. The answering socket of a UDP flow does the same. TCP sets DF and obeys.
     pub path_mtu_discovery: PathMtuDiscovery,
     /// The TTL that requests are sent with; 64 if not said.
     pub ttl: u8,

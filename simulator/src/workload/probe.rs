@@ -4,11 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use overlab_dataplane::Family;
 use overlab_dataplane::wire::ipv4::protocol;
+use pnet::packet::Packet as _;
 use pnet::packet::icmp::{IcmpPacket, IcmpTypes};
 use pnet::packet::icmpv6::{Icmpv6Packet, Icmpv6Types};
 use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::packet::ipv4::{Ipv4Flags, MutableIpv4Packet};
 use pnet::packet::ipv6::MutableIpv6Packet;
+use pnet::packet::tcp::{MutableTcpPacket, TcpFlags, TcpPacket};
 use pnet::packet::udp::MutableUdpPacket;
 
 use crate::observe::stamp;
@@ -29,6 +31,7 @@ pub(super) fn protocol_of(transport: Transport, family: Family) -> u8 {
         (Transport::Icmp, Family::V4) => protocol::ICMP,
         (Transport::Icmp, Family::V6) => protocol::ICMPV6,
         (Transport::Udp, _) => protocol::UDP,
+        (Transport::Tcp, _) => protocol::TCP,
     }
 }
 
@@ -43,6 +46,20 @@ pub(super) struct Header {
     pub(super) dont_fragment: bool,
     /// Of IPv4 only.
     pub(super) identification: u16,
+}
+
+impl Header {
+    /// What TCP segments are sent with.
+    pub(super) fn of_tcp() -> Header {
+        Header {
+            protocol: protocol::TCP,
+            ttl: 64,
+            dscp: 0,
+            ecn: 0,
+            dont_fragment: true,
+            identification: 0,
+        }
+    }
 }
 
 /// The two addresses of a packet, of one family.
@@ -148,6 +165,32 @@ fn with_checksum(addresses: Addresses, mut bytes: Vec<u8>) -> Vec<u8> {
         }
     };
     bytes[2..4].copy_from_slice(&checksum.unwrap_or(0).to_be_bytes());
+    bytes
+}
+
+/// The segment that refuses one: it resets what the other end believes to be a connection (RFC 9293 section 3.10.7.1). The addresses
+/// are its own.
+pub(super) fn reset(addresses: Addresses, refused: &TcpPacket<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; TcpPacket::minimum_packet_size()];
+    if let Some(mut tcp) = MutableTcpPacket::new(&mut bytes) {
+        tcp.set_source(refused.get_destination());
+        tcp.set_destination(refused.get_source());
+        tcp.set_data_offset(5);
+        if refused.get_flags() & TcpFlags::ACK != 0 {
+            tcp.set_sequence(refused.get_acknowledgement());
+            tcp.set_flags(TcpFlags::RST);
+        } else {
+            let flags = [TcpFlags::SYN, TcpFlags::FIN].map(|flag| u32::from(refused.get_flags() & flag != 0));
+            let length = refused.payload().len() as u32 + flags.iter().sum::<u32>();
+            tcp.set_acknowledgement(refused.get_sequence().wrapping_add(length));
+            tcp.set_flags(TcpFlags::RST | TcpFlags::ACK);
+        }
+        let checksum = match addresses {
+            Addresses::V4(source, destination) => pnet::packet::tcp::ipv4_checksum(&tcp.to_immutable(), &source, &destination),
+            Addresses::V6(source, destination) => pnet::packet::tcp::ipv6_checksum(&tcp.to_immutable(), &source, &destination),
+        };
+        tcp.set_checksum(checksum);
+    }
     bytes
 }
 

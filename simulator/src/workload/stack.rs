@@ -1,5 +1,7 @@
 //! A small host stack for the sim backend, of both families. It does what Linux was seen to do: echo, UDP sockets, "port unreachable", path
-//! MTU discovery by `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`, fragmentation and reassembly. TCP is not here.
+//! MTU discovery by `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`, fragmentation and reassembly, and TCP by smoltcp.
+
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -36,6 +38,8 @@ pub struct Socket {
     pub flow: Flow,
     /// Whether this is the sender's end.
     pub sender: bool,
+    /// Where its chances come from.
+    pub seed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,17 @@ pub struct HostStack {
     path_mtus: BTreeMap<IpAddr, Mtu>,
     reassembler: Reassembler,
     identification: u16,
+    tcp: tcp::Tcp,
+}
+
+/// The way that packets take to a destination.
+struct Path {
+    /// The place of the device that they leave by.
+    device: usize,
+    /// Their source address.
+    source: IpAddr,
+    /// How long they may be.
+    mtu: Mtu,
 }
 
 /// What is asked of the IP layer for one packet.
@@ -81,6 +96,7 @@ impl HostStack {
             path_mtus: BTreeMap::new(),
             reassembler: Reassembler::default(),
             identification: 0,
+            tcp: tcp::Tcp::default(),
         };
         host.rebuild();
         host
@@ -106,7 +122,11 @@ impl HostStack {
 
     /// Opens a flow's socket.
     pub fn open(&mut self, socket: Socket) {
-        self.sockets.push(socket);
+        match socket.flow.transport {
+            Transport::Tcp if socket.sender => {}
+            Transport::Tcp => self.tcp.listen(&socket.flow, socket.seed),
+            Transport::Icmp | Transport::Udp => self.sockets.push(socket),
+        }
     }
 
     fn rebuild(&mut self) {
@@ -158,7 +178,7 @@ impl HostStack {
         let data = probe::payload(flow.source_port, sequence, flow.payload);
         let sent = self.send_ip(&request, out, |addresses| match flow.transport {
             Transport::Icmp => probe::echo_request(addresses, flow.source_port, sequence as u16, &data),
-            Transport::Udp => probe::datagram(addresses, (flow.source_port, flow.destination_port), &data),
+            Transport::Udp | Transport::Tcp => probe::datagram(addresses, (flow.source_port, flow.destination_port), &data),
         });
         if let Err(reason) = sent {
             let event = FlowEvent::SendRefused {
@@ -174,14 +194,8 @@ impl HostStack {
         }
     }
 
-    /// The IP output path: route, source address, size, fragments.
-    fn send_ip(
-        &mut self,
-        request: &Request,
-        out: &mut Output,
-        transport: impl FnOnce(Addresses) -> Vec<u8>,
-    ) -> Result<(), SendError> {
-        let destination = request.destination;
+    /// The device, source address and length of packets to a destination.
+    fn path(&self, source: Option<IpAddr>, destination: IpAddr, discovery: PathMtuDiscovery) -> Result<Path, SendError> {
         let target = self.fib.best(destination).copied().ok_or(SendError::NoRoute)?;
         let Target::Device { index, mtu, .. } = target else {
             return Err(SendError::NoRoute);
@@ -189,24 +203,32 @@ impl HostStack {
         let device = self.stack.devices.get(index).ok_or(SendError::NoRoute)?;
         let same_family = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
         let own = device.config.addresses.iter().map(|net| net.addr()).find(same_family);
-        let source = request
-            .source
+        let source = source
             .or(own)
             .or_else(|| self.addresses().find(same_family))
             .ok_or(SendError::NoRoute)?;
-        let addresses = Addresses::new(source, destination).ok_or(SendError::NoRoute)?;
         let link = device.config.mtu;
-        let learned = self
-            .path_mtus
-            .get(&destination)
-            .copied()
-            .filter(|_| request.discovery != PathMtuDiscovery::Probe);
+        let learned = self.path_mtus.get(&destination).copied();
         let path = [mtu, learned].into_iter().flatten().fold(link, Mtu::min);
-        let path = if request.discovery == PathMtuDiscovery::Probe {
-            link
-        } else {
-            path
-        };
+        let mtu = if discovery == PathMtuDiscovery::Probe { link } else { path };
+        Ok(Path {
+            device: index,
+            source,
+            mtu,
+        })
+    }
+
+    /// The IP output path: route, source address, size, fragments.
+    fn send_ip(
+        &mut self,
+        request: &Request,
+        out: &mut Output,
+        transport: impl FnOnce(Addresses) -> Vec<u8>,
+    ) -> Result<(), SendError> {
+        let path = self.path(request.source, request.destination, request.discovery)?;
+        let addresses = Addresses::new(path.source, request.destination).ok_or(SendError::NoRoute)?;
+        let port = self.stack.devices.get(path.device).ok_or(SendError::NoRoute)?.port;
+        let path = path.mtu;
         let transport = transport(addresses);
         let fits = path.fits(addresses.header_len() + transport.len());
         let dont_fragment = match request.discovery {
@@ -225,7 +247,6 @@ impl HostStack {
             identification: self.identification,
         };
         let packet = Packet::from_bytes(&probe::packet(addresses, header, &transport));
-        let port = device.port;
         let mut pieces = Vec::new();
         if fits {
             pieces.push(packet);
@@ -255,6 +276,7 @@ impl HostStack {
         match ip.protocol() {
             _ if ip.is_icmp() => self.receive_icmp(now, &ip, out),
             protocol::UDP => self.receive_udp(now, &ip, packet, out),
+            protocol::TCP => self.receive_tcp(now, &ip, out),
             _ => self.answer_error(IcmpError::ProtocolUnreachable, &ip, packet, out),
         }
     }
@@ -314,9 +336,13 @@ impl HostStack {
                     },
                 };
                 let known = self.path_mtus.entry(quote.destination()).or_insert(Mtu::MAX);
-                *known = mtu.min(*known);
+                if mtu < *known {
+                    *known = mtu;
+                    self.path_narrowed(now, quote.destination(), out);
+                }
             }
-            Ok(IcmpMessage::Error { .. } | IcmpMessage::Other { .. }) | Err(_) => {}
+            Ok(IcmpMessage::Error { error, quote }) => self.failed(now, error, &quote, out),
+            Ok(IcmpMessage::Other { .. }) | Err(_) => {}
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Change, Machine, Port, World};
 use crate::fabric::{self, Fabric, NicId};
 use crate::host::{FlowStart, PortConfig, PortId, Stack, StackDevice, StackId};
 use crate::observe::{Capture, History, Observer, Place, PlaceKind, TapId};
-use crate::scenario::{Endpoint, FlowId, Model};
+use crate::scenario::{Endpoint, FlowId, Model, Transport};
 use crate::topology::Topology;
 
 /// The tables of every machine through the run: nodes first, then hosts.
@@ -69,7 +69,7 @@ impl World {
             stacks: Vec::new(),
             workloads: BTreeMap::new(),
             starts: Vec::new(),
-            unsent: model.flows.iter().map(|flow| u64::from(flow.count)).sum(),
+            unsent: announced(model),
             tables: Vec::new(),
         };
         for (index, tables) in histories.iter().enumerate() {
@@ -170,12 +170,13 @@ impl World {
         };
         for (i, flow) in model.flows.iter().enumerate() {
             if let Some(from) = stack(flow.from) {
-                let to = flow.to.and_then(stack);
+                let to = flow.to.filter(|_| flow.listens).and_then(stack);
                 self.starts.push(FlowStart {
                     id: FlowId(i as u32),
                     flow: flow.clone(),
                     from,
                     to,
+                    seed: crate::random::stream(model.seed, &format!("flow {}", flow.name)),
                 });
             }
         }
@@ -193,4 +194,10 @@ fn stack_device(port: PortId, name: &str, device: &Device) -> StackDevice {
             routes: Vec::new(),
         },
     }
+}
+
+/// Packets that applications will announce; those of TCP are the stack's own.
+fn announced(model: &Model) -> u64 {
+    let flows = model.flows.iter().filter(|flow| flow.transport != Transport::Tcp);
+    flows.map(|flow| u64::from(flow.count)).sum()
 }

@@ -17,8 +17,8 @@ use overlab_dataplane::{Instant, Packet, Tag};
 use crate::fabric::{self, Fabric, NicId};
 use crate::host::{FlowEvent, FlowStart, HostAction, HostEvent, PortId, SendError, Stack, StackId};
 use crate::observe::{
-    Capture, Direction, DropReason, History, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace, WirePacket,
-    wire_packet,
+    Capture, Connections, Direction, DropReason, History, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace,
+    WirePacket, wire_packet,
 };
 use crate::scenario::{FlowFault, FlowId};
 use queue::Queue;
@@ -136,8 +136,9 @@ impl World {
     }
 
     /// Ends the run.
-    pub fn finish(self) -> (Vec<Trace>, Capture) {
-        (self.observer.into_traces(), self.capture)
+    pub fn finish(self) -> (Vec<Trace>, Connections, Capture) {
+        let (traces, connections) = self.observer.finish();
+        (traces, connections, self.capture)
     }
 
     /// A stack did something.
@@ -436,6 +437,7 @@ impl World {
                 self.unsent = self.unsent.saturating_sub(1);
                 self.observer.sent(key(Direction::Forward, sequence), at);
             }
+            FlowEvent::Connection(event) => self.observer.connection(flow, at, event),
             FlowEvent::Answered { sequence } => self.observer.sent(key(Direction::Reverse, sequence), at),
             FlowEvent::Received {
                 direction,

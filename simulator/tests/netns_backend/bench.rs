@@ -46,6 +46,7 @@ impl Bench {
             flow,
             from,
             to: Some(to),
+            seed: 0,
         };
         self.backend.host(HostAction::Start(start)).unwrap();
     }
@@ -96,6 +97,7 @@ impl Bench {
                     payload,
                 } if *direction == way => Some((*sequence, *from, *payload)),
                 FlowEvent::Received { .. }
+                | FlowEvent::Connection(_)
                 | FlowEvent::Sent { .. }
                 | FlowEvent::Answered { .. }
                 | FlowEvent::SendRefused { .. } => None,
@@ -172,10 +174,12 @@ pub(crate) fn flow(transport: Transport, destination: &str, port: u16) -> Flow {
         transport,
         source_port: port,
         destination_port: match transport {
-            Transport::Udp => 7000,
+            Transport::Udp | Transport::Tcp => 7000,
             Transport::Icmp => 0,
         },
+        listens: true,
         payload: 64,
+        reply_payload: 64,
         start: Instant::ZERO,
         interval: Duration::from_millis(1),
         count: 5,

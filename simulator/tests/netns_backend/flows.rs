@@ -125,7 +125,9 @@ fn packets_leave_at_their_times_and_never_early() -> Option<String> {
     bench.run(LONG_ENOUGH);
     let sent = bench.flows.iter().filter_map(|(_, at, event)| match event {
         FlowEvent::Sent { sequence } => Some((*sequence, at.as_nanos())),
-        FlowEvent::Answered { .. } | FlowEvent::SendRefused { .. } | FlowEvent::Received { .. } => None,
+        FlowEvent::Answered { .. } | FlowEvent::SendRefused { .. } | FlowEvent::Received { .. } | FlowEvent::Connection(_) => {
+            None
+        }
     });
     let sent: Vec<_> = sent.collect();
     assert_eq!(sent.len(), 5);
@@ -343,6 +345,7 @@ fn a_port_unreachable_eats_no_send() -> Option<String> {
         flow: unheard,
         from: A,
         to: None,
+        seed: 0,
     };
     bench.backend.host(HostAction::Start(start)).unwrap();
     bench.run(LONG_ENOUGH);

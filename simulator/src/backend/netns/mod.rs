@@ -315,6 +315,12 @@ impl Backend for Netns {
                 self.ports.retain(|_, device| device.stack != stack);
                 self.stacks.remove(&stack);
             }
+            HostAction::Start(start) if start.flow.transport == crate::scenario::Transport::Tcp => {
+                return Err(BackendError::Unavailable {
+                    reason: "TCP flows have no sockets in namespaces yet".to_owned(),
+                    remedy: "run it in sim".to_owned(),
+                });
+            }
             HostAction::Start(start) if self.clock.runs() => {
                 self.ready()?;
                 return self.open(vec![start]);

@@ -184,10 +184,7 @@ impl Prober {
                 Err(error) if is_about_a_packet(&error) => continue,
                 Err(error) => return Err(failed(format!("read the socket of flow {}", sender.flow.name))(error)),
             };
-            let header = match sender.flow.transport {
-                Transport::Icmp => ECHO_HEADER,
-                Transport::Udp => 0,
-            };
+            let header = header(sender.flow.transport);
             let payload = self.buffer.get(header..length).unwrap_or_default();
             push_received(events, id, clock.now(), Direction::Reverse, from.ip(), payload);
         }
@@ -228,10 +225,7 @@ impl Prober {
 
 impl Sender {
     fn send(&mut self) -> io::Result<()> {
-        let header = match self.flow.transport {
-            Transport::Icmp => ECHO_HEADER,
-            Transport::Udp => 0,
-        };
+        let header = header(self.flow.transport);
         if let Some(field) = self.packet.get_mut(6..8).filter(|_| header > 0) {
             field.copy_from_slice(&(self.next as u16).to_be_bytes());
         }
@@ -254,20 +248,21 @@ impl Listener {
     }
 }
 
+/// Bytes in front of the payload that are the application's to write.
+fn header(transport: Transport) -> usize {
+    if transport == Transport::Icmp { ECHO_HEADER } else { 0 }
+}
+
 /// A flow's packet with number 0. The kernel fills in an echo request's identifier and checksum.
 fn packet_of(flow: &Flow) -> Vec<u8> {
     // RFC 792; RFC 4443 section 4.1.
     let request = if flow.destination.is_ipv4() { 8 } else { 128 };
-    match flow.transport {
-        Transport::Udp => vec![0; flow.payload],
-        Transport::Icmp => {
-            let mut packet = vec![0; ECHO_HEADER + flow.payload];
-            if let Some(kind) = packet.first_mut() {
-                *kind = request;
-            }
-            packet
-        }
+    let header = header(flow.transport);
+    let mut packet = vec![0; header + flow.payload];
+    if let Some(kind) = packet.first_mut().filter(|_| header > 0) {
+        *kind = request;
     }
+    packet
 }
 
 /// Sends, and once more if that failed: an ICMP error about an earlier packet waits in the socket and eats the next send.

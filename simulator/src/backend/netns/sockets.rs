@@ -25,6 +25,7 @@ pub(super) fn sender(flow: &Flow) -> io::Result<UdpSocket> {
     let family = Family::of(flow.destination);
     let protocol = match (flow.transport, family) {
         (Transport::Udp, _) => SockProtocol::Udp,
+        (Transport::Tcp, _) => SockProtocol::Tcp,
         (Transport::Icmp, Family::V4) => SockProtocol::Icmp,
         (Transport::Icmp, Family::V6) => SockProtocol::IcmpV6,
     };

@@ -11,8 +11,8 @@ use overlab_dataplane::{Family, Instant};
 use serde_json::Value;
 
 use super::cast::Cast;
+use super::names;
 use super::time::Clock;
-use super::{NOT_MODELLED, names, refuse_unmodelled};
 use crate::scenario::model::{Endpoint, Flow, PathMtuDiscovery, Reply, Transport};
 use crate::scenario::quantity;
 
@@ -23,6 +23,10 @@ pub(super) const LARGEST_PAYLOAD: usize = 65_507;
 /// The same for IPv6, whose packets are held to the same length in all.
 const LARGEST_PAYLOAD_V6: usize = LARGEST_PAYLOAD - 20;
 pub(super) const DEFAULT_PAYLOAD: usize = 64;
+/// The longest request or reply over TCP.
+const LARGEST_MESSAGE: usize = 1 << 30;
+/// About what a TCP segment holds where packets have 1500 B.
+const USUAL_SEGMENT: usize = 1400;
 /// Ten packets a second.
 pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
 /// The TTL of Linux.
@@ -65,22 +69,26 @@ fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, ref
     let family = fields.parse("family", refusals, quantity::family);
     let source = fields.parse("source", refusals, |v| unicast(quantity::address(v)?));
     let transport = fields.parse("proto", refusals, transport).unwrap_or(Transport::Icmp);
-    let payload = fields.parse("payload", refusals, |v| quantity::size(v, SMALLEST_PAYLOAD, LARGEST_PAYLOAD));
+    let load = Load::read(fields, transport, refusals);
     let ports = ports(fields, transport, refusals);
+    let listens = listens(fields, transport, refusals);
     let reply = fields.parse("reply", refusals, |v| reply(v, transport)).unwrap_or_default();
-    let times = times(fields, clock, refusals);
-    refuse_unmodelled(fields, &["exchange"], refusals);
-    let discovery = fields.parse("df", refusals, discovery).unwrap_or_default();
+    let times = times(fields, clock, &load, refusals);
+    let discovery = fields.parse("df", refusals, |v| discovery(v, transport)).unwrap_or_default();
     let mut bits = |key, min, max, default| {
         fields
             .parse(key, refusals, |v| integer(v, min, max).map(low_byte))
             .unwrap_or(default)
     };
-    let (ttl, dscp, ecn) = (bits("ttl", 1, 255, DEFAULT_TTL), bits("dscp", 0, 63, 0), bits("ecn", 0, 3, 0));
+    let (ttl, dscp) = (bits("ttl", 1, 255, DEFAULT_TTL), bits("dscp", 0, 63, 0));
+    let ecn = match transport {
+        Transport::Icmp | Transport::Udp => bits("ecn", 0, 3, 0),
+        Transport::Tcp => fields.parse("ecn", refusals, no_ecn).unwrap_or(0),
+    };
     let (from, to) = (from?, to?);
     let (to, destination) = fields.parse("to", refusals, |_| receiver(from, to, family, cast))?;
-    fields.parse("payload", refusals, |_| match payload {
-        Some(payload) if destination.is_ipv6() && payload > LARGEST_PAYLOAD_V6 => {
+    fields.parse("payload", refusals, |_| match load.payload {
+        Some(payload) if transport != Transport::Tcp && destination.is_ipv6() && payload > LARGEST_PAYLOAD_V6 => {
             Err(Wrong::expected(format!("at most {LARGEST_PAYLOAD_V6}B over IPv6"))
                 .why("no IP packet here is longer than 65535 B"))
         }
@@ -111,7 +119,9 @@ fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, ref
         transport,
         source_port: ports.0.unwrap_or(0),
         destination_port: ports.1.unwrap_or(0),
-        payload: payload.unwrap_or(DEFAULT_PAYLOAD),
+        listens,
+        payload: load.payload.unwrap_or(DEFAULT_PAYLOAD),
+        reply_payload: load.reply.or(load.payload).unwrap_or(DEFAULT_PAYLOAD),
         start,
         interval,
         count,
@@ -172,18 +182,86 @@ fn receiver(from: Endpoint, to: To, family: Option<Family>, cast: &Cast) -> Resu
     Ok((cast.owner(address), address))
 }
 
-pub(super) fn transport(value: &Value) -> Result<Transport, Wrong> {
-    match word(
-        value,
-        &[("icmp", Some(Transport::Icmp)), ("udp", Some(Transport::Udp)), ("tcp", None)],
-    )? {
-        Some(transport) => Ok(transport),
-        None => Err(Wrong::rule(NOT_MODELLED, "`proto: tcp` is not modelled yet").help("use `udp` or `icmp`")),
+/// What is sent at one time: the payload of a packet, or a request and its reply.
+#[derive(Default)]
+struct Load {
+    payload: Option<usize>,
+    /// As long as the payload unless it is said.
+    reply: Option<usize>,
+    every: Option<Duration>,
+}
+
+impl Load {
+    fn read(fields: &mut Fields<'_>, transport: Transport, refusals: &mut Vec<Refusal>) -> Load {
+        let largest = match transport {
+            Transport::Icmp | Transport::Udp => LARGEST_PAYLOAD,
+            Transport::Tcp => LARGEST_MESSAGE,
+        };
+        if transport == Transport::Tcp
+            && let Some(value) = fields.value("exchange")
+        {
+            for key in ["payload", "rate"] {
+                fields.parse(key, refusals, |_| twice_said(key));
+            }
+            return Load::exchange(Fields::new(value, fields.field("exchange"), refusals), refusals);
+        }
+        fields.parse("exchange", refusals, no_exchange);
+        let payload = fields.parse("payload", refusals, |v| quantity::size(v, SMALLEST_PAYLOAD, largest));
+        Load {
+            payload,
+            ..Load::default()
+        }
+    }
+
+    fn exchange(mut fields: Fields<'_>, refusals: &mut Vec<Refusal>) -> Load {
+        let load = Load {
+            payload: fields.require("request", refusals, |v| quantity::size(v, SMALLEST_PAYLOAD, LARGEST_MESSAGE)),
+            reply: fields.require("reply", refusals, |v| quantity::size(v, 1, LARGEST_MESSAGE)),
+            every: fields.parse("every", refusals, |v| match quantity::duration(v)? {
+                Duration::ZERO => Err(Wrong::expected("a time above zero, such as `50ms`")),
+                every => Ok(every),
+            }),
+        };
+        fields.finish(refusals);
+        load
+    }
+
+    /// About how many packets it takes, each with an acknowledgement where it is TCP's.
+    fn packets(&self) -> u128 {
+        let segments = |bytes: Option<usize>| bytes.unwrap_or(0).div_ceil(USUAL_SEGMENT);
+        match self.reply {
+            Some(_) => 2 * (segments(self.payload) + segments(self.reply)) as u128,
+            None => 1,
+        }
     }
 }
 
-fn discovery(value: &Value) -> Result<PathMtuDiscovery, Wrong> {
+fn twice_said(key: &str) -> Result<(), Wrong> {
+    let said = if key == "rate" { "every" } else { "request" };
+    Err(Wrong::rule("E-FLOW", format!("`{key}` stands beside `exchange`")).help(format!("write it as `{said}` of the exchange")))
+}
+
+fn no_exchange(_: &Value) -> Result<(), Wrong> {
+    Err(Wrong::rule("E-FLOW", "only TCP has exchanges")
+        .why("UDP and ICMP are sent at their times, whatever comes back")
+        .help("use `payload` and `rate`, or `proto: tcp`"))
+}
+
+fn no_ecn(_: &Value) -> Result<u8, Wrong> {
+    Err(Wrong::rule("E-FLOW", "TCP sets the ECN bits of its segments itself")
+        .why("both ends would first agree to use them, which is not modelled")
+        .help("remove `ecn`, or use `proto: udp`"))
+}
+
+pub(super) fn transport(value: &Value) -> Result<Transport, Wrong> {
     word(
+        value,
+        &[("icmp", Transport::Icmp), ("udp", Transport::Udp), ("tcp", Transport::Tcp)],
+    )
+}
+
+fn discovery(value: &Value, transport: Transport) -> Result<PathMtuDiscovery, Wrong> {
+    let discovery = word(
         value,
         &[
             ("want", PathMtuDiscovery::Want),
@@ -191,7 +269,28 @@ fn discovery(value: &Value) -> Result<PathMtuDiscovery, Wrong> {
             ("do", PathMtuDiscovery::Do),
             ("probe", PathMtuDiscovery::Probe),
         ],
-    )
+    )?;
+    match (transport, discovery) {
+        (Transport::Tcp, PathMtuDiscovery::Dont | PathMtuDiscovery::Do | PathMtuDiscovery::Probe) => Err(Wrong::rule(
+            "E-FLOW",
+            "TCP discovers its path's MTU: it sets DF, and sends what fits",
+        )
+        .why("that is what Linux does unless it is told otherwise, and all that is modelled")
+        .help("remove `df`")),
+        (Transport::Icmp | Transport::Udp | Transport::Tcp, _) => Ok(discovery),
+    }
+}
+
+/// Whether the receiver has a socket on the flow's port.
+fn listens(fields: &mut Fields<'_>, transport: Transport, refusals: &mut Vec<Refusal>) -> bool {
+    let listens = fields.parse("listen", refusals, |v| match (v.as_bool(), transport) {
+        (Some(_), Transport::Icmp) => Err(Wrong::rule("E-FLOW", "nobody listens for echo requests")
+            .why("the kernel of every machine answers them by itself")
+            .help("use `proto: udp` or `proto: tcp`, or remove `listen`")),
+        (Some(listens), Transport::Udp | Transport::Tcp) => Ok(listens),
+        (None, _) => Err(Wrong::expected("`true` or `false`")),
+    });
+    listens.unwrap_or(true)
 }
 
 fn reply(value: &Value, transport: Transport) -> Result<Reply, Wrong> {
@@ -199,6 +298,9 @@ fn reply(value: &Value, transport: Transport) -> Result<Reply, Wrong> {
         (Reply::None, Transport::Icmp) => Err(Wrong::rule("E-FLOW", "an ICMP flow is always answered")
             .why("the kernel of every machine answers echo requests by itself")
             .help("use `proto: udp`, or remove `reply`")),
+        (_, Transport::Tcp) => Err(Wrong::rule("E-FLOW", "a TCP request always has a reply")
+            .why("the next request waits for it")
+            .help("remove `reply`; `exchange` says how long the reply is, from 1 B on")),
         (reply, Transport::Icmp | Transport::Udp) => Ok(reply),
     }
 }
@@ -208,7 +310,7 @@ fn ports(fields: &mut Fields<'_>, transport: Transport, refusals: &mut Vec<Refus
     let port = |value: &Value| integer(value, 1, 65_535).map(|port| u16::try_from(port).unwrap_or(u16::MAX));
     let no_port = |_: &Value| Err(Wrong::rule("E-FLOW", "ICMP has no ports").help("add `proto: udp`, or remove the port"));
     match transport {
-        Transport::Udp => (fields.parse("sport", refusals, port), fields.require("dport", refusals, port)),
+        Transport::Udp | Transport::Tcp => (fields.parse("sport", refusals, port), fields.require("dport", refusals, port)),
         Transport::Icmp => (
             fields.parse("sport", refusals, no_port),
             fields.parse("dport", refusals, no_port),
@@ -217,11 +319,12 @@ fn ports(fields: &mut Fields<'_>, transport: Transport, refusals: &mut Vec<Refus
 }
 
 /// First packet, interval and number of packets.
-fn times(fields: &mut Fields<'_>, clock: &Clock, refusals: &mut Vec<Refusal>) -> Option<(Instant, Duration, u32)> {
+fn times(fields: &mut Fields<'_>, clock: &Clock, load: &Load, refusals: &mut Vec<Refusal>) -> Option<(Instant, Duration, u32)> {
     let before = refusals.len();
     let start = fields.parse("start", refusals, |v| clock.instant(v)).unwrap_or(Instant::ZERO);
     let stop = fields.parse("stop", refusals, |v| stop(v, start, clock)).unwrap_or(clock.end);
-    let interval = fields.parse("rate", refusals, quantity::rate).unwrap_or(DEFAULT_INTERVAL);
+    let rate = fields.parse("rate", refusals, quantity::rate);
+    let interval = load.every.or(rate).unwrap_or(DEFAULT_INTERVAL);
     let fitting = stop.since(start).as_nanos().div_ceil(interval.as_nanos().max(1));
     let count = fields
         .parse("count", refusals, |v| count(v, fitting, stop))
@@ -230,11 +333,16 @@ fn times(fields: &mut Fields<'_>, clock: &Clock, refusals: &mut Vec<Refusal>) ->
     if refusals.len() > before {
         return None;
     }
-    if count > MOST_PACKETS {
+    let packets = count * load.packets();
+    if packets > MOST_PACKETS {
         refusals.push(
-            Refusal::new("E-FLOW", fields.at().clone(), format!("the flow would send {count} packets"))
-                .why(format!("every packet is traced, so that a flow has at most {MOST_PACKETS}"))
-                .help("use a lower `rate`, a `count`, or an earlier `stop`"),
+            Refusal::new(
+                "E-FLOW",
+                fields.at().clone(),
+                format!("the flow would send {packets} packets"),
+            )
+            .why(format!("every packet is traced, so that a flow has at most {MOST_PACKETS}"))
+            .help("use a lower rate, a `count`, an earlier `stop`, or shorter exchanges"),
         );
     }
     Some((start, interval, u32::try_from(count).ok()?))

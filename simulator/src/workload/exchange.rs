@@ -1,0 +1,197 @@
+//! The applications at the two ends of a TCP flow: one asks, the other answers. They see streams of bytes and times, and know
+//! neither sockets nor packets, so that both backends run the same ones.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use overlab_dataplane::Instant;
+
+use crate::observe::{read_stamp, stamp};
+use crate::scenario::Flow;
+
+/// Bytes that are made at once for a socket to take.
+const CHUNK: usize = 64 << 10;
+
+/// Bytes of the stamp that every request and reply begins with.
+const STAMP: usize = 8;
+
+/// These bytes of a message: a stamp, then a counting pattern.
+fn message(port: u16, number: u32, bytes: Range<usize>) -> Vec<u8> {
+    let stamp = stamp(port, number);
+    bytes.map(|at| stamp.get(at).copied().unwrap_or((at % 251) as u8)).collect()
+}
+
+/// The next bytes of a message of which `sent` are gone.
+fn chunk(port: u16, number: u32, sent: usize, length: usize) -> Vec<u8> {
+    message(port, number, sent..length.min(sent.saturating_add(CHUNK)))
+}
+
+/// What the asking application is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It will ask at some time.
+    Waits(Instant),
+    /// It has sent so much of a request, and got so much of the reply.
+    Asks { sent: usize, received: usize },
+    /// It will not ask any more.
+    Done,
+}
+
+/// The asking application: a closed loop, in which the next request begins at the next multiple of the interval after the whole
+/// reply came.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    port: u16,
+    request: usize,
+    reply: usize,
+    start: Instant,
+    interval: Duration,
+    /// No request begins from then on.
+    stop: Instant,
+    number: u32,
+    turn: Turn,
+}
+
+impl Asker {
+    /// The application of a flow's sender.
+    pub fn new(flow: &Flow) -> Asker {
+        Asker {
+            port: flow.source_port,
+            request: flow.payload,
+            reply: flow.reply_payload,
+            start: flow.start,
+            interval: flow.interval,
+            stop: flow.start.saturating_add(flow.interval * flow.count),
+            number: 0,
+            turn: Turn::Waits(flow.start),
+        }
+    }
+
+    /// When it wants to ask, if it waits for that time.
+    pub fn due(&self) -> Option<Instant> {
+        match self.turn {
+            Turn::Waits(at) => Some(at),
+            Turn::Asks { .. } | Turn::Done => None,
+        }
+    }
+
+    /// Asks no more; a request that has begun is finished.
+    pub fn stop(&mut self, now: Instant) {
+        self.stop = self.stop.min(now);
+    }
+
+    /// The next bytes of a request, which begins now if it is time.
+    pub fn outgoing(&mut self, now: Instant) -> Vec<u8> {
+        if let Turn::Waits(at) = self.turn
+            && at <= now
+        {
+            self.turn = match at < self.stop {
+                true => Turn::Asks { sent: 0, received: 0 },
+                false => Turn::Done,
+            };
+        }
+        match self.turn {
+            Turn::Asks { sent, .. } => chunk(self.port, self.number, sent, self.request),
+            Turn::Waits(_) | Turn::Done => Vec::new(),
+        }
+    }
+
+    /// The socket took so many of the bytes.
+    pub fn took(&mut self, bytes: usize) {
+        if let Turn::Asks { sent, .. } = &mut self.turn {
+            *sent += bytes;
+        }
+    }
+
+    /// So many bytes came back; whether the reply is whole with them.
+    pub fn incoming(&mut self, now: Instant, bytes: usize) -> bool {
+        let Turn::Asks { received, .. } = &mut self.turn else {
+            return false;
+        };
+        *received += bytes;
+        if *received < self.reply {
+            return false;
+        }
+        self.number += 1;
+        let intervals = now.since(self.start).as_nanos() / self.interval.as_nanos().max(1) + 1;
+        let next = self
+            .start
+            .saturating_add(self.interval * u32::try_from(intervals).unwrap_or(u32::MAX));
+        self.turn = if next < self.stop { Turn::Waits(next) } else { Turn::Done };
+        true
+    }
+}
+
+/// How long the replies of each flow are, by the port in its stamps: the source port that a listener sees may have been translated
+/// on the way.
+pub type Replies = BTreeMap<u16, (usize, usize)>;
+
+/// The request and reply lengths of a flow, as [`Replies`] holds them.
+pub fn lengths(flow: &Flow) -> (u16, (usize, usize)) {
+    (flow.source_port, (flow.payload, flow.reply_payload))
+}
+
+/// The answering application of one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Answerer {
+    /// The bytes of a stamp that is not whole yet.
+    stamp: Vec<u8>,
+    /// Whose request is read, and how much of it is to come.
+    asked: Option<(u16, u32, usize)>,
+    /// Whose reply is written: port, number, bytes that are gone.
+    answer: Option<(u16, u32, usize)>,
+}
+
+impl Answerer {
+    /// Bytes came in.
+    pub fn incoming(&mut self, replies: &Replies, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Some((port, number, to_come)) = self.asked.as_mut() else {
+                let missing = STAMP.saturating_sub(self.stamp.len()).min(rest.len());
+                let (head, tail) = rest.split_at(missing);
+                self.stamp.extend_from_slice(head);
+                rest = tail;
+                if self.stamp.len() == STAMP {
+                    self.begin(replies);
+                }
+                continue;
+            };
+            let part = (*to_come).min(rest.len());
+            *to_come -= part;
+            rest = rest.get(part..).unwrap_or_default();
+            if *to_come == 0 {
+                self.answer = Some((*port, *number, 0));
+                self.asked = None;
+            }
+        }
+    }
+
+    /// A stamp is whole. One that is nobody's is never answered.
+    fn begin(&mut self, replies: &Replies) {
+        let stamp = std::mem::take(&mut self.stamp);
+        let Some((port, number)) = read_stamp(&stamp) else { return };
+        match replies.get(&port) {
+            Some((request, _)) if *request > STAMP => self.asked = Some((port, number, request - STAMP)),
+            Some(_) => self.answer = Some((port, number, 0)),
+            None => {}
+        }
+    }
+
+    /// The next bytes of a reply.
+    pub fn outgoing(&self, replies: &Replies) -> Vec<u8> {
+        let answer = self.answer.and_then(|(port, number, sent)| {
+            let (_, reply) = replies.get(&port)?;
+            Some(chunk(port, number, sent, *reply))
+        });
+        answer.unwrap_or_default()
+    }
+
+    /// The socket took so many of the bytes.
+    pub fn took(&mut self, bytes: usize) {
+        if let Some((_, _, sent)) = &mut self.answer {
+            *sent += bytes;
+        }
+    }
+}
