@@ -7,6 +7,7 @@
 mod allowance;
 mod drop;
 mod fault;
+mod gateway;
 mod offload;
 mod port;
 mod preset;
@@ -21,6 +22,7 @@ use overlab_dataplane::{Instant, Mtu, Packet, Tag};
 
 pub use drop::DropReason;
 pub use fault::{Bottleneck, Effect, Fault, Scope, Share};
+pub use gateway::{Firewall, FirewallRule, GatewayKind, GatewayKnobs};
 use port::{Port, is_to_be_split};
 pub use preset::*;
 use router::Router;
@@ -41,9 +43,17 @@ pub struct Transit {
     /// When it arrives.
     pub at: Instant,
     to: Station,
-    /// The card that sent it; none for a packet of a router's own.
-    sender: Option<NicId>,
+    journey: Journey,
     packet: Packet,
+}
+
+/// What is known of a packet's way so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Journey {
+    /// The card that sent it; none for a packet of a router's own.
+    card: Option<NicId>,
+    /// The gateways that it has passed.
+    crossings: u8,
 }
 
 /// Something that happened to a packet in the fabric.
@@ -96,6 +106,7 @@ pub struct Fabric {
     ports: Vec<Port>,
     segments: Vec<Segment>,
     routers: Vec<Router>,
+    gateways: Vec<gateway::Gateway>,
     faults: Vec<fault::Active>,
 }
 
@@ -115,6 +126,7 @@ impl Fabric {
             ports,
             segments,
             routers,
+            gateways: gateway::build(model),
             faults: model
                 .faults
                 .iter()
@@ -127,6 +139,9 @@ impl Fabric {
     pub fn succeed(&mut self, earlier: Fabric) {
         for (port, earlier) in self.ports.iter_mut().zip(earlier.ports) {
             port.succeed(earlier);
+        }
+        for (gateway, earlier) in self.gateways.iter_mut().zip(earlier.gateways) {
+            gateway.succeed(earlier);
         }
         self.faults = earlier.faults;
     }
@@ -151,21 +166,26 @@ impl Fabric {
         };
         let limit = segment.splits_at.filter(|limit| is_to_be_split(&packet, &header, *limit));
         let (segment, device) = (port.segment, port.device.clone());
+        let journey = Journey {
+            card: Some(nic),
+            crossings: 0,
+        };
         for piece in router::pieces(packet, limit.unwrap_or(Mtu::MAX)) {
-            self.onto_segment(now, segment, next_hop, (Some(nic), piece), &device, out);
+            self.onto_segment(now, segment, next_hop, (journey, piece), &device, out);
         }
     }
 
     /// A packet comes out of a wire: at a router, which passes it on, or at a card, which takes it in.
     pub fn arrive(&mut self, transit: Transit, out: &mut Output) {
-        let Transit { at, to, sender, packet } = transit;
+        let Transit { at, to, journey, packet } = transit;
         match to {
-            Station::Router { router, segment } => self.route(at, router, segment, (sender, packet), out),
+            Station::Router { router, from } => self.route(at, router, from, (journey, packet), out),
+            Station::Gateway { gateway, from } => self.across(at, (gateway, from), (journey, packet), out),
             Station::Nic(nic) => {
                 let Ok(header) = IpView::unverified(packet.bytes()) else {
                     return;
                 };
-                match self.refused_entering(at, nic, sender, &header) {
+                match self.refused_entering(at, nic, journey.card, &header) {
                     Some((reason, text)) => out.record(&packet, &self.ports[nic.0 as usize].eni, Some(reason), || text),
                     None => out.arrived.push((nic, packet)),
                 }
@@ -173,14 +193,13 @@ impl Fabric {
         }
     }
 
-    /// Puts a packet on a segment; whoever has the next hop gets it. `card` is the card that has sent it into the underlay, `sender`
-    /// the place of a failed ARP.
+    /// Puts a packet on a segment; whoever has the next hop gets it. `sender` is the place of a failed ARP.
     fn onto_segment(
         &mut self,
         now: Instant,
         segment: usize,
         next_hop: IpAddr,
-        (card, packet): (Option<NicId>, Packet),
+        (journey, packet): (Journey, Packet),
         sender: &Place,
         out: &mut Output,
     ) {
@@ -203,18 +222,18 @@ impl Fabric {
         };
         let delay = match (station, sender.kind) {
             (Station::Nic(_), PlaceKind::Device) => wires.delay_between_cards,
-            (Station::Nic(_) | Station::Router { .. }, _) => wires.delay_to_router,
+            (Station::Nic(_) | Station::Router { .. } | Station::Gateway { .. }, _) => wires.delay_to_router,
         };
         let to = match station {
             Station::Nic(nic) => self.ports[nic.0 as usize].device.to_string(),
-            Station::Router { .. } => format!("the router, {next_hop}"),
+            Station::Router { .. } | Station::Gateway { .. } => format!("the router, {next_hop}"),
         };
         let (to, at) = (format!("carried to {to}"), now.saturating_add(delay));
         out.record(&packet, &wires.place, None, || to);
         let transit = Transit {
             at,
             to: *station,
-            sender: card,
+            journey,
             packet,
         };
         self.through_faults(now, transit, out);
@@ -227,7 +246,7 @@ impl Fabric {
         };
         let mut twice = false;
         for fault in &mut self.faults {
-            if !fault.concerns(now, transit.sender, receiver) {
+            if !fault.concerns(now, transit.journey.card, receiver) {
                 continue;
             }
             match fault.judge(now, receiver, &transit.packet) {

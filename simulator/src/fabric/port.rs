@@ -32,6 +32,7 @@ pub(super) struct Port {
     pub(super) device: Place,
     pub(super) addresses: PerFamily<Option<IpAddr>>,
     pub(super) segment: usize,
+    underlay: usize,
     /// Addresses besides its own that pass the check.
     allowed: Vec<IpNet>,
     /// Whether the address check is on.
@@ -89,6 +90,7 @@ fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
         device: place(PlaceKind::Device, "eth0"),
         addresses: PerFamily::from_fn(|family| machine.addresses.get(family).map(|net| net.addr())),
         segment,
+        underlay: machine.underlay,
         allowed: machine.allowed_addresses.clone(),
         checked: machine.source_destination_check,
         check: knobs.address_check,
@@ -223,7 +225,11 @@ impl Fabric {
         {
             return Some(refused);
         }
-        let member = |group: &str| self.ports.iter().any(|other| other.is_own(destination) && other.is_in(group));
+        let member = |group: &str| {
+            self.ports
+                .iter()
+                .any(|other| other.is_own(destination) && other.is_in(group, port))
+        };
         let admission = admission((&port.rules.egress, &port.rules.ingress), &flow, destination, member);
         let carried = port.is_carried(header).or_else(|| port.too_long(packet, header));
         let port = &mut self.ports[nic.0 as usize];
@@ -244,8 +250,11 @@ impl Fabric {
         let (flow, source) = (FlowKey::of(header), header.source());
         let port = &self.ports[nic.0 as usize];
         let member = |group: &str| match port.security.group_match {
-            GroupMatch::SenderCard => sender.is_some_and(|sender| self.ports[sender.0 as usize].is_in(group)),
-            GroupMatch::SourceAddress => self.ports.iter().any(|other| other.is_own(source) && other.is_in(group)),
+            GroupMatch::SenderCard => sender.is_some_and(|sender| self.ports[sender.0 as usize].is_in(group, port)),
+            GroupMatch::SourceAddress => self
+                .ports
+                .iter()
+                .any(|other| other.is_own(source) && other.is_in(group, port)),
         };
         let admission = admission((&port.rules.ingress, &port.rules.egress), &flow, source, member);
         let about = quoted(header);
@@ -271,8 +280,9 @@ impl Fabric {
 }
 
 impl Port {
-    pub(super) fn is_in(&self, group: &str) -> bool {
-        self.groups.iter().any(|own| **own == *group)
+    /// Whether a card is in a group as another one means it: groups belong to one underlay.
+    fn is_in(&self, group: &str, meant_by: &Port) -> bool {
+        self.underlay == meant_by.underlay && self.groups.iter().any(|own| **own == *group)
     }
 
     /// Why security groups do not let a packet through, if it is neither admitted by a rule, nor part of a connection, nor an

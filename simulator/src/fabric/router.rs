@@ -1,5 +1,6 @@
 //! Underlay routers: they know the underlay's own subnets and nothing else.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use overlab_dataplane::wire::fragment::split;
@@ -7,15 +8,15 @@ use overlab_dataplane::wire::icmp::error_packet;
 use overlab_dataplane::wire::{FlowKey, IcmpError, IpMut, IpView};
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
-use super::segment::index;
-use super::{DropReason, Fabric, NicId, NoRoute, Output};
+use super::segment::{Station, index};
+use super::{DropReason, Fabric, Journey, NicId, NoRoute, Output, ReversePath, Transit};
 use crate::observe::{Place, PlaceKind};
-use crate::scenario::{Model, Via};
+use crate::scenario::{GatewayKind, Model, UnderlayRoute, Via};
 use crate::topology::{Topology, Vertex};
 
 #[derive(Debug)]
 pub(super) struct Router {
-    place: Place,
+    pub(super) place: Place,
     no_route: NoRoute,
     decrements_ttl: bool,
     /// The router's own address on each segment that it is on.
@@ -23,7 +24,18 @@ pub(super) struct Router {
     splits: bool,
     tells_size: bool,
     clears_dscp: bool,
-    fib: Fib<Target>,
+    reverse_path: ReversePath,
+    /// Route tables: the main one, then the others.
+    tables: Vec<Fib<Target>>,
+    /// The table for what comes from somewhere, where it is not the main one.
+    table_of: BTreeMap<Ingress, usize>,
+}
+
+/// Where a router gets a packet from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ingress {
+    Segment(usize),
+    Gateway(usize),
 }
 
 /// Where a route leads.
@@ -33,75 +45,136 @@ enum Target {
     Segment(usize),
     /// To a card, whatever the destination.
     Card(NicId),
+    /// To what joins this underlay with others.
+    Gateway(usize),
     /// Nowhere.
     Nowhere,
 }
 
+/// The next device on a packet's way.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// A neighbour on a segment.
+    Neighbour(usize, IpAddr),
+    Gateway(usize),
+}
+
 /// The router of every underlay, with a route to each subnet that the topology connects to it.
 pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
-    let mut routers = Vec::new();
-    for (underlay, wires) in model.underlays.iter().enumerate() {
-        let mut router = Router {
-            place: Place {
-                kind: PlaceKind::Router,
-                name: wires.name.clone(),
-            },
-            no_route: wires.knobs.no_route,
-            decrements_ttl: wires.knobs.router_decrements_ttl,
-            addresses: Vec::new(),
-            splits: wires.knobs.router_splits,
-            tells_size: wires.knobs.router_tells_size,
-            clears_dscp: wires.knobs.clears_dscp,
-            fib: Fib::default(),
-        };
-        for neighbour in topology.neighbours(Vertex::Router { underlay }) {
-            if let Vertex::Subnet { underlay, subnet } = neighbour {
-                let segment = index(model, underlay, subnet);
-                let subnet = &model.underlays[underlay].subnets[subnet];
-                router
-                    .addresses
-                    .extend(subnet.gateway.iter().flatten().map(|gateway| (segment, *gateway)));
-                for cidr in subnet.cidr.iter().flatten() {
-                    router.fib.insert(cidr.trunc(), Target::Segment(segment));
-                }
+    (0..model.underlays.len())
+        .map(|underlay| one(model, topology, underlay))
+        .collect()
+}
+
+fn one(model: &Model, topology: &Topology, underlay: usize) -> Router {
+    let wires = &model.underlays[underlay];
+    let mut router = Router {
+        place: Place {
+            kind: PlaceKind::Router,
+            name: wires.name.clone(),
+        },
+        no_route: wires.knobs.no_route,
+        decrements_ttl: wires.knobs.router_decrements_ttl,
+        addresses: Vec::new(),
+        splits: wires.knobs.router_splits,
+        tells_size: wires.knobs.router_tells_size,
+        clears_dscp: wires.knobs.clears_dscp,
+        reverse_path: wires.knobs.reverse_path,
+        tables: Vec::new(),
+        table_of: BTreeMap::new(),
+    };
+    let mut local = Fib::default();
+    for neighbour in topology.neighbours(Vertex::Router { underlay }) {
+        if let Vertex::Subnet { underlay, subnet } = neighbour {
+            let segment = index(model, underlay, subnet);
+            let subnet = &model.underlays[underlay].subnets[subnet];
+            router
+                .addresses
+                .extend(subnet.gateway.iter().flatten().map(|gateway| (segment, *gateway)));
+            for cidr in subnet.cidr.iter().flatten() {
+                local.insert(cidr.trunc(), Target::Segment(segment));
             }
         }
-        for route in &wires.routes {
-            let target = match route.via {
-                Via::Machine(machine) => Target::Card(NicId(machine as u32)),
-                Via::Nowhere => Target::Nowhere,
-            };
-            router.fib.insert(route.destination, target);
-        }
-        routers.push(router);
     }
-    routers
+    let own_gateways = || {
+        let gateways = model.gateways.iter().enumerate();
+        gateways.filter(|(_, gateway)| gateway.joins.contains(&underlay))
+    };
+    for (place, gateway) in own_gateways() {
+        if let Some(public) = gateway.public_address {
+            local.insert(IpAddr::V4(public).into(), Target::Gateway(place));
+        }
+    }
+    let with = |mut fib: Fib<Target>, routes: &[UnderlayRoute]| {
+        for route in routes {
+            fib.insert(route.destination, target(route.via));
+        }
+        fib
+    };
+    router.tables.push(with(with(local.clone(), &wires.learned), &wires.routes));
+    router.tables.push(local);
+    for (place, gateway) in own_gateways() {
+        // What comes from beside or from the internet is for this network alone; it is led nowhere else.
+        if matches!(gateway.kind, GatewayKind::Peering | GatewayKind::InternetGateway) {
+            router.table_of.insert(Ingress::Gateway(place), 1);
+        }
+    }
+    for (place, subnet) in wires.subnets.iter().enumerate() {
+        let Some(routes) = &subnet.routes else { continue };
+        let table = with(with(router.tables[1].clone(), &wires.learned), routes);
+        router.tables.push(table);
+        let last = router.tables.len() - 1;
+        router.table_of.insert(Ingress::Segment(index(model, underlay, place)), last);
+        for (gateway, written) in own_gateways() {
+            if written.subnet == Some(place) {
+                router.table_of.insert(Ingress::Gateway(gateway), last);
+            }
+        }
+    }
+    router
+}
+
+fn target(via: Via) -> Target {
+    match via {
+        Via::Machine(machine) => Target::Card(NicId(machine as u32)),
+        Via::Gateway(gateway) => Target::Gateway(gateway),
+        Via::Nowhere => Target::Nowhere,
+    }
 }
 
 impl Router {
-    fn address_on(&self, segment: usize, family: Family) -> Option<IpAddr> {
-        let is_meant = |on: usize, address: IpAddr| on == segment && Family::of(address) == family;
-        let own = self.addresses.iter().find(|(on, address)| is_meant(*on, *address));
+    /// Its own address towards where a packet came from: on that segment, else any.
+    fn address_towards(&self, from: Ingress, family: Family) -> Option<IpAddr> {
+        let mut own = self.addresses.iter().filter(|(_, address)| Family::of(*address) == family);
+        let own = match from {
+            Ingress::Segment(segment) => own.find(|(on, _)| *on == segment),
+            Ingress::Gateway(_) => own.next(),
+        };
         own.map(|(_, address)| *address)
+    }
+
+    fn route(&self, from: Ingress, destination: IpAddr) -> Option<Target> {
+        let table = self.table_of.get(&from).copied().unwrap_or_default();
+        self.tables.get(table)?.best(destination).copied()
     }
 }
 
 /// What a router makes of a packet.
 enum Fate {
-    /// It goes on to a neighbour on a segment.
-    Forward(usize, IpAddr),
+    /// It goes on.
+    Forward(Next),
     /// It is lost; whether the router tells the sender depends on the router.
     Drop(DropReason, Option<IcmpError>, String),
 }
 
 impl Fabric {
-    /// A router got a packet from a segment.
+    /// A router got a packet.
     pub(super) fn route(
         &mut self,
         now: Instant,
         router: usize,
-        from: usize,
-        (card, mut packet): (Option<NicId>, Packet),
+        from: Ingress,
+        (journey, mut packet): (Journey, Packet),
         out: &mut Output,
     ) {
         let fate = self.judge(router, from, &packet);
@@ -111,12 +184,12 @@ impl Fabric {
             Fate::Drop(reason, error, text) => {
                 out.record(&packet, &place, Some(reason), || text);
                 let family = IpView::unverified(packet.bytes()).map(|header| header.family());
-                let source = family.ok().and_then(|family| hop.address_on(from, family));
-                if let Some((error, source)) = error.zip(source) {
+                let source = family.ok().and_then(|family| hop.address_towards(from, family));
+                if let Some(error) = error {
                     self.tell_sender(now, router, error, source, &packet, out);
                 }
             }
-            Fate::Forward(segment, neighbour) => {
+            Fate::Forward(next) => {
                 if let Some(mut header) = IpMut::new(packet.bytes_mut()) {
                     if hop.decrements_ttl {
                         header.decrement_ttl();
@@ -125,51 +198,82 @@ impl Fabric {
                         header.clear_dscp();
                     }
                 }
+                self.pass_on(now, router, next, (journey, packet), out);
+            }
+        }
+    }
+
+    /// Hands a packet to the next device.
+    fn pass_on(&mut self, now: Instant, router: usize, next: Next, (journey, packet): (Journey, Packet), out: &mut Output) {
+        let place = self.routers[router].place.clone();
+        match next {
+            Next::Neighbour(segment, neighbour) => {
                 let wires = &self.segments[segment];
                 let (pieces, next) = (pieces(packet, wires.mtu), wires.place.clone());
                 for piece in pieces {
                     out.record(&piece, &place, None, || format!("routed to {next}"));
-                    self.onto_segment(now, segment, neighbour, (card, piece), &place, out);
+                    self.onto_segment(now, segment, neighbour, (journey, piece), &place, out);
                 }
             }
+            Next::Gateway(gateway) => {
+                let next = &self.gateways[gateway];
+                out.record(&packet, &place, None, || format!("routed to {}", next.place));
+                out.transits.push(Transit {
+                    at: now.saturating_add(next.delay),
+                    to: Station::Gateway { gateway, from: router },
+                    journey,
+                    packet,
+                });
+            }
         }
     }
 
-    /// Sends an ICMP error of the router's own, by the router's own routes.
-    fn tell_sender(&mut self, now: Instant, router: usize, error: IcmpError, source: IpAddr, about: &Packet, out: &mut Output) {
-        let Some(answer) = error_packet(error, source, about.bytes()) else {
+    /// Sends an ICMP error by a router's own routes: its own, or that of a gateway which stands behind it. Without a source it has
+    /// the router's address towards the sender.
+    pub(super) fn tell_sender(
+        &mut self,
+        now: Instant,
+        router: usize,
+        error: IcmpError,
+        source: Option<IpAddr>,
+        about: &Packet,
+        out: &mut Output,
+    ) {
+        let Ok(to) = IpView::unverified(about.bytes()).map(|header| header.source()) else {
             return;
         };
-        let Ok(header) = IpView::unverified(answer.bytes()) else {
-            return;
-        };
-        let destination = header.destination();
         let hop = &self.routers[router];
-        if let Some((segment, neighbour)) = hop
-            .fib
-            .best(destination)
-            .and_then(|target| self.neighbour(*target, destination))
-        {
-            let place = hop.place.clone();
-            self.onto_segment(now, segment, neighbour, (None, answer), &place, out);
+        let main = hop.tables.first().and_then(|table| table.best(to).copied());
+        let Some(next) = main.and_then(|target| self.next(target, to)) else {
+            return;
+        };
+        let towards = match next {
+            Next::Neighbour(segment, _) => Ingress::Segment(segment),
+            Next::Gateway(gateway) => Ingress::Gateway(gateway),
+        };
+        let source = source.or_else(|| hop.address_towards(towards, Family::of(to)));
+        let answer = source.and_then(|source| error_packet(error, source, about.bytes()));
+        if let Some(answer) = answer {
+            self.pass_on(now, router, next, (Journey::default(), answer), out);
         }
     }
 
-    /// The segment and the neighbour on it that a route leads to.
-    fn neighbour(&self, target: Target, destination: IpAddr) -> Option<(usize, IpAddr)> {
+    /// The next device that a route leads to.
+    fn next(&self, target: Target, destination: IpAddr) -> Option<Next> {
         match target {
-            Target::Segment(segment) => Some((segment, destination)),
+            Target::Segment(segment) => Some(Next::Neighbour(segment, destination)),
             Target::Card(nic) => {
                 let port = &self.ports[nic.0 as usize];
-                Some((port.segment, (*port.addresses.get(Family::of(destination)))?))
+                Some(Next::Neighbour(port.segment, (*port.addresses.get(Family::of(destination)))?))
             }
+            Target::Gateway(gateway) => Some(Next::Gateway(gateway)),
             Target::Nowhere => None,
         }
     }
 
-    /// Checks in the order of RFC 1812 section 5.2.1: header, own address, TTL, route, size; before the route, whether the packet
-    /// may leave its subnet, and after it, whether it may enter the next.
-    fn judge(&self, router: usize, from: usize, packet: &Packet) -> Fate {
+    /// Checks in the order of RFC 1812 section 5.2.1: header, own address, source, TTL, route, size; before the route, whether the
+    /// packet may leave its subnet, and after it, whether it may enter the next.
+    fn judge(&self, router: usize, from: Ingress, packet: &Packet) -> Fate {
         let hop = &self.routers[router];
         let header = match IpView::parse(packet.bytes()) {
             Ok(header) => header,
@@ -183,21 +287,26 @@ impl Fabric {
                 "underlay routers answer nothing themselves".to_owned(),
             );
         }
+        if !self.came_the_right_way(router, from, header.source()) {
+            let text = format!("the way back to {} is another one", header.source());
+            return Fate::Drop(DropReason::RpFilter, None, text);
+        }
         if hop.decrements_ttl && header.ttl() <= 1 {
             let error = IcmpError::TtlExpired;
             return Fate::Drop(DropReason::TtlExpired, Some(error), "the TTL ran out".to_owned());
         }
         let flow = FlowKey::of(&header);
+        let left = match from {
+            Ingress::Segment(segment) => Some(segment),
+            Ingress::Gateway(_) => None,
+        };
         let acl = |segment: usize| self.segments[segment].acl.as_ref();
-        if acl(from).is_some_and(|acl| !acl.lets_out(&flow)) {
-            let text = format!("the access list of {} lets it not out", self.segments[from].place);
+        if let Some(left) = left.filter(|left| acl(*left).is_some_and(|acl| !acl.lets_out(&flow))) {
+            let text = format!("the access list of {} lets it not out", self.segments[left].place);
             return Fate::Drop(DropReason::NaclDeny, None, text);
         }
-        let target = hop
-            .fib
-            .best(destination)
-            .and_then(|target| self.neighbour(*target, destination));
-        let Some((segment, neighbour)) = target else {
+        let next = hop.route(from, destination).and_then(|target| self.next(target, destination));
+        let Some(next) = next else {
             let error = match hop.no_route {
                 NoRoute::Silent => None,
                 NoRoute::NetUnreachable => Some(IcmpError::NoRoute),
@@ -208,7 +317,10 @@ impl Fabric {
                 format!("the underlay has no route to {destination}"),
             );
         };
-        if acl(segment).is_some_and(|acl| segment != from && !acl.lets_in(&flow)) {
+        let Next::Neighbour(segment, _) = next else {
+            return Fate::Forward(next);
+        };
+        if acl(segment).is_some_and(|acl| Some(segment) != left && !acl.lets_in(&flow)) {
             let text = format!("the access list of {} lets it not in", self.segments[segment].place);
             return Fate::Drop(DropReason::NaclDeny, None, text);
         }
@@ -226,7 +338,24 @@ impl Fabric {
             );
             return Fate::Drop(DropReason::TooBig, Some(error).filter(|_| hop.tells_size), text);
         }
-        Fate::Forward(segment, neighbour)
+        Fate::Forward(next)
+    }
+
+    /// Whether a router that looks at sources routes this one back by the way that it came.
+    ///
+    /// Source: RFC 3704 section 2.2 (strict) and 2.3 (feasible; here loose: by any way).
+    fn came_the_right_way(&self, router: usize, from: Ingress, source: IpAddr) -> bool {
+        let hop = &self.routers[router];
+        let back = || hop.route(from, source).and_then(|target| self.next(target, source));
+        match hop.reverse_path {
+            ReversePath::Off => true,
+            ReversePath::Loose => back().is_some(),
+            ReversePath::Strict => match (back(), from) {
+                (Some(Next::Neighbour(back, _)), Ingress::Segment(from)) => back == from,
+                (Some(Next::Gateway(back)), Ingress::Gateway(from)) => back == from,
+                (Some(Next::Neighbour(..) | Next::Gateway(_)) | None, _) => false,
+            },
+        }
     }
 }
 

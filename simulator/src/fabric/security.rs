@@ -41,7 +41,7 @@ impl Traffic {
     };
 
     /// A piece of a packet shows no ports, and is held to be of those that are asked for.
-    fn holds(&self, flow: &FlowKey) -> bool {
+    pub(super) fn holds(&self, flow: &FlowKey) -> bool {
         let protocol = self.protocols.is_empty() || self.protocols.contains(&flow.protocol);
         let port = flow
             .ports

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use overlab_dataplane::{Family, Mtu, PerFamily};
 
+use super::router::Ingress;
 use super::{Acl, L2, NicId};
 use crate::observe::{Place, PlaceKind};
 use crate::scenario::Model;
@@ -15,7 +16,15 @@ use crate::scenario::Model;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Station {
     Nic(NicId),
-    Router { router: usize, segment: usize },
+    Router {
+        router: usize,
+        from: Ingress,
+    },
+    /// A gateway, which takes it from the router of an underlay.
+    Gateway {
+        gateway: usize,
+        from: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -57,7 +66,7 @@ pub(super) fn build(model: &Model) -> Vec<Segment> {
         for subnet in &underlay.subnets {
             let station = Station::Router {
                 router,
-                segment: segments.len(),
+                from: Ingress::Segment(segments.len()),
             };
             segments.push(Segment {
                 place: Place {

@@ -8,7 +8,7 @@ use overlab_dataplane::fields::{Fields, Refusal, Wrong, boolean, integer, word};
 use serde_json::{Value, json};
 
 use super::quantity::{any_duration, bit_rate, mtu};
-use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute, Preset};
+use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute, Preset, ReversePath};
 
 /// One knob.
 pub struct Knob {
@@ -43,6 +43,11 @@ const L2S: &[(&str, L2)] = &[
     ("none", L2::None),
 ];
 const NO_ROUTES: &[(&str, NoRoute)] = &[("silent", NoRoute::Silent), ("netUnreachable", NoRoute::NetUnreachable)];
+const REVERSE_PATHS: &[(&str, ReversePath)] = &[
+    ("off", ReversePath::Off),
+    ("loose", ReversePath::Loose),
+    ("strict", ReversePath::Strict),
+];
 const FRAGMENTS: &[(&str, FragmentPolicy)] = &[
     ("pass", FragmentPolicy::Pass),
     ("inOrder", FragmentPolicy::InOrder),
@@ -66,6 +71,12 @@ pub const KNOBS: &[Knob] = &[
         meaning: "what the router answers where it has no route",
         show: |k| spelling(NO_ROUTES, k.no_route),
         set: |k, v| put(&mut k.no_route, word(v, NO_ROUTES)),
+    },
+    Knob {
+        name: "reversePathFilter",
+        meaning: "which sources the router takes: all, those that it has a route to, or those that it would route back",
+        show: |k| spelling(REVERSE_PATHS, k.reverse_path),
+        set: |k, v| put(&mut k.reverse_path, word(v, REVERSE_PATHS)),
     },
     Knob {
         name: "routerDecrementsTtl",
@@ -101,7 +112,7 @@ pub const KNOBS: &[Knob] = &[
         name: "protocols",
         meaning: "IP protocols that are carried, by number",
         show: |k| all_or(&k.protocols),
-        set: |k, v| put(&mut k.protocols, unless(v, "all", |v| numbers(v, u64::from(u8::MAX)))),
+        set: |k, v| put(&mut k.protocols, protocols(v)),
     },
     Knob {
         name: "reservedSourcePorts",
@@ -256,6 +267,14 @@ fn unless_none<T>(value: &Value, read: impl Fn(&Value) -> Result<T, Wrong>) -> R
     unless(value, "none", |value| read(value).map(Some)).map_err(|wrong| wrong.help("or write `none`"))
 }
 
+/// Reads a list of protocol numbers, or `all`, which is the empty one.
+///
+/// # Errors
+/// If it is neither.
+pub(super) fn protocols(value: &Value) -> Result<Vec<u8>, Wrong> {
+    unless(value, "all", |value| numbers(value, u64::from(u8::MAX)))
+}
+
 fn count(value: &Value) -> Result<u32, Wrong> {
     let number = integer(value, 1, 1_000_000)?;
     u32::try_from(number).map_err(|_| Wrong::expected("a number up to 1000000"))
@@ -270,7 +289,7 @@ fn numbers<T: TryFrom<u64>>(value: &Value, max: u64) -> Result<Vec<T>, Wrong> {
 
 fn default_group(value: &Value) -> Result<DefaultGroup, Wrong> {
     if let Some(protocols) = value.get("underlay") {
-        return unless(protocols, "all", |v| numbers(v, u64::from(u8::MAX))).map(DefaultGroup::Underlay);
+        return self::protocols(protocols).map(DefaultGroup::Underlay);
     }
     match word(value, &[("open", 0), ("members", 1), ("underlay", 2)])? {
         0 => Ok(DefaultGroup::Open),

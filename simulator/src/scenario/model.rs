@@ -2,7 +2,7 @@
 //! datastore holds) stay apart: the wires are here, the belief is [`Model::cluster`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use overlab_dataplane::route::{HostNetwork, Nic, NodeTables, RpFilter};
 use overlab_dataplane::{Instant, Mtu, PerFamily};
 
 use crate::expectations::Claim;
-use crate::fabric::{Acl, Fault, Knobs, Preset, SecurityGroup};
+use crate::fabric::{Acl, Fault, Firewall, GatewayKnobs, Knobs, Preset, SecurityGroup};
 use crate::rows::Table;
+
+pub use crate::fabric::GatewayKind;
 
 /// A backend, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +46,8 @@ pub struct Model {
     pub backends: BTreeSet<BackendKind>,
     /// The wires between machines.
     pub underlays: Vec<Underlay>,
+    /// What joins them, in file order.
+    pub gateways: Vec<Gateway>,
     /// Calico nodes, in file order.
     pub nodes: Vec<Machine>,
     /// Machines outside the cluster.
@@ -142,6 +146,8 @@ pub struct Rewiring {
     pub at: Instant,
     /// As [`Model::underlays`].
     pub underlays: Vec<Underlay>,
+    /// As [`Model::gateways`].
+    pub gateways: Vec<Gateway>,
     /// As [`Model::nodes`].
     pub nodes: Vec<Machine>,
     /// As [`Model::hosts`].
@@ -196,6 +202,7 @@ impl Model {
     pub fn rewired(&self, wires: &Rewiring) -> Model {
         Model {
             underlays: wires.underlays.clone(),
+            gateways: wires.gateways.clone(),
             nodes: wires.nodes.clone(),
             hosts: wires.hosts.clone(),
             ..self.clone()
@@ -233,7 +240,9 @@ pub struct Underlay {
     pub cidr: PerFamily<Option<IpNet>>,
     /// Its security groups, by name.
     pub security_groups: BTreeMap<Arc<str>, SecurityGroup>,
-    /// Routes of its router besides those to its subnets.
+    /// Routes that its router learned from others, which its own routes go before.
+    pub learned: Vec<UnderlayRoute>,
+    /// Routes of its main route table besides those to its subnets.
     pub routes: Vec<UnderlayRoute>,
     /// Its subnets, in file order.
     pub subnets: Vec<Subnet>,
@@ -253,6 +262,8 @@ pub struct UnderlayRoute {
 pub enum Via {
     /// To a machine's card: a node's place in [`Model::nodes`], or behind all of them a host's in [`Model::hosts`].
     Machine(usize),
+    /// To what joins this underlay with others, by its place in [`Model::gateways`].
+    Gateway(usize),
     /// Nowhere.
     Nowhere,
 }
@@ -270,6 +281,8 @@ pub struct Subnet {
     pub mtu: Mtu,
     /// What may enter and leave it; none for everything.
     pub acl: Option<Acl>,
+    /// The routes of its own route table, in place of the underlay's main one; none if it has none.
+    pub routes: Option<Vec<UnderlayRoute>>,
 }
 
 impl Subnet {
@@ -283,6 +296,34 @@ impl Subnet {
         let cidrs: Vec<_> = self.cidr.iter().flatten().map(IpNet::to_string).collect();
         cidrs.join(" and ")
     }
+}
+
+/// What joins underlays.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is.
+    pub kind: GatewayKind,
+    /// The underlays that it joins, by their places in [`Model::underlays`]; of an internet gateway the network comes first, then
+    /// the internet. A NAT gateway has the one that it stands in.
+    pub joins: Vec<usize>,
+    /// The subnet that a NAT gateway stands in, and whose route table its packets take.
+    pub subnet: Option<usize>,
+    /// How it treats packets.
+    pub knobs: GatewayKnobs,
+    /// How long a packet takes to it, one way.
+    pub delay: Duration,
+    /// The address that its ICMP errors come from; none for that of the router in front of it.
+    pub address: Option<IpAddr>,
+    /// A NAT gateway's public address.
+    pub public_address: Option<Ipv4Addr>,
+    /// What a firewall lets pass.
+    pub firewall: Option<Firewall>,
+    /// Which underlay is the way to which addresses.
+    pub routes: Vec<(IpNet, usize)>,
+    /// Where it is declared.
+    pub field: FieldRef,
 }
 
 /// A machine on the wires: a Calico node, or a host outside the cluster.
@@ -304,6 +345,8 @@ pub struct Machine {
     pub allowed_addresses: Vec<IpNet>,
     /// The security groups that its card is in.
     pub groups: Vec<Arc<str>>,
+    /// The address that the internet knows it by.
+    pub public_address: Option<Ipv4Addr>,
     /// Its reverse-path filter.
     pub rp_filter: RpFilter,
     /// Where it is declared.

@@ -26,6 +26,8 @@ pub enum Vertex {
         /// The underlay.
         underlay: usize,
     },
+    /// What joins underlays.
+    Gateway(usize),
 }
 
 /// What is connected to what.

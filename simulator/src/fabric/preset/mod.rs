@@ -91,6 +91,17 @@ pub enum NoRoute {
     NetUnreachable,
 }
 
+/// Which sources an underlay router takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReversePath {
+    /// All.
+    Off,
+    /// Those that it has a route to.
+    Loose,
+    /// Those that it would route back the way that they came.
+    Strict,
+}
+
 /// How an underlay treats packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knobs {
@@ -98,6 +109,8 @@ pub struct Knobs {
     pub l2: L2,
     /// What the router does without a route.
     pub no_route: NoRoute,
+    /// Which sources the router takes.
+    pub reverse_path: ReversePath,
     /// Whether the router takes one from the TTL, and can be seen in a traceroute.
     pub router_decrements_ttl: bool,
     /// What a network card's port holds against its own addresses while the check is on.

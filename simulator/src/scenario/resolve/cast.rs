@@ -7,9 +7,10 @@ use overlab_dataplane::fields::{Wrong, suggestion};
 use overlab_dataplane::{Family, PerFamily};
 
 use super::machines::Machines;
+use super::underlay::Wires;
 use super::workloads::Request;
 use crate::expectations::Names;
-use crate::scenario::model::{Class, Endpoint, Machine, Underlay, Workload};
+use crate::scenario::model::{Class, Endpoint, Gateway, Machine, Underlay, Workload};
 
 /// Devices that a node has, as far as expectations may name them.
 const DEVICES: [&str; 5] = ["eth0", "tunl0", "vxlan.calico", "vxlan-v6.calico", "eni"];
@@ -17,6 +18,7 @@ const DEVICES: [&str; 5] = ["eth0", "tunl0", "vxlan.calico", "vxlan-v6.calico", 
 /// Everybody who takes part.
 pub(super) struct Cast {
     pub(super) underlays: Vec<Underlay>,
+    pub(super) gateways: Vec<Gateway>,
     pub(super) nodes: Vec<Machine>,
     pub(super) hosts: Vec<Machine>,
     pub(super) workloads: Vec<Workload>,
@@ -27,7 +29,7 @@ pub(super) struct Cast {
 
 impl Cast {
     /// Workloads take the addresses that the datastore gave them, now or later. Where it could not be built, they are only there to be named.
-    pub(super) fn new(underlays: Vec<Underlay>, machines: Machines, requests: Vec<Request>, clusters: &[&ClusterState]) -> Cast {
+    pub(super) fn new(wires: Wires, machines: Machines, requests: Vec<Request>, clusters: &[&ClusterState]) -> Cast {
         let sound = !clusters.is_empty();
         let workloads = requests
             .into_iter()
@@ -44,7 +46,8 @@ impl Cast {
             })
             .collect();
         let mut cast = Cast {
-            underlays,
+            underlays: wires.underlays,
+            gateways: wires.gateways,
             nodes: machines.nodes,
             hosts: machines.hosts,
             workloads,
@@ -66,6 +69,7 @@ impl Cast {
             places.push(machine.name.to_string());
             places.extend(DEVICES.map(|device| format!("{}/{device}", machine.name)));
         }
+        places.extend(self.gateways.iter().map(|gateway| gateway.name.to_string()));
         for underlay in &self.underlays {
             places.push(underlay.name.to_string());
             places.extend(

@@ -1,7 +1,7 @@
 //! Machines on the wires: nodes, counted or named, and hosts outside the cluster.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -11,6 +11,7 @@ use overlab_dataplane::{Family, Mtu, PerFamily};
 use serde_json::Value;
 
 use super::addresses::{self, Pair};
+use super::gateways;
 use super::names::Names;
 use super::refuse_unmodelled;
 use super::underlay::Wires;
@@ -37,6 +38,7 @@ struct Draft {
     check: Option<bool>,
     allowed: Vec<IpNet>,
     groups: Vec<Arc<str>>,
+    public: Option<Ipv4Addr>,
     rp_filter: RpFilter,
     field: FieldRef,
 }
@@ -100,6 +102,7 @@ fn counted(wires: &Wires) -> Vec<Draft> {
             check: None,
             allowed: Vec::new(),
             groups: Vec::new(),
+            public: None,
             rp_filter: RpFilter::Off,
             field: counted.field.clone(),
         }));
@@ -148,6 +151,7 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
         check,
         allowed,
         groups,
+        public: fields.parse("publicIp", refusals, gateways::public),
         rp_filter: RpFilter::Off,
         field: fields.at().clone(),
     }
@@ -336,6 +340,7 @@ fn machine(draft: Draft, wires: &Wires, taken: &mut BTreeMap<IpAddr, FieldRef>, 
             .unwrap_or(known.is_some_and(|(u, _)| u.knobs.source_destination_check)),
         allowed_addresses: draft.allowed,
         groups: draft.groups,
+        public_address: draft.public,
         rp_filter: draft.rp_filter,
         field: draft.field,
     }

@@ -9,11 +9,13 @@ mod cast;
 mod expect;
 mod faults;
 mod flows;
+mod gateways;
 mod header;
 mod machines;
 mod matrix;
 mod names;
 mod rewire;
+mod routes;
 mod security;
 mod table;
 mod time;
@@ -67,8 +69,10 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
 
     let mut names = Names::default();
     let mut wires = underlay::read(&mut spec, &mut names, refusals);
+    gateways::read(&mut spec, &mut wires, &mut names, refusals);
     let mut machines = machines::read(&mut spec, &wires, &mut names, refusals);
-    underlay::resolve_routes(&mut wires, &machines, refusals);
+    routes::resolve(&mut wires, &machines, refusals);
+    gateways::finish(&mut wires, &machines, refusals);
     let requests = workloads::read(&mut spec, &wires, &machines, &mut names, refusals);
     let mut notes = wires.notes.clone();
     let sound = refusals.is_empty();
@@ -99,7 +103,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         .iter()
         .chain(versions.iter().map(|version| &version.cluster))
         .collect();
-    let mut cast = Cast::new(wires.underlays, machines, requests, &clusters);
+    let mut cast = Cast::new(wires, machines, requests, &clusters);
     cast.add_places(timeline.iter().map(|entry| &*entry.name));
     let clock = time::Clock::read(&mut spec, run.duration, &timeline, refusals);
     let mut flows = flows::read(&mut spec, &cast, &clock, refusals);
@@ -119,6 +123,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         duration: clock.end.since(overlab_dataplane::Instant::ZERO),
         backends: run.backends,
         underlays: cast.underlays,
+        gateways: cast.gateways,
         nodes: cast.nodes,
         hosts: cast.hosts,
         workloads: cast.workloads,

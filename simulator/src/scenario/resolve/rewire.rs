@@ -7,16 +7,18 @@ use overlab_dataplane::fields::{Fields, Refusal};
 use serde_json::Value;
 
 use super::cast::Cast;
+use super::gateways;
 use super::machines::{self, CHECKS, Machines};
 use super::names::Names;
+use super::routes;
 use super::timeline::Setting;
 use super::underlay;
 use crate::scenario::file::Written;
-use crate::scenario::model::{Machine, Rewiring};
+use crate::scenario::model::{Gateway, Machine, Rewiring};
 use crate::scenario::tree::{Patch, put};
 
 /// The parts of `spec` that are wires.
-const WIRES: [&str; 3] = ["underlay.", "nodes.", "hosts."];
+const WIRES: [&str; 4] = ["underlay.", "gateways.", "nodes.", "hosts."];
 
 /// The wires from each instant on at which something is set or its end is reached.
 pub(super) fn rewirings(written: &Written, settings: &[Setting<'_>], cast: &Cast, refusals: &mut Vec<Refusal>) -> Vec<Rewiring> {
@@ -45,7 +47,7 @@ fn check(setting: &Setting<'_>, earlier: &[Setting<'_>], refusals: &mut Vec<Refu
             Refusal::new("E-EVENT", field.clone(), format!("`{path}` does not change during a run"))
                 .at_key()
                 .why("what is set here are wires; the datastore changes by `patch`, `apply` and `delete`")
-                .help("set something below `underlay.`, `nodes.` or `hosts.`"),
+                .help("set something below `underlay.`, `gateways.`, `nodes.` or `hosts.`"),
         );
     }
     let meets = |other: &&Setting<'_>| {
@@ -101,6 +103,12 @@ fn rewired(
         refusals.push(wrong.help.into_iter().fold(refusal, Refusal::help));
         return None;
     }
+    let joined = |gateways: &[Gateway]| gateways.iter().map(|gateway| gateway.name.clone()).collect::<Vec<_>>();
+    if joined(&wires.gateways) != joined(&cast.gateways) {
+        let refusal = Refusal::new("E-EVENT", blamed, "gateways come and go in no run").at_key();
+        refusals.push(refusal.help("set the routes that lead to them"));
+        return None;
+    }
     if !same(&machines.nodes, &cast.nodes) || !same(&machines.hosts, &cast.hosts) {
         refusals.push(
             Refusal::new("E-EVENT", blamed, "machines keep their place and address during a run")
@@ -124,6 +132,7 @@ fn rewired(
     Some(Rewiring {
         at,
         underlays: wires.underlays,
+        gateways: wires.gateways,
         nodes,
         hosts: machines.hosts,
     })
@@ -134,7 +143,9 @@ fn read(value: &Value, written: &Written, refusals: &mut Vec<Refusal>) -> (under
     let mut spec = root.fields("spec", refusals);
     let mut names = Names::default();
     let mut wires = underlay::read(&mut spec, &mut names, refusals);
+    gateways::read(&mut spec, &mut wires, &mut names, refusals);
     let machines = machines::read(&mut spec, &wires, &mut names, refusals);
-    underlay::resolve_routes(&mut wires, &machines, refusals);
+    routes::resolve(&mut wires, &machines, refusals);
+    gateways::finish(&mut wires, &machines, refusals);
     (wires, machines)
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
-use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, suggestion, text, word};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text, word};
 use serde_json::Value;
 
-use crate::fabric::{Acl, AclRule, GroupRule, Peers, SecurityGroup, Traffic};
+use crate::fabric::{Acl, AclRule, Firewall, FirewallRule, GroupRule, IdleTimes, Peers, SecurityGroup, Traffic};
 
 /// Protocols that have a name here. Not among them is `ipip`: /etc/protocols gives it the number 94, and tunnels use 4.
 const PROTOCOLS: [(&str, u8); 4] = [("icmp", 1), ("tcp", 6), ("udp", 17), ("icmpv6", 58)];
@@ -117,6 +118,34 @@ fn acl_rules(acl: &mut Fields<'_>, (direction, side): (&'static str, &'static st
         }));
     }
     rules
+}
+
+/// Reads `rules` and `stateful` of a firewall. Without rules it lets everything pass.
+pub(super) fn firewall(fields: &mut Fields<'_>, idle: Duration, refusals: &mut Vec<Refusal>) -> Firewall {
+    let written = fields.value("rules").is_some();
+    let mut rules = Vec::new();
+    for (field, value) in fields.items("rules", refusals) {
+        let mut rule = Fields::new(value, field, refusals);
+        let mut side = |key| {
+            rule.parse(key, refusals, |v| {
+                let range = range(text(v)?);
+                range.ok_or_else(|| Wrong::expected("a range such as `10.0.0.0/16`"))
+            })
+        };
+        let (from, to) = (side("from"), side("to"));
+        let traffic = traffic(&mut rule, refusals);
+        rule.finish(refusals);
+        rules.push(FirewallRule { from, to, traffic });
+    }
+    Firewall {
+        rules: written.then_some(rules),
+        stateful: fields.parse("stateful", refusals, boolean).unwrap_or(true),
+        idle: IdleTimes {
+            tcp: idle,
+            datagrams: idle,
+            others: idle,
+        },
+    }
 }
 
 /// Reads `proto` and `ports` of a rule; without them it speaks of everything.

@@ -8,13 +8,13 @@ use overlab_dataplane::{Family, PerFamily};
 use serde_json::Value;
 
 use super::addresses::{self, Pair};
-use super::machines::Machines;
 use super::names::{self, Names};
-use super::{not_modelled, refuse_unmodelled, security};
+use super::routes::{self, WrittenTable};
+use super::{refuse_unmodelled, security};
 use crate::fabric::{Knobs, Preset};
 use crate::scenario::knobs;
-use crate::scenario::model::{Subnet, Underlay, UnderlayRoute, Via};
-use crate::scenario::quantity::{cidr, duration, mtu};
+use crate::scenario::model::{Gateway, Subnet, Underlay};
+use crate::scenario::quantity::{duration, mtu};
 
 /// The addresses of an underlay, unless it says otherwise.
 const DEFAULT_CIDR: IpNet = IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 16));
@@ -25,15 +25,9 @@ pub(super) struct Wires {
     /// Subnets that say how many nodes they have.
     pub(super) counted: Vec<Counted>,
     pub(super) notes: Vec<String>,
-    /// By underlay: its router's routes to machines.
-    pub(super) routes: Vec<Vec<WrittenRoute>>,
-}
-
-/// A route of an underlay's router, before its machine is known.
-pub(super) struct WrittenRoute {
-    pub(super) to: IpNet,
-    pub(super) via: String,
-    pub(super) at: FieldRef,
+    /// Route tables whose targets are not known yet.
+    pub(super) tables: Vec<WrittenTable>,
+    pub(super) gateways: Vec<Gateway>,
 }
 
 /// A subnet's `nodes: N`.
@@ -75,7 +69,8 @@ pub(super) fn read(spec: &mut Fields<'_>, names: &mut Names, refusals: &mut Vec<
         underlays: Vec::new(),
         counted: Vec::new(),
         notes: Vec::new(),
-        routes: Vec::new(),
+        tables: Vec::new(),
+        gateways: Vec::new(),
     };
     let at = spec.field("underlay");
     let entries = spec.entries("underlay", refusals);
@@ -88,13 +83,6 @@ pub(super) fn read(spec: &mut Fields<'_>, names: &mut Names, refusals: &mut Vec<
     }
     for (name, field, value) in entries {
         names.claim("underlay", name, &field, refusals);
-        if wires.underlays.len() == 1 {
-            refusals.push(
-                not_modelled(field.clone(), "a second underlay")
-                    .at_key()
-                    .help("use one underlay with several subnets"),
-            );
-        }
         read_one(name, Fields::new(value, field, refusals), &mut wires, refusals);
     }
     wires
@@ -125,7 +113,12 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
     knobs::read(&mut fields, &mut knobs, refusals);
     refuse_unmodelled(&mut fields, &["routers", "router", "links", "acl"], refusals);
     let security_groups = security::groups(&mut fields, refusals);
-    let routes = written_routes(&mut fields, &knobs, refusals);
+    let routes = routes::read(&mut fields, &knobs, refusals);
+    wires.tables.push(WrittenTable {
+        underlay: wires.underlays.len(),
+        subnet: None,
+        routes,
+    });
 
     let subnets = subnets(&mut fields, preset, &knobs, &whole, wires, refusals);
     fields.finish(refusals);
@@ -135,33 +128,10 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
         knobs,
         cidr: whole.values,
         security_groups,
+        learned: Vec::new(),
         routes: Vec::new(),
         subnets,
     });
-    wires.routes.push(routes);
-}
-
-/// Reads `routes`: which prefix leads to which machine. Who is meant is known only once the machines are.
-fn written_routes(fields: &mut Fields<'_>, knobs: &Knobs, refusals: &mut Vec<Refusal>) -> Vec<WrittenRoute> {
-    let mut routes = Vec::new();
-    for (field, value) in fields.items("routes", refusals) {
-        let mut route = Fields::new(value, field.clone(), refusals);
-        let to = route.require("to", refusals, cidr);
-        let via = route.require("via", refusals, |v| text(v).map(str::to_owned));
-        let via_at = route.field("via");
-        route.finish(refusals);
-        if knobs.route_quota.is_some_and(|quota| routes.len() >= quota) {
-            let quota = knobs.route_quota.unwrap_or_default();
-            refusals.push(
-                Refusal::new("E-QUOTA", field, format!("more than {quota} routes in one route table"))
-                    .why("the provider's quota for routes that are not propagated")
-                    .help("use larger blocks, encapsulate across subnets, or have the quota raised and write `knobs: {routeQuota: 1000}`"),
-            );
-            break;
-        }
-        routes.extend(to.zip(via).map(|(to, via)| WrittenRoute { to, via, at: via_at }));
-    }
-    routes
 }
 
 /// The shortest and the longest prefix of IPv6 that an underlay or a subnet may have: one with room for a router and machines.
@@ -231,7 +201,13 @@ fn subnets(
             });
         }
         let acl = security::acl(&mut fields, refusals);
-        refuse_unmodelled(&mut fields, &["routes"], refusals);
+        if let Some(routes) = routes::of_subnet(&mut fields, preset, knobs, refusals) {
+            wires.tables.push(WrittenTable {
+                underlay: wires.underlays.len(),
+                subnet: Some(place),
+                routes,
+            });
+        }
         fields.finish(refusals);
         subnets.push(Subnet {
             acl,
@@ -252,6 +228,7 @@ fn subnet(name: Arc<str>, mut cidr: PerFamily<Option<IpNet>>, mtu: overlab_datap
         gateway: PerFamily::from_fn(|family| addresses::at(1, (*cidr.get(family))?)),
         mtu,
         acl: None,
+        routes: None,
     }
 }
 
@@ -306,44 +283,4 @@ fn fits(net: IpNet, at: &FieldRef, whole: &Pair<IpNet>, taken: &[(IpNet, FieldRe
         );
     }
     refusals.len() == before
-}
-
-/// Finds the machines that routes lead to: nodes first, then hosts, as cards are numbered.
-pub(super) fn resolve_routes(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<Refusal>) {
-    let names: Vec<&str> = machines
-        .nodes
-        .iter()
-        .chain(&machines.hosts)
-        .map(|machine| &*machine.name)
-        .collect();
-    let routes = std::mem::take(&mut wires.routes);
-    for (underlay, routes) in wires.underlays.iter_mut().zip(routes) {
-        for WrittenRoute { to, via, at } in routes {
-            let place = names.iter().position(|name| *name == via);
-            let via = match (place, &*via) {
-                (Some(place), _) => Via::Machine(place),
-                (None, "none") => Via::Nowhere,
-                (None, name) => {
-                    let refusal = Refusal::new("E-ROUTE", at, format!("unknown node or host {name:?}"))
-                        .why("a route of an underlay leads to a machine's card, or to `none`");
-                    refusals.push(match suggestion(name, names.iter().copied()) {
-                        Some(near) => refusal.help(format!("did you mean `{near}`?")),
-                        None => refusal.help("name a node or host of the scenario"),
-                    });
-                    continue;
-                }
-            };
-            let inside = |net: &IpNet| net.contains(&to) && *net != to;
-            let local = |subnet: &Subnet| subnet.cidr.iter().flatten().any(inside);
-            if let Some(subnet) = underlay.subnets.iter().find(|subnet| local(subnet)) {
-                refusals.push(
-                    Refusal::new("E-ROUTE", at, format!("{to} lies inside subnet {}", subnet.name))
-                        .why("an underlay delivers a subnet's addresses to the subnet; only a whole one can be led elsewhere")
-                        .help("route addresses of pods that are no addresses of the underlay"),
-                );
-                continue;
-            }
-            underlay.routes.push(UnderlayRoute { destination: to, via });
-        }
-    }
 }
