@@ -335,6 +335,16 @@ impl Conntrack {
         }
     }
 
+    /// Forgets the connections of which this is not so.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Connection) -> bool) {
+        let gone = self.connections.iter().filter(|(_, connection)| !keep(connection));
+        let gone: Vec<_> = gone.map(|(id, connection)| (*id, connection.queued)).collect();
+        for (id, queued) in gone {
+            self.queue.remove(&(queued, id));
+            self.remove(id);
+        }
+    }
+
     fn remove(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else {
             return;

@@ -181,10 +181,11 @@ impl Engine {
         &self.tables
     }
 
-    /// Works from other tables from here on; waiting fragments, limits and connections stay, and what was learned of paths whose
-    /// routes stay.
+    /// Works from other tables from here on; waiting fragments, limits and connections stay but for those that are masqueraded as
+    /// an address that the node loses, and what was learned of paths whose routes stay.
     pub fn set_tables(&mut self, tables: Arc<NodeTables>) {
         self.paths.follow(&self.tables, &tables);
+        self.forget_masqueraded(&tables);
         let next = Engine::new(tables);
         (self.tables, self.tunnels, self.answers, self.vxlan) = (next.tables, next.tunnels, next.answers, next.vxlan);
     }

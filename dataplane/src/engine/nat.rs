@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::conntrack::{Direction, Track, Tuple};
 use super::{DropReason, Engine, NatRule, Outcome, Step};
 use crate::Family;
-use crate::route::{Device, DeviceId, DeviceKind, NatRules};
+use crate::route::{Device, DeviceId, DeviceKind, NatRules, NodeTables};
 use crate::wire::IpView;
 use crate::wire::ipv4::protocol;
 use crate::wire::translate::{End, set_end, set_quoted_end};
@@ -132,6 +132,22 @@ impl Engine {
         near.or(first).map(|net| net.addr())
     }
 
+    /// Forgets connections that are masqueraded as an address that its device does not have by these tables.
+    ///
+    /// Source: Linux net/netfilter/nf_nat_masquerade.c, inet_cmp.
+    pub(super) fn forget_masqueraded(&mut self, after: &NodeTables) {
+        let before = &self.tables;
+        self.conntrack.retain(|connection| {
+            let own = connection.reply.destination;
+            let is_masqueraded = match connection.rule {
+                Some(NatRule::TunnelSource) => true,
+                Some(NatRule::Outgoing { .. }) => before.nat.get(Family::of(own)).address.is_none(),
+                None => false,
+            };
+            !is_masqueraded || holder(before, own).is_none_or(|device| holder(after, own) == Some(device))
+        });
+    }
+
     /// The tuple of the answers to a connection that is to be translated: with its own port if that is allowed and free, else with
     /// the next one that is. None if there is none.
     ///
@@ -206,6 +222,12 @@ impl Engine {
             rule,
         });
     }
+}
+
+/// The name of the device that has an address.
+fn holder(tables: &NodeTables, address: IpAddr) -> Option<&str> {
+    let device = tables.device(tables.device_with(address)?)?;
+    Some(&device.name)
 }
 
 /// Whether a device has this name, or one that begins like it where it ends in `+`.

@@ -65,7 +65,8 @@ impl Paths {
 
     /// Forgets what was learned of destinations that other tables lead elsewhere.
     pub(super) fn follow(&mut self, before: &NodeTables, after: &NodeTables) {
-        let route = |tables: &NodeTables, to: IpAddr| tables.lookup(to).map(|(_, route)| route.clone());
+        // As `ip route` prints it: numbers of devices, and what led to a route, are not the kernel's.
+        let route = |tables: &NodeTables, to: IpAddr| tables.lookup(to).map(|(_, route)| tables.text(route).to_string());
         self.learned.retain(|to, _| route(before, *to) == route(after, *to));
     }
 

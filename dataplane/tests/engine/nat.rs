@@ -274,6 +274,21 @@ fn h1_a_node_s_packet_into_a_tunnel_wears_the_tunnel_s_address(
     assert_eq!(translations(outcome), [(End::Destination, NatRule::TunnelSource)]);
 }
 
+#[rstest]
+#[case::its_device_keeps_it("10.244.0.0", "10.244.0.0")]
+#[case::its_device_has_another("10.244.0.7", "10.244.0.7")]
+fn h1_a_connection_masqueraded_as_an_address_that_goes_begins_anew(#[case] becomes: &str, #[case] worn: &str) {
+    let [mut a, ..] = nodes(ipip("Always"), json!({}));
+    let packet = Udp::new(NODE, NODES[2].3).build();
+    assert_eq!(source(&wire(a.handle(Ingress::Host, &packet))[20..]), "10.244.0.0:40000");
+    let tables = with(&a, |tables| {
+        let tunnel = tables.devices.iter_mut().find(|device| &*device.name == "tunl0").unwrap();
+        tunnel.addresses = vec![format!("{becomes}/32").parse().unwrap()];
+    });
+    a.engine.set_tables(tables);
+    assert_eq!(source(&wire(a.handle(Ingress::Host, &packet))[20..]), format!("{worn}:40000"));
+}
+
 #[test]
 fn h1_what_the_node_sends_from_the_tunnel_s_own_address_is_left_alone() {
     let [mut a, ..] = nodes(ipip("Always"), json!({}));

@@ -1,7 +1,10 @@
 //! Path MTU discovery through tunnels: what a node learns from the underlay's ICMP errors about its tunnel packets, whom it tells,
 //! and for how long. ICMP and IPv6 packets are built and read by pnet.
 
+use std::sync::Arc;
+
 use overlab_dataplane::engine::{Outcome, Step};
+use overlab_dataplane::route::{Device, DeviceId, NodeTables, Route};
 use overlab_dataplane::{Family, Instant, Packet};
 use pnet::packet::Packet as _;
 use pnet::packet::icmpv6::{self, Icmpv6Packet, MutableIcmpv6Packet};
@@ -310,6 +313,45 @@ fn d15_an_ipv6_error_that_names_less_than_1280_is_not_believed() {
     let whole = wire(a.pod_sends(&big));
     assert_eq!(learned(a.wire_brings(&packet_too_big(&whole, 1279))), None);
     assert_eq!(wire(a.pod_sends(&big)).len(), 1500);
+}
+
+/// The same tables with a card more in front of the others, so that every device has another number, and with changed routes.
+fn with_spare_card(tables: &NodeTables, change: fn(&mut Route)) -> Arc<NodeTables> {
+    let mut tables = tables.clone();
+    let name = "eth9".into();
+    tables.devices.insert(
+        0,
+        Device {
+            name,
+            addresses: Vec::new(),
+            ..tables.devices[0].clone()
+        },
+    );
+    let mut routes: Vec<_> = tables.routes().cloned().collect();
+    let next = |id: &mut DeviceId| id.0 += 1;
+    for route in &mut routes {
+        route.device.as_mut().map(next);
+        change(route);
+    }
+    next(&mut tables.ipip.as_mut().unwrap().device);
+    for workload in &mut tables.workloads {
+        next(&mut workload.device);
+    }
+    Arc::new(tables.with_routes(routes))
+}
+
+#[test]
+fn what_was_learned_of_a_path_stays_with_its_route_and_goes_with_it() {
+    let [mut a, ..] = nodes(ipip("Always"), json!({}));
+    let whole = wire(a.pod_sends(&long(1480, true)));
+    a.wire_brings(&fragmentation_needed(&whole, 1400, 548));
+    let refused = |a: &mut Node| reason(a.pod_sends(&long(1480, true))).map(|reason| reason.name());
+    assert_eq!(refused(&mut a), Some("too_big"));
+    let before = a.engine.tables().clone();
+    a.engine.set_tables(with_spare_card(&before, |_| {}));
+    assert_eq!(refused(&mut a), Some("too_big"));
+    a.engine.set_tables(with_spare_card(&before, |route| route.metric += 1));
+    assert_eq!(refused(&mut a), None);
 }
 
 #[test]
