@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
-use overlab_dataplane::encap::{Encapsulation, Ipip, Template, Vxlan};
+use overlab_dataplane::encap::{Encapsulation, Ipip, Template, Vxlan, Wire};
 use overlab_dataplane::wire::Ipv4Header;
 use overlab_dataplane::{MacAddr, Packet, Vni};
 
@@ -23,6 +23,7 @@ fn node(number: u8) -> Vxlan {
         port: 4789,
         mac: MacAddr([0x66, 0, 0, 0, 0, number]),
         local: address(number).into(),
+        wire: Wire::Linux,
     }
 }
 

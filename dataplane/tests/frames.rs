@@ -5,7 +5,7 @@ mod common;
 use std::net::Ipv4Addr;
 
 use common::packet;
-use overlab_dataplane::encap::{Encapsulation, Ipip, Vxlan};
+use overlab_dataplane::encap::{Encapsulation, Ipip, Vxlan, Wire};
 use overlab_dataplane::wire::fragment::{Reassembly, split};
 use overlab_dataplane::wire::print::HeaderStack;
 use overlab_dataplane::wire::{IcmpError, IcmpMessage, IpView, Ipv4Mut, Reassembler, checksum, icmp};
@@ -23,6 +23,7 @@ fn vxlan(mac: MacAddr, local: Ipv4Addr) -> Vxlan {
         port: 4789,
         mac,
         local: local.into(),
+        wire: Wire::Linux,
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 use std::net::Ipv6Addr;
 
 use common::packet;
-use overlab_dataplane::encap::{DecapError, Encap, Encapsulation, Ipip, Vxlan};
+use overlab_dataplane::encap::{DecapError, Encap, Encapsulation, Ipip, Vxlan, Wire};
 use overlab_dataplane::wire::fragment::{Reassembly, ReassemblyError, split, timeout};
 use overlab_dataplane::wire::print::HeaderStack;
 use overlab_dataplane::wire::{
@@ -42,6 +42,7 @@ fn node(mac: MacAddr, local: Ipv6Addr) -> Vxlan {
         port: 4789,
         mac,
         local: local.into(),
+        wire: Wire::Linux,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use overlab_dataplane::encap::{Encapsulation, Ipip, Template, Vxlan};
+use overlab_dataplane::encap::{Encapsulation, Ipip, Template, Vxlan, Wire};
 use overlab_dataplane::wire::print::HeaderStack;
 use overlab_dataplane::wire::{
     Ecn, EthernetView, IcmpError, IcmpMessage, Ipv4Header, Ipv4Mut, Ipv4View, UdpView, flow, icmp, vxlan,
@@ -28,6 +28,7 @@ fn end(mac: MacAddr, local: Ipv4Addr, vni: u32) -> Vxlan {
         port: 4789,
         mac,
         local: local.into(),
+        wire: Wire::Linux,
     }
 }
 

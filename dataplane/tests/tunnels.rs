@@ -5,7 +5,7 @@ mod common;
 use std::net::Ipv4Addr;
 
 use common::packet;
-use overlab_dataplane::encap::{DecapError, Encapsulation, Ipip, Vxlan};
+use overlab_dataplane::encap::{DecapError, Encapsulation, Ipip, Vxlan, Wire};
 use overlab_dataplane::wire::{Ecn, IpView, Ipv4Mut, Ipv4View, Malformed};
 use overlab_dataplane::{MacAddr, Packet, Vni};
 use rstest::rstest;
@@ -18,6 +18,7 @@ fn node_b() -> Vxlan {
         port: 4789,
         mac: MAC,
         local: Ipv4Addr::new(10, 2, 0, 10).into(),
+        wire: Wire::Linux,
     }
 }
 

@@ -7,15 +7,15 @@
 use std::net::Ipv4Addr;
 
 use super::template::{INSIDE_LEN, Outer, OuterV4, Variable};
-use super::{DecapError, Encap, Encapsulation, Pulled, Strip, Template, contents};
+use super::{DecapError, Encap, Encapsulation, Pulled, Strip, Template, Wire, contents};
 use crate::Packet;
-use crate::wire::ipv4::protocol;
+use crate::wire::ipv4::{DEFAULT_TTL, protocol};
 use crate::wire::{IpView, Ipv4View, Malformed};
 
 /// A node's `tunl0`.
 ///
-/// Source: RFC 2003; Linux net/ipv4/ip_tunnel.c, ip_tunnel_xmit and ip_tunnel_rcv, which RFC 2003 section 3.1 differs from in TTL
-/// and DSCP.
+/// Source: RFC 2003; Linux net/ipv4/ip_tunnel.c, ip_tunnel_xmit and ip_tunnel_rcv. By RFC 2003 section 3.1 the DSCP would be that of
+/// the inner packet and the TTL one that reaches the far end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ipip;
 
@@ -26,6 +26,7 @@ impl Ipip {
             outer: Outer::V4(OuterV4::new(source, destination, protocol::IPIP)),
             inside: [0; INSIDE_LEN],
             udp_sum: 0,
+            wire: Wire::Linux,
         }
     }
 }
@@ -46,8 +47,16 @@ impl Encapsulation for Ipip {
             payload_len: bytes.len(),
             identification,
             dont_fragment: inner.dont_fragment(),
-            ttl: inner.ttl(),
-            ecn: inner.ecn().encapsulate(),
+            ttl: match template.wire {
+                Wire::Linux => inner.ttl(),
+                Wire::Rfc => DEFAULT_TTL,
+            },
+            dscp: match template.wire {
+                Wire::Linux => 0,
+                Wire::Rfc => inner.dscp(),
+            },
+            ecn: template.wire.outer_ecn(inner.ecn()),
+            flow_label: 0,
         };
         template.outer.prepend(packet, variable);
         Ok(())

@@ -55,6 +55,26 @@ impl fmt::Display for Encap {
     }
 }
 
+/// Whose word holds where Linux and the RFCs differ about tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// Linux does it so.
+    #[default]
+    Linux,
+    /// An RFC says so.
+    Rfc,
+}
+
+impl Wire {
+    /// The outer ECN field of a packet with this inner one; by RFC 6040 section 4.1 it is the same.
+    const fn outer_ecn(self, inner: Ecn) -> Ecn {
+        match self {
+            Wire::Linux => inner.encapsulate(),
+            Wire::Rfc => inner,
+        }
+    }
+}
+
 /// A node's end of a tunnel: what a tunnel device does to bytes. A packet is handled in place, and nothing is allocated while
 /// its headroom lasts.
 pub trait Encapsulation: fmt::Debug + Send + Sync {

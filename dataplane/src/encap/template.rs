@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::Wire;
 use crate::wire::ipv4::length_field;
 use crate::wire::{Ecn, Ipv4Header, Ipv6Header, checksum, ethernet, ipv4, ipv6, vxlan};
 use crate::{Family, Packet};
@@ -18,9 +19,16 @@ pub struct Template {
     pub(super) inside: [u8; INSIDE_LEN],
     /// The sum of all that the UDP checksum covers and that is the same for each packet.
     pub(super) udp_sum: u16,
+    pub(super) wire: Wire,
 }
 
 impl Template {
+    /// This template, for headers by these rules.
+    #[must_use]
+    pub fn following(self, wire: Wire) -> Template {
+        Template { wire, ..self }
+    }
+
     /// The outer source address.
     pub fn source(&self) -> IpAddr {
         match &self.outer {
@@ -53,18 +61,21 @@ pub(super) enum Outer {
     V6(OuterV6),
 }
 
-/// What differs from packet to packet in an outer IP header. IPv6 has no use for the middle two.
+/// What differs from packet to packet in an outer IP header. IPv6 has no use for identification
+/// and DF, IPv4 none for the flow label.
 #[derive(Clone, Copy)]
 pub(super) struct Variable {
     pub(super) payload_len: usize,
     pub(super) identification: u16,
     pub(super) dont_fragment: bool,
     pub(super) ttl: u8,
+    pub(super) dscp: u8,
     pub(super) ecn: Ecn,
+    pub(super) flow_label: u32,
 }
 
 impl Outer {
-    /// Puts the header in front of a packet. The DSCP and the flow label are 0.
+    /// Puts the header in front of a packet.
     pub(super) fn prepend(&self, packet: &mut Packet, variable: Variable) {
         match self {
             Outer::V4(outer) => packet.prepend(outer.header(variable)),
@@ -102,7 +113,7 @@ impl OuterV4 {
     fn header(&self, variable: Variable) -> [u8; ipv4::HEADER_LEN] {
         let total_len = length_field(ipv4::HEADER_LEN.saturating_add(variable.payload_len));
         let flags = if variable.dont_fragment { 0x4000 } else { 0 };
-        let traffic_class = variable.ecn.bits();
+        let traffic_class = variable.dscp << 2 | variable.ecn.bits();
         let words = [
             self.sum,
             u16::from(traffic_class),
@@ -142,7 +153,9 @@ impl OuterV6 {
     fn header(&self, variable: Variable) -> [u8; ipv6::HEADER_LEN] {
         let header = Ipv6Header {
             hop_limit: variable.ttl,
+            dscp: variable.dscp,
             ecn: variable.ecn,
+            flow_label: variable.flow_label,
             ..Ipv6Header::new(self.source, self.destination, self.protocol, variable.payload_len)
         };
         header.to_bytes()

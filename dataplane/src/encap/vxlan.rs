@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use super::template::{INSIDE_LEN, Outer, OuterV4, OuterV6, Variable};
-use super::{DecapError, Encap, Encapsulation, Pulled, Strip, Template, contents};
+use super::{DecapError, Encap, Encapsulation, Pulled, Strip, Template, Wire, contents};
 use crate::wire::ethernet::{self, ether_type};
 use crate::wire::ipv4::{DEFAULT_TTL, length_field, protocol};
 use crate::wire::{EthernetView, FlowKey, IpView, Malformed, UdpHeader, UdpView, checksum, flow, udp, vxlan};
@@ -28,6 +28,9 @@ pub struct Vxlan {
     pub mac: MacAddr,
     /// The outer source: the node's own address.
     pub local: IpAddr,
+    /// Whose rules it follows. By RFC 7348 section 5 reserved bits are taken as they come, source ports are of the dynamic range and
+    /// the UDP checksum is 0 over IPv4; by RFC 6438 section 3 the outer flow label is the flow's.
+    pub wire: Wire,
 }
 
 impl Vxlan {
@@ -54,6 +57,7 @@ impl Vxlan {
             outer,
             inside,
             udp_sum: checksum::combine(&[pseudo_header, self.port, checksum::sum(&inside)]),
+            wire: self.wire,
         })
     }
 }
@@ -73,13 +77,19 @@ impl Encapsulation for Vxlan {
     fn push(&self, template: &Template, packet: &mut Packet, identification: u16) -> Result<(), Malformed> {
         let bytes = packet.bytes();
         let inner = IpView::unverified_as(template.family(), bytes)?;
-        let ecn = inner.ecn().encapsulate();
+        let ecn = self.wire.outer_ecn(inner.ecn());
         let hash = FlowKey::of(&inner).hash(inner.flow_label());
-        let source_port = flow::source_port(hash, flow::SOURCE_PORTS);
+        let (ports, flow_label) = match self.wire {
+            Wire::Linux => (flow::SOURCE_PORTS, 0),
+            Wire::Rfc => (flow::DYNAMIC_PORTS, hash),
+        };
+        let source_port = flow::source_port(hash, ports);
         let udp_len = udp::HEADER_LEN + INSIDE_LEN + bytes.len();
         let length = length_field(udp_len);
+        let is_left_out = self.wire == Wire::Rfc && template.family() == Family::V4;
         let checksum = match packet.segmentation() {
             Some(_) => 0,
+            None if is_left_out => 0,
             None => {
                 // The length counts twice: in the pseudo-header and in the header.
                 let sums = [template.udp_sum, source_port, length, length, checksum::sum(bytes)];
@@ -99,7 +109,9 @@ impl Encapsulation for Vxlan {
             identification,
             dont_fragment: false,
             ttl: DEFAULT_TTL,
+            dscp: 0,
             ecn,
+            flow_label,
         };
         template.outer.prepend(packet, variable);
         Ok(())
@@ -119,7 +131,9 @@ impl Encapsulation for Vxlan {
             return Err(DecapError::UnknownVni { needed: self.vni, found });
         }
         let frame = EthernetView::parse(inside.get(vxlan::HEADER_LEN..).unwrap_or_default())?;
-        vxlan::check_reserved(inside)?;
+        if self.wire == Wire::Linux {
+            vxlan::check_reserved(inside)?;
+        }
         if frame.source() == self.mac {
             return Err(DecapError::OwnInnerMac { found: self.mac });
         }

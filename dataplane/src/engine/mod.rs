@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::encap::{Ipip, Template, Vxlan};
+use crate::encap::{Ipip, Template, Vxlan, Wire};
 use crate::route::{DeviceId, NodeTables, Route, RouteId, RouteKind};
 use crate::wire::fragment::ReassemblyError;
 use crate::wire::{IcmpError, Reassembler};
@@ -139,6 +139,7 @@ pub struct Engine {
     /// By route: its tunnel, if it leads into one whose far end is known. Only routes that were taken are here.
     tunnels: BTreeMap<RouteId, Tunnel>,
     answers: Answers,
+    wire: Wire,
     vxlan: PerFamily<Option<Vxlan>>,
     reassembler: Reassembler,
     limiter: reply::Limiter,
@@ -151,20 +152,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine with these tables.
+    /// An engine with these tables, which does as Linux does.
     pub fn new(tables: Arc<NodeTables>) -> Engine {
+        Engine::following(Wire::Linux, tables)
+    }
+
+    /// An engine with these tables, whose tunnels follow these rules.
+    pub fn following(wire: Wire, tables: Arc<NodeTables>) -> Engine {
         let vxlan = PerFamily::from_fn(|family| {
             tables.vxlan.get(family).as_ref().map(|tunnel| Vxlan {
                 vni: tunnel.vni,
                 port: tables.vxlan_port,
                 mac: tunnel.mac,
                 local: tunnel.local,
+                wire,
             })
         });
         Engine {
             tables,
             tunnels: BTreeMap::new(),
             answers: Answers::default(),
+            wire,
             vxlan,
             reassembler: Reassembler::default(),
             limiter: reply::Limiter::default(),
@@ -186,7 +194,7 @@ impl Engine {
     pub fn set_tables(&mut self, tables: Arc<NodeTables>) {
         self.paths.follow(&self.tables, &tables);
         self.forget_masqueraded(&tables);
-        let next = Engine::new(tables);
+        let next = Engine::following(self.wire, tables);
         (self.tables, self.tunnels, self.answers, self.vxlan) = (next.tables, next.tunnels, next.answers, next.vxlan);
     }
 
@@ -233,6 +241,7 @@ impl Engine {
             && let Some(route) = self.tables.route(id)
             && let Some((template, vxlan)) = tunnel(&self.tables, &self.vxlan, route)
         {
+            let template = template.following(self.wire);
             let outer = self.outer_route(template.destination());
             self.tunnels.insert(id, Tunnel { template, vxlan, outer });
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::answer::{Answer, Via};
 use super::filter::is_unforwardable;
 use super::{DropReason, Engine, Layer, Out, Outcome, Step};
-use crate::encap::{Encap, Encapsulation, Ipip};
+use crate::encap::{Encap, Encapsulation, Ipip, Wire};
 use crate::route::{DeviceId, RouteId, RouteKind};
 use crate::wire::fragment::split;
 use crate::wire::{IcmpError, IpMut, IpView};
@@ -179,8 +179,12 @@ impl Engine {
             ..outer
         };
         let limit = outer.mtu.less(overhead);
-        if !limit.fits(packet.longest_wire_packet()) && !may_be_split_outside(encap, family, &packet) {
-            return self.refuse_too_big(now, limit, device, &packet, outcome);
+        if !limit.fits(packet.longest_wire_packet()) {
+            match self.wire {
+                Wire::Linux if may_be_split_outside(encap, family, &packet) => {}
+                Wire::Linux => return self.refuse_too_big(now, limit, device, &packet, outcome),
+                Wire::Rfc => return self.split_inside(now, id, limit, device, &packet, outcome),
+            }
         }
         self.identification = self.identification.wrapping_add(1);
         let pushed = encapsulation.push(&tunnel.template, &mut packet, self.identification as u16);
@@ -215,6 +219,28 @@ impl Engine {
         match header.family() {
             Family::V4 => self.reply(now, IcmpError::TooBig { mtu: limit.bytes() }, packet.bytes(), outcome),
             Family::V6 => self.learn(now, header.destination(), limit.bytes(), outcome),
+        }
+    }
+
+    /// Splits a packet that does not fit into its tunnel before it is encapsulated, or tells its sender if it may not be split: the
+    /// ends of tunnels have nothing to join then.
+    ///
+    /// Source: RFC 2003 section 5.1; RFC 7348 section 4.3, by which tunnel packets are not fragmented by the ends.
+    fn split_inside(
+        &mut self,
+        now: Instant,
+        route: RouteId,
+        limit: Mtu,
+        device: DeviceId,
+        packet: &Packet,
+        outcome: &mut Outcome,
+    ) {
+        if IpView::unverified(packet.bytes()).is_ok_and(|header| header.dont_fragment()) {
+            Engine::drop_packet(outcome, DropReason::TooBig, Some(device));
+            return self.reply(now, IcmpError::TooBig { mtu: limit.bytes() }, packet.bytes(), outcome);
+        }
+        for piece in self.pieces(packet, Layer::Inner, limit, outcome) {
+            self.encapsulate(now, route, device, piece, outcome);
         }
     }
 

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Engine, Outcome, Step};
+use crate::encap::{Encap, Wire};
 use crate::route::NodeTables;
 use crate::wire::ipv4::protocol;
 use crate::wire::{IcmpError, IcmpMessage, IpView, UdpView, ipv6, vxlan};
@@ -82,22 +83,26 @@ impl Paths {
 }
 
 impl Engine {
-    /// Learns from an ICMP error for this node that one of its tunnel packets was too big. The node's own stack gets the error too.
+    /// An ICMP error for this node, perhaps about one of its tunnel packets: it learns how much passes to the tunnel's far end. By
+    /// the RFC it also tells the inner sender of an IP in IP packet. The node's own stack gets the error too.
     ///
     /// Source: Linux net/ipv4/ipip.c, ipip_err; net/ipv4/udp.c, __udp4_lib_err_encap; net/ipv6/udp.c, __udp6_lib_err_encap.
-    pub(super) fn learn_path(&mut self, now: Instant, packet: &IpView<'_>, outcome: &mut Outcome) {
-        let Ok(IcmpMessage::Error {
-            error: IcmpError::TooBig { mtu },
-            quote,
-        }) = IcmpMessage::parse(packet)
-        else {
+    pub(super) fn hear_of_tunnel(&mut self, now: Instant, packet: &IpView<'_>, outcome: &mut Outcome) {
+        let Ok(IcmpMessage::Error { error, quote }) = IcmpMessage::parse(packet) else {
             return;
         };
-        let destination = quote.destination();
         if !self.is_own_tunnel_packet(&quote) {
             return;
         }
-        self.learn(now, destination, mtu, outcome);
+        if let IcmpError::TooBig { mtu } = error {
+            self.learn(now, quote.destination(), mtu, outcome);
+        }
+        if self.wire == Wire::Rfc
+            && quote.protocol() == protocol::IPIP
+            && let Some(relayed) = relayed(error)
+        {
+            self.reply(now, relayed, quote.payload(), outcome);
+        }
     }
 
     /// Takes note of how much passes to a destination, if a route leads there.
@@ -129,6 +134,21 @@ impl Engine {
             }),
             _ => false,
         }
+    }
+}
+
+/// What the inner sender is told of an error about the tunnel packet around its own; nothing of what is the tunnel's business
+/// alone. It is told of the tunnel as of one link to a host.
+///
+/// Source: RFC 2003 sections 4 and 5.1.
+fn relayed(error: IcmpError) -> Option<IcmpError> {
+    match error {
+        IcmpError::NoRoute | IcmpError::ProtocolUnreachable => Some(IcmpError::NoRoute),
+        IcmpError::HostUnreachable | IcmpError::TtlExpired => Some(IcmpError::HostUnreachable),
+        IcmpError::TooBig { mtu } => Some(IcmpError::TooBig {
+            mtu: mtu.saturating_sub(Encap::Ipip.overhead(Family::V4)),
+        }),
+        IcmpError::PortUnreachable | IcmpError::Prohibited | IcmpError::ReassemblyTimeout | IcmpError::Other { .. } => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::filter::is_martian;
 use super::{DropReason, Engine, Outcome, Step};
-use crate::encap::{DecapError, Encap, Encapsulation, Ipip};
+use crate::encap::{DecapError, Encap, Encapsulation, Ipip, Wire};
 use crate::route::DeviceId;
 use crate::wire::fragment::Reassembly;
 use crate::wire::{IcmpError, IpView};
@@ -78,7 +78,7 @@ impl Engine {
         }
         self.accept(now);
         if self.tables.forwarding && header.is_icmp() {
-            self.learn_path(now, &header, outcome);
+            self.hear_of_tunnel(now, &header, outcome);
         }
         if encap == Encap::None || !self.tables.forwarding {
             Engine::deliver(device, false, packet, outcome);
@@ -132,6 +132,12 @@ impl Engine {
                     device,
                     overhead: encap.overhead(family),
                 });
+                // RFC 2003 section 3.1; Linux lets it in if it is for the node itself.
+                let is_out_of_time = || IpView::unverified(packet.bytes()).is_ok_and(|inner| inner.ttl() == 0);
+                if self.wire == Wire::Rfc && is_out_of_time() {
+                    Engine::drop_packet(outcome, DropReason::TtlExpired, Some(device));
+                    return Local::Done;
+                }
                 Local::Inner(packet, device)
             }
             Err(error) => {

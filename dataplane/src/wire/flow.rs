@@ -8,6 +8,9 @@ use super::ipv4::protocol;
 /// The source ports that a Linux node uses for tunnels: `net.ipv4.ip_local_port_range`, of which the last is never used.
 pub const SOURCE_PORTS: (u16, u16) = (32768, 60999);
 
+/// The dynamic ports, which RFC 7348 section 5 would have; the last is never used either.
+pub const DYNAMIC_PORTS: (u16, u16) = (49152, 65535);
+
 /// The five-tuple of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {

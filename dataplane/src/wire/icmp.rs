@@ -119,7 +119,7 @@ impl IcmpError {
     }
 }
 
-/// The packet that reports an error about the packet `about`, as it was received, to its source; none where an error is
+/// The packet that reports an error about the packet `about`, as it was received or as another error quotes it, to its source; none where an error is
 /// forbidden: about an ICMP error, to a broadcast or multicast destination (but ICMPv6 says of those too that they are too big),
 /// from a source that is no host, over IPv4 about a fragment that is not the first, from an address of the other family, or
 /// about bytes that are no packet.
@@ -131,7 +131,7 @@ impl IcmpError {
 /// Source: RFC 1812 section 4.3.2 and Linux net/ipv4/icmp.c, __icmp_send; RFC 4443 section 2.4 and Linux net/ipv6/icmp.c,
 /// icmp6_send.
 pub fn error_packet(error: IcmpError, source: impl Into<IpAddr>, about: &[u8]) -> Option<Packet> {
-    match (IpView::parse(about).ok()?, source.into()) {
+    match (IpView::unverified(about).ok()?, source.into()) {
         (IpView::V4(view), IpAddr::V4(source)) => error_v4(error, source, about, &view),
         (IpView::V6(view), IpAddr::V6(source)) => error_v6(error, source, about, &view),
         (IpView::V4(_), IpAddr::V6(_)) | (IpView::V6(_), IpAddr::V4(_)) => None,
@@ -142,7 +142,7 @@ fn error_v4(error: IcmpError, source: Ipv4Addr, about: &[u8], view: &Ipv4View<'_
     if !may_be_answered_v4(view) {
         return None;
     }
-    let quote = quote(about, view.total_len(), ERROR_LEN_MAX - ipv4::HEADER_LEN)?;
+    let quote = quote(about, view.total_len(), ERROR_LEN_MAX - ipv4::HEADER_LEN);
     let outer = Ipv4Header {
         dscp: ERROR_DSCP,
         ..Ipv4Header::new(source, view.source(), protocol::ICMP, HEADER_LEN + quote.len())
@@ -156,7 +156,7 @@ fn error_v6(error: IcmpError, source: Ipv6Addr, about: &[u8], view: &Ipv6View<'_
     if !may_be_answered_v6(error, view) {
         return None;
     }
-    let quote = quote(about, view.total_len(), usize::from(ipv6::MTU_MIN.bytes()) - ipv6::HEADER_LEN)?;
+    let quote = quote(about, view.total_len(), usize::from(ipv6::MTU_MIN.bytes()) - ipv6::HEADER_LEN);
     let length = HEADER_LEN + quote.len();
     let pseudo = checksum::pseudo_header(source, view.source(), protocol::ICMPV6, length_field(length));
     let outer = Ipv6Header::new(source, view.source(), protocol::ICMPV6, length);
@@ -166,9 +166,9 @@ fn error_v6(error: IcmpError, source: Ipv6Addr, about: &[u8], view: &Ipv6View<'_
 }
 
 /// As much of a packet as an ICMP message of `message_max` bytes can quote.
-fn quote(about: &[u8], total_len: usize, message_max: usize) -> Option<&[u8]> {
-    let present = about.get(..total_len)?;
-    Some(present.get(..message_max - HEADER_LEN).unwrap_or(present))
+fn quote(about: &[u8], total_len: usize, message_max: usize) -> &[u8] {
+    let present = about.get(..total_len).unwrap_or(about);
+    present.get(..message_max - HEADER_LEN).unwrap_or(present)
 }
 
 /// An ICMP message with the right checksum, which covers what sums up to `pseudo` too.

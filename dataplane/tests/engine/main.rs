@@ -9,6 +9,7 @@ mod host;
 mod memory;
 mod nat;
 mod paths;
+mod rfc;
 mod robustness;
 mod sizes;
 mod tunnels;

@@ -30,6 +30,11 @@ fn long(length: usize, dont_fragment: bool) -> Vec<u8> {
 
 /// What a router tells node a about a packet of which it quotes so many bytes.
 fn fragmentation_needed(about: &[u8], mtu: u16, quoted: usize) -> Vec<u8> {
+    icmp_about(about, (3, 4, mtu), quoted)
+}
+
+/// An ICMP message of this type, code and last word from a router to node a, about a packet of which it quotes so many bytes.
+pub(super) fn icmp_about(about: &[u8], (kind, code, word): (u8, u8, u16), quoted: usize) -> Vec<u8> {
     let quote = &about[..about.len().min(quoted)];
     let mut bytes = Udp {
         length: 28 + quote.len(),
@@ -38,7 +43,7 @@ fn fragmentation_needed(about: &[u8], mtu: u16, quoted: usize) -> Vec<u8> {
     }
     .build();
     bytes[9] = 1;
-    bytes[20..28].copy_from_slice(&[3, 4, 0, 0, 0, 0, (mtu >> 8) as u8, mtu as u8]);
+    bytes[20..28].copy_from_slice(&[kind, code, 0, 0, 0, 0, (word >> 8) as u8, word as u8]);
     bytes[28..].copy_from_slice(quote);
     let sum = pnet::util::checksum(&bytes[20..], 1);
     bytes[22..24].copy_from_slice(&sum.to_be_bytes());
@@ -203,12 +208,12 @@ fn what_was_learned_goes_with_the_route_that_it_was_learned_for() {
 }
 
 /// The address of a node's pod over IPv6.
-fn pod(node: usize) -> String {
+pub(super) fn pod(node: usize) -> String {
     like(Family::V6, NODES[node].3)
 }
 
 /// A UDP packet of this length over IPv6, built by pnet.
-fn datagram(source: &str, destination: &str, length: usize) -> Vec<u8> {
+pub(super) fn datagram(source: &str, destination: &str, length: usize) -> Vec<u8> {
     let mut payload = vec![0; length - 40];
     let mut udp = MutableUdpPacket::new(&mut payload).unwrap();
     udp.set_source(40000);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use overlab_dataplane::calico::ClusterState;
+use overlab_dataplane::encap::Wire;
 use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::route::{HostNetwork, Nic, NodeTables, RpFilter};
 use overlab_dataplane::{Instant, Mtu, PerFamily};
@@ -77,6 +78,8 @@ pub struct Model {
     pub notes: Vec<String>,
     /// Lints that are accepted or expected.
     pub accepted_lints: Vec<AcceptedLint>,
+    /// Whose rules tunnels follow.
+    pub wire: Wire,
 }
 
 /// A lint that the scenario knows of.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use overlab_dataplane::Instant;
+use overlab_dataplane::encap::Wire;
 use overlab_dataplane::engine::{Engine, Ingress, Outcome};
 use overlab_dataplane::route::{Device, DeviceId, NodeTables, Resolver, host_tables};
 
@@ -78,7 +79,7 @@ impl World {
             } else {
                 PlaceKind::Host
             };
-            world.add_machine(tables, kind);
+            world.add_machine(tables, kind, model.wire);
         }
         for (index, tables) in histories.iter().enumerate() {
             world.set_tables(index, tables.first());
@@ -90,7 +91,7 @@ impl World {
         world
     }
 
-    fn add_machine(&mut self, tables: &History<Arc<NodeTables>>, kind: PlaceKind) {
+    fn add_machine(&mut self, tables: &History<Arc<NodeTables>>, kind: PlaceKind, wire: Wire) {
         let name = tables.first().node.clone();
         let place = Place {
             kind,
@@ -111,7 +112,7 @@ impl World {
             tap: self
                 .capture
                 .interface(&format!("{name}/eth0"), "the node's network card, on the underlay"),
-            engine: Engine::new(tables.first().clone()),
+            engine: Engine::following(wire, tables.first().clone()),
             place,
             nic: NicId(self.machines.len() as u32),
             card: DeviceId(0),

@@ -1,14 +1,14 @@
-//! What holds for the whole run: name, profile, seed, duration, backends, accepted lints.
+//! What holds for the whole run: name, profile, seed, duration, backends, accepted lints, whose rules tunnels follow.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use overlab_dataplane::calico::{Profile, UnknownProfile};
+use overlab_dataplane::encap::Wire;
 use overlab_dataplane::fields::{Fields, Refusal, Wrong, integer, text, word};
 use serde_json::Value;
 
-use super::NOT_MODELLED;
 use crate::scenario::lint;
 use crate::scenario::model::{AcceptedLint, BackendKind};
 use crate::scenario::quantity;
@@ -20,6 +20,7 @@ pub(super) struct Run {
     pub(super) duration: Option<Duration>,
     pub(super) backends: BTreeSet<BackendKind>,
     pub(super) accepted_lints: Vec<AcceptedLint>,
+    pub(super) wire: Wire,
 }
 
 /// Reads `metadata`: name and title.
@@ -46,7 +47,7 @@ fn name(value: &Value) -> Result<&str, Wrong> {
 
 /// Reads the keys of `spec` that hold for the whole run.
 pub(super) fn run(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Run {
-    let run = Run {
+    Run {
         profile: spec.parse("profile", refusals, profile).unwrap_or_default(),
         seed: spec.parse("seed", refusals, |v| integer(v, 0, u64::MAX)).unwrap_or(1),
         duration: spec.parse("duration", refusals, duration),
@@ -54,9 +55,8 @@ pub(super) fn run(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Run {
             .parse("backends", refusals, backends)
             .unwrap_or([BackendKind::Sim, BackendKind::Netns].into()),
         accepted_lints: accepted_lints(spec, refusals),
-    };
-    spec.parse("wire", refusals, wire);
-    run
+        wire: spec.parse("wire", refusals, |value| word(value, &WIRES)).unwrap_or_default(),
+    }
 }
 
 fn profile(value: &Value) -> Result<Profile, Wrong> {
@@ -70,12 +70,7 @@ fn profile(value: &Value) -> Result<Profile, Wrong> {
     })
 }
 
-fn wire(value: &Value) -> Result<(), Wrong> {
-    match word(value, &[("linux", true), ("rfc", false)])? {
-        true => Ok(()),
-        false => Err(Wrong::rule(NOT_MODELLED, "`wire: rfc` is not modelled yet").help("write `wire: linux`, or nothing")),
-    }
-}
+const WIRES: [(&str, Wire); 2] = [("linux", Wire::Linux), ("rfc", Wire::Rfc)];
 
 fn duration(value: &Value) -> Result<Duration, Wrong> {
     match quantity::duration(value)? {

@@ -138,6 +138,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         outages,
         notes,
         accepted_lints: run.accepted_lints,
+        wire: run.wire,
     })
 }
 
