@@ -59,11 +59,19 @@ pub(super) fn import(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     let Imported { text, left_out, notes } = match import_dumps(&written, &args.name, limits) {
         Ok(imported) => imported,
         Err((diagnostics, draft)) => {
-            if let Some(draft) = draft {
-                tell!("note: the scenario that was made does not resolve; it is printed for repair");
-                write!(out, "{draft}")?;
+            let exit = refuse(&diagnostics);
+            match (&args.output, draft) {
+                (Some(file), Some(_)) => tell!(
+                    "note: the scenario that was made does not resolve, and {} is not written; without --output it is printed for repair",
+                    file.display()
+                ),
+                (None, Some(draft)) => {
+                    tell!("note: the scenario that was made does not resolve; it is printed for repair");
+                    write!(out, "{draft}")?;
+                }
+                (_, None) => {}
             }
-            return Ok(refuse(&diagnostics));
+            return Ok(exit);
         }
     };
     match &args.output {

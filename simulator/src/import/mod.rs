@@ -7,13 +7,13 @@ mod predict;
 mod wires;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use objects::Objects;
 
 use crate::observe::Capture;
 use crate::run::attempt;
-use crate::scenario::{BackendKind, Diagnostic, Written, read};
+use crate::scenario::{BackendKind, Diagnostic, Machine, Model, Written, read};
 
 /// How much is imported.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,14 @@ pub struct Imported {
 /// What is wrong with the objects that take part; or, if the scenario made of them does not resolve, why, and its text with it.
 pub fn import(written: &Written, name: &str, limits: Limits) -> Result<Imported, (Vec<Diagnostic>, Option<String>)> {
     let objects = Objects::sort(written).map_err(|diagnostics| (diagnostics, None))?;
-    let mut notes = Vec::new();
+    let unknown = |((kind, path), count): (&(String, String), &usize)| {
+        let others = match count {
+            1 => String::new(),
+            count => format!(" ({count} times)"),
+        };
+        format!("{kind}: `{path}` is not known here and left out{others}")
+    };
+    let mut notes: Vec<String> = objects.unknown_keys.iter().map(unknown).collect();
     let Some(wires) = wires::guess(&objects, &mut notes) else {
         let help = "add `kubectl get nodes -o yaml`";
         let nothing = Diagnostic::of_file("F-NODES", "the dumps", "no node has an address", help);
@@ -52,7 +59,8 @@ pub fn import(written: &Written, name: &str, limits: Limits) -> Result<Imported,
     let text = |expectations: &str| write::scenario(name, &wires, &pods, expectations) + &manifests;
     let draft = text(&predict::probes(&wires, &pods));
     let loaded = read("the imported scenario", draft.clone()).and_then(Written::resolve);
-    let loaded = loaded.map_err(|diagnostics| (diagnostics, Some(draft)))?;
+    let mut loaded = loaded.map_err(|diagnostics| (diagnostics, Some(draft)))?;
+    leave_idle_nodes_out(&mut loaded.model);
     let expectations = match attempt(&loaded, BackendKind::Sim, Capture::off()) {
         Ok(run) => predict::expectations(&loaded.model, &run.traces),
         Err(error) => {
@@ -65,4 +73,20 @@ pub fn import(written: &Written, name: &str, limits: Limits) -> Result<Imported,
         left_out: objects.left_out,
         notes,
     })
+}
+
+/// Takes the machines away that no packet between workloads can come by: a large cluster has a few workloads here and thousands
+/// of nodes. What Calico knows of them, and what follows from that for the others, stays.
+fn leave_idle_nodes_out(model: &mut Model) {
+    let busy: BTreeSet<usize> = model.workloads.iter().map(|workload| workload.node).collect();
+    let reflects = |node: &Machine| {
+        let record = model.cluster.nodes().get(&node.name);
+        record.is_some_and(|node| node.route_reflector_cluster.is_some())
+    };
+    let kept = |(place, node): &(usize, &Machine)| busy.contains(place) || reflects(node);
+    let kept: Vec<usize> = model.nodes.iter().enumerate().filter(kept).map(|(place, _)| place).collect();
+    model.nodes = kept.iter().map(|place| model.nodes[*place].clone()).collect();
+    for workload in &mut model.workloads {
+        workload.node = kept.partition_point(|place| *place < workload.node);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use overlab_dataplane::calico::{Reading, Resource};
-use overlab_dataplane::fields::Refusal;
+use overlab_dataplane::fields::{Origin, Refusal, Segment};
 use serde_json::{Map, Value, json};
 
 use crate::scenario::{Diagnostic, Written};
@@ -24,6 +24,8 @@ pub(super) struct Objects {
     pub(super) workloads: Vec<Value>,
     /// How many objects of which kind take no part.
     pub(super) left_out: BTreeMap<String, usize>,
+    /// How many objects have a key that nobody knows, by kind and path: dumps of newer versions do. It is left out.
+    pub(super) unknown_keys: BTreeMap<(String, String), usize>,
 }
 
 impl Objects {
@@ -56,10 +58,7 @@ impl Objects {
         if kind == "Node" && api == "v1" {
             self.kubernetes_nodes.insert(name.clone(), object.clone());
         }
-        let takes_part = kind != "Secret"
-            && Resource::read(&object, overlab_dataplane::fields::Origin::default())
-                .is_ok_and(|readings| readings.iter().any(|reading| matches!(reading, Reading::Resource(_))));
-        if !takes_part {
+        if kind == "Secret" || !self.takes_part(&kind, &mut object) {
             *self.left_out.entry(kind).or_default() += 1;
             return;
         }
@@ -75,6 +74,18 @@ impl Objects {
         }
     }
 
+    /// Whether an object is read, once the keys that nobody knows are out of it.
+    fn takes_part(&mut self, kind: &str, object: &mut Value) -> bool {
+        let refusals = Resource::read(object, Origin::default()).err().unwrap_or_default();
+        for Refusal { field, .. } in refusals.iter().filter(|refusal| is_unknown_key(refusal)) {
+            remove(object, &field.path.0);
+            let key = (kind.to_owned(), field.path.to_string());
+            *self.unknown_keys.entry(key).or_default() += 1;
+        }
+        let readings = Resource::read(object, Origin::default()).unwrap_or_default();
+        readings.iter().any(|reading| matches!(reading, Reading::Resource(_)))
+    }
+
     /// The objects of a kind.
     pub(super) fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&str, &Value)> {
         let of_kind = self.manifests.iter().filter(move |((known, _), _)| known == kind);
@@ -82,15 +93,29 @@ impl Objects {
     }
 }
 
-/// What is not modelled is left out; all else that is wrong is told.
+/// Kinds that are not known or not modelled are left out, and so are keys that are not known; all else that is wrong is told.
 fn is_fatal(refusal: &Refusal) -> bool {
-    let whole_object = refusal
-        .field
-        .path
-        .0
-        .last()
-        .is_some_and(|last| *last == overlab_dataplane::fields::Segment::Key("kind".to_owned()));
-    !(refusal.code == "K-NOT-MODELLED" && whole_object)
+    let whole_object = refusal.field.path.0.last() == Some(&Segment::Key("kind".to_owned()));
+    let left_out = ["K-NOT-MODELLED", "K-UNKNOWN"].contains(&refusal.code) && whole_object;
+    !left_out && !is_unknown_key(refusal)
+}
+
+fn is_unknown_key(refusal: &Refusal) -> bool {
+    refusal.code == "K-UNKNOWN" && refusal.at_key
+}
+
+/// Takes out what is at a path.
+fn remove(value: &mut Value, path: &[Segment]) {
+    match (path, value) {
+        ([Segment::Key(key)], Value::Object(map)) => drop(map.remove(key)),
+        ([Segment::Key(key), rest @ ..], Value::Object(map)) => {
+            map.get_mut(key).into_iter().for_each(|inner| remove(inner, rest))
+        }
+        ([Segment::Index(index), rest @ ..], Value::Array(items)) => {
+            items.get_mut(*index).into_iter().for_each(|inner| remove(inner, rest));
+        }
+        _ => {}
+    }
 }
 
 /// Every object of a list, and of lists in it, with the kind and API version that the list implies.

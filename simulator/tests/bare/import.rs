@@ -153,3 +153,84 @@ fn a_bad_object_is_refused_with_its_place() {
         .code(2)
         .stderr(contains("no node has an address").and(contains("kubectl get nodes")));
 }
+
+fn node(name: &str, address: &str, tunnel: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n  annotations: {{projectcalico.org/IPv4Address: {address}/24, \
+         projectcalico.org/IPv4VXLANTunnelAddr: {tunnel}}}\nstatus: {{addresses: [{{type: InternalIP, address: {address}}}]}}\n---\n"
+    )
+}
+
+fn pod(name: &str, node: &str, address: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default}}\nspec: {{nodeName: {node}}}\n\
+         status: {{phase: Running, podIPs: [{{ip: {address}}}]}}\n---\n"
+    )
+}
+
+const POOL: &str =
+    "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 192.168.0.0/16, vxlanMode: Always}\n---\n";
+
+/// Two nodes with a pod each, and nodes without any.
+fn dump() -> String {
+    let nodes: String = (1..20)
+        .map(|n| node(&format!("n{n}"), &format!("10.0.{n}.5"), &format!("192.168.{n}.0")))
+        .collect();
+    [
+        &nodes,
+        POOL,
+        &pod("web-x", "n3", "192.168.3.1"),
+        &pod("web-y", "n17", "192.168.17.1"),
+    ]
+    .concat()
+}
+
+#[test]
+fn nodes_without_workloads_are_in_the_scenario_and_change_no_prediction() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_of(&dump(), folder.path());
+    let scenario = &run["scenarios"][0];
+    let claims: Vec<_> = scenario["expectations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["status"])
+        .collect();
+    assert_eq!(claims, ["pass", "pass"]);
+    let text = fs::read_to_string(folder.path().join("made.yaml")).unwrap();
+    assert!(text.contains("cross-subnet: {delivered: all, encap: vxlan}"), "{text}");
+    assert_eq!(text.matches(": {subnet: subnet-").count(), 19);
+}
+
+/// Newer versions have fields and kinds of which nobody here knows; what a cluster runs with is no slip of the pen.
+#[test]
+fn what_newer_versions_know_is_left_out_and_told() {
+    let newer = dump().replace("vxlanMode: Always", "vxlanMode: Always, colour: {hue: blue}")
+        + "apiVersion: projectcalico.org/v3\nkind: IPPol\nmetadata: {name: x}\nspec: {}\n---\n\
+           apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {warpSpeed: 9, vxlanPort: 4790}\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("made.yaml");
+    command(&["import", "-", "-o", file.to_str().unwrap()])
+        .write_stdin(newer)
+        .assert()
+        .code(0)
+        .stderr(contains("IPPool: `spec.colour` is not known here"))
+        .stderr(contains("FelixConfiguration: `spec.warpSpeed` is not known here"))
+        .stderr(contains("left out: 1 IPPol"));
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("vxlanPort: 4790") && !text.contains("warpSpeed") && !text.contains("hue"));
+    overlab(&["run", file.to_str().unwrap()]).code(0);
+}
+
+#[test]
+fn a_scenario_that_does_not_resolve_is_written_nowhere_but_to_the_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("made.yaml");
+    let twice = dump() + &pod("web-z", "n4", "192.168.3.0");
+    let import = |arguments: &[&str]| command(arguments).write_stdin(twice.clone()).assert().code(2);
+    import(&["import", "-", "-o", file.to_str().unwrap()])
+        .stdout("")
+        .stderr(contains("192.168.3.0").and(contains("is not written")));
+    assert!(!file.exists());
+    import(&["import", "-"]).stdout(contains("kind: Scenario"));
+}
