@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlab_dataplane::wire::IpView;
+use overlab_dataplane::wire::{Ecn, IpMut, IpView};
 use overlab_dataplane::{Family, Instant, Mtu, Packet};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -66,6 +66,8 @@ pub struct Effect {
     pub duplicate: Share,
     /// One bit wrong.
     pub corrupt: Share,
+    /// Marked with CE, if they are ECN-capable; others pass as they are.
+    pub mark: Share,
     /// Overtaken by those behind them.
     pub reorder: Share,
     /// How long those that are overtaken are held back.
@@ -109,8 +111,13 @@ pub(super) struct Active {
 
 /// What a fault leaves of a packet.
 pub(super) enum Fate {
-    /// It goes on, later, and once more if it was doubled.
-    Pass { delay: Duration, twice: bool, corrupt: bool },
+    /// It goes on, later and perhaps changed, and once more if it was doubled.
+    Pass {
+        delay: Duration,
+        twice: bool,
+        corrupt: bool,
+        mark: bool,
+    },
     /// It is lost, with the fault as its place.
     Lost(DropReason, String),
 }
@@ -165,6 +172,7 @@ impl Active {
             delay: queued + effect.delay + held + self.up_to(effect.jitter),
             twice: self.draw(effect.duplicate),
             corrupt: self.draw(effect.corrupt),
+            mark: self.draw(effect.mark),
         }
     }
 
@@ -204,6 +212,16 @@ impl Active {
 pub(super) fn corrupt(packet: &mut Packet) {
     if let Some(last) = packet.bytes_mut().last_mut() {
         *last ^= 1;
+    }
+}
+
+/// Says in the outermost header of a packet that there is congestion, if that says that the transport listens.
+///
+/// Source: RFC 3168 section 5.
+pub(super) fn mark(packet: &mut Packet) {
+    let is_capable = IpView::unverified(packet.bytes()).is_ok_and(|header| header.ecn() != Ecn::NotEct);
+    if let Some(mut header) = IpMut::new(packet.bytes_mut()).filter(|_| is_capable) {
+        header.set_ecn(Ecn::Ce);
     }
 }
 

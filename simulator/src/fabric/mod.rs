@@ -257,11 +257,15 @@ impl Fabric {
                     delay,
                     twice: again,
                     corrupt,
+                    mark,
                 } => {
                     transit.at = transit.at.saturating_add(delay);
                     twice |= again;
                     if corrupt {
                         fault::corrupt(&mut transit.packet);
+                    }
+                    if mark {
+                        fault::mark(&mut transit.packet);
                     }
                 }
             }

@@ -240,6 +240,7 @@ fn effect(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Effect {
         loss: fields.parse("loss", refusals, share).unwrap_or_default(),
         duplicate: fields.parse("duplicate", refusals, share).unwrap_or_default(),
         corrupt: fields.parse("corrupt", refusals, share).unwrap_or_default(),
+        mark: fields.parse("mark", refusals, share).unwrap_or_default(),
         reorder: reorder.unwrap_or_default(),
         held_back: held_back.unwrap_or(if reorder.is_some() { HELD_BACK } else { Duration::ZERO }),
         delay: fields.parse("delay", refusals, duration).unwrap_or_default(),
