@@ -47,6 +47,12 @@ enum Felix {
     Ends(Instant),
 }
 
+impl Felix {
+    fn is_down(self) -> bool {
+        matches!(self, Felix::Down(_))
+    }
+}
+
 /// One node's calico-node.
 #[derive(Debug)]
 struct Agent {
@@ -57,6 +63,8 @@ struct Agent {
     /// The newest version that it has heard of, and BIRD's.
     heard: usize,
     bird: usize,
+    /// The versions that its tables are of now, Felix's and BIRD's, those of all records, and whether Felix is down.
+    sees: Option<(usize, usize, Vec<usize>, bool)>,
     /// What Felix programmed last, and from what.
     felix_tables: Option<(Seen, Arc<NodeTables>)>,
     tables: Arc<NodeTables>,
@@ -82,6 +90,7 @@ impl<'m> Rollout<'m> {
                 started: None,
                 heard: 0,
                 bird: 0,
+                sees: None,
                 felix_tables: None,
                 tables: Arc::new(host_tables(&host)),
                 mtus: BTreeMap::new(),
@@ -117,17 +126,23 @@ impl<'m> Rollout<'m> {
             None => (0..self.agents.len()).collect(),
         };
         for node in order {
-            let restarted = self.run_felix(node, now, &records);
+            let started = self.run_felix(node, now, &records);
+            let agent = &mut self.agents[node];
+            let sees = (agent.heard, agent.bird, records.clone(), agent.felix.is_down());
+            if started.is_none() && agent.sees.as_ref() == Some(&sees) {
+                continue;
+            }
+            agent.sees = Some(sees);
             let tables = self.tables(node, &records);
             let agent = &mut self.agents[node];
             if now > Instant::ZERO && tables == *agent.tables {
                 continue;
             }
             agent.tables = Arc::new(tables);
-            let cause = match (restarted, &causes[node]) {
-                (true, _) => Arc::from("Felix has restarted"),
-                (false, Some(cause)) => cause.clone(),
-                (false, None) => Arc::from("another node's tunnel address"),
+            let cause = match (started, &causes[node]) {
+                (Some(started), _) => Arc::from(started),
+                (None, Some(cause)) => cause.clone(),
+                (None, None) => Arc::from("hears of another node's tunnel address"),
             };
             changes.push(TableChange {
                 at: now,
@@ -179,26 +194,26 @@ impl<'m> Rollout<'m> {
         self.model.outages.iter().find(is_down)
     }
 
-    /// Starts, restarts or ends Felix. Tells whether it has started.
-    fn run_felix(&mut self, node: usize, now: Instant, records: &[usize]) -> bool {
+    /// Starts, restarts or ends Felix. Tells if it has started.
+    fn run_felix(&mut self, node: usize, now: Instant, records: &[usize]) -> Option<&'static str> {
         if let Some(outage) = self.outage(node, now) {
             self.agents[node].felix = Felix::Down(outage.until);
-            return false;
+            return None;
         }
         let seen = (self.agents[node].heard, records.to_vec());
         let name = self.model.nodes[node].name.clone();
         let cluster = self.view(&seen).cluster();
         if !cluster.nodes().contains_key(&name) {
-            return false;
+            return None;
         }
         let start = cluster.felix_start(&name);
         let restart = self.agent_restart(node);
         let agent = &mut self.agents[node];
         match agent.felix {
             Felix::Down(Some(at)) if at <= now => {
-                agent.started = Some(start);
                 agent.felix = Felix::Runs;
-                return now > Instant::ZERO;
+                let before = agent.started.replace(start);
+                return Some(before.map_or("Felix has started", |_| "Felix has restarted"));
             }
             Felix::Runs if agent.started.as_ref() != Some(&start) => {
                 let ends = now.saturating_add(FELIX_ENDS);
@@ -212,7 +227,7 @@ impl<'m> Rollout<'m> {
             }
             Felix::Down(_) | Felix::Runs | Felix::Ends(_) => {}
         }
-        false
+        None
     }
 
     fn agent_restart(&self, node: usize) -> Duration {
@@ -230,7 +245,7 @@ impl<'m> Rollout<'m> {
         };
         let host = agent.host.clone();
         let knows = |cluster: &ClusterState| cluster.nodes().contains_key(&host.name);
-        if !matches!(agent.felix, Felix::Down(_)) && knows(self.view(&felix).cluster()) {
+        if !agent.felix.is_down() && knows(self.view(&felix).cluster()) {
             let tables = self.view(&felix).tables_under(&host, started.settings.clone());
             self.agents[node].felix_tables = Some((felix, Arc::new(tables)));
         }
