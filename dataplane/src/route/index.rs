@@ -102,10 +102,14 @@ impl Index {
         if bgp::is_plain(cluster) {
             return;
         }
+        self.ribs = Some(Ribs::of(cluster, &self.announced(cluster)));
+    }
+
+    /// What BIRD announces, each with its node.
+    pub(super) fn announced(&self, cluster: &ClusterState) -> Vec<(IpNet, Arc<str>)> {
         let all = destinations(cluster, RouteSource::CalicoIpam).into_iter();
         let found = all.filter_map(|net| candidate(cluster, self, RouteSource::CalicoIpam, net));
-        let destinations: Vec<_> = found.map(|found| (found.destination, found.node.clone())).collect();
-        self.ribs = Some(Ribs::of(cluster, &destinations));
+        found.map(|found| (found.destination, found.node.clone())).collect()
     }
 
     fn add_block(&mut self, block: &Block) {

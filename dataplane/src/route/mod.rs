@@ -26,7 +26,7 @@ mod vtep;
 
 use index::Index;
 
-pub use bgp::{BgpSession, bgp_sessions};
+pub use bgp::{BgpSession, OutsideRoute, bgp_outside, bgp_sessions};
 pub use cluster::node_tables;
 pub use host::host_tables;
 pub use mtu::Mtus;

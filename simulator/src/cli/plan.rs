@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{Exit, refuse, refuse_missing};
 use crate::rows::{self, Table};
 use crate::run::select_manifests;
-use crate::scenario::{Diagnostic, LoadedCluster, Sources, Underlay, open};
+use crate::scenario::{Diagnostic, Gateway, LoadedCluster, Sources, Underlay, open};
 use crate::world;
 
 /// Prints what is derived: pools, blocks, and every node's devices, routes, tunnel ends, allow-lists, MTUs and translations.
@@ -64,6 +64,7 @@ struct Plan {
     notes: Vec<String>,
     /// None for bare manifests, which say nothing of any.
     underlays: Vec<Underlay>,
+    gateways: Vec<Gateway>,
 }
 
 /// Runs the verb.
@@ -101,6 +102,7 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
             cluster: model.cluster,
             sources: loaded.sources,
             underlays: model.underlays,
+            gateways: model.gateways,
             notes: model
                 .notes
                 .into_iter()
@@ -131,6 +133,7 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
         cluster: resolver.into_cluster(),
         sources,
         underlays: Vec::new(),
+        gateways: Vec::new(),
     })
 }
 
@@ -155,6 +158,7 @@ fn as_json(args: &Args, plan: &Plan) -> Value {
     let mut root = json!({ "schema": "overlab.dev/plan/v1", "profile": profile, "notes": plan.notes });
     if args.wants(Table::Underlays) && args.node.is_none() {
         root["underlays"] = rows::underlays(&plan.underlays).into();
+        root["gateways"] = rows::gateways(&plan.gateways, &plan.underlays).into();
     }
     if args.wants(Table::Pools) {
         root["pools"] = rows::pools(&plan.cluster, &plan.sources).into();

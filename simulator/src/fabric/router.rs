@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use overlab_dataplane::wire::fragment::split;
 use overlab_dataplane::wire::icmp::error_packet;
-use overlab_dataplane::wire::{FlowKey, IcmpError, IpMut, IpView};
+use overlab_dataplane::wire::{FlowKey, IcmpError, IpMut, IpView, Ipv4Mut, checksum};
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
 use super::segment::{Station, index};
@@ -23,6 +23,7 @@ pub(super) struct Router {
     addresses: Vec<(usize, IpAddr)>,
     splits: bool,
     tells_size: bool,
+    icmp_quote: Option<u32>,
     clears_dscp: bool,
     reverse_path: ReversePath,
     /// Route tables: the main one, then the others.
@@ -78,6 +79,7 @@ fn one(model: &Model, topology: &Topology, underlay: usize) -> Router {
         addresses: Vec::new(),
         splits: wires.knobs.router_splits,
         tells_size: wires.knobs.router_tells_size,
+        icmp_quote: wires.knobs.icmp_quote,
         clears_dscp: wires.knobs.clears_dscp,
         reverse_path: wires.knobs.reverse_path,
         tables: Vec::new(),
@@ -253,7 +255,10 @@ impl Fabric {
         };
         let source = source.or_else(|| hop.address_towards(towards, Family::of(to)));
         let answer = source.and_then(|source| error_packet(error, source, about.bytes()));
-        if let Some(answer) = answer {
+        if let Some(mut answer) = answer {
+            if let Some(bytes) = hop.icmp_quote {
+                shorten_quote(&mut answer, bytes as usize);
+            }
             self.pass_on(now, router, next, (Journey::default(), answer), out);
         }
     }
@@ -356,6 +361,40 @@ impl Fabric {
                 (Some(Next::Neighbour(..) | Next::Gateway(_)) | None, _) => false,
             },
         }
+    }
+}
+
+/// Leaves of what an ICMP error quotes its IP header and so many bytes behind it. Over IPv6 everything is quoted that fits
+/// (RFC 4443 section 2.4).
+///
+/// Source: RFC 792; RFC 1812 section 4.3.2.3 for why more is better.
+fn shorten_quote(error: &mut Packet, bytes: usize) {
+    const ICMP: usize = 8;
+    let quoted = IpView::unverified(error.bytes())
+        .ok()
+        .filter(|view| view.family() == Family::V4);
+    let Some(quote) = quoted.and_then(|view| error.bytes().get(view.header_len() + ICMP..)) else {
+        return;
+    };
+    let Ok(header) = IpView::unverified(quote) else { return };
+    let start = error.bytes().len() - quote.len() - ICMP;
+    let length = start + ICMP + header.header_len() + bytes;
+    if length >= error.bytes().len() {
+        return;
+    }
+    error.truncate(length);
+    if let Some(mut header) = Ipv4Mut::new(error.bytes_mut()) {
+        header.set_total_len(u16::try_from(length).unwrap_or(u16::MAX));
+    }
+    let Some(message) = error.bytes_mut().get_mut(start..) else {
+        return;
+    };
+    if let Some([_, _, high, low, ..]) = message.first_chunk_mut::<ICMP>() {
+        [*high, *low] = [0, 0];
+    }
+    let sum = checksum::of(message);
+    if let Some([_, _, high, low, ..]) = message.first_chunk_mut::<ICMP>() {
+        [*high, *low] = sum.to_be_bytes();
     }
 }
 

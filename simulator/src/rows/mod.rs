@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub use table::{Keys, Shape, Table};
 
 use crate::scenario::knobs::KNOBS;
-use crate::scenario::{Sources, Underlay};
+use crate::scenario::{Gateway, Sources, Underlay};
 
 /// The rows of a table that is no node's; none of others.
 pub fn of_everybody(table: Table, wires: &[Underlay], cluster: &ClusterState, sources: &Sources) -> Vec<Value> {
@@ -59,6 +59,25 @@ fn underlay(underlay: &Underlay) -> Value {
         "knobs": knobs,
         "changed": changed.map(|knob| knob.name).collect::<Vec<_>>(),
     })
+}
+
+/// What joins the underlays.
+pub fn gateways(gateways: &[Gateway], underlays: &[Underlay]) -> Vec<Value> {
+    let row = |gateway: &Gateway| {
+        let knobs = &gateway.knobs;
+        json!({
+            "name": &*gateway.name,
+            "kind": gateway.kind.name(),
+            "joins": gateway.joins.iter().map(|place| &*underlays[*place].name).collect::<Vec<_>>(),
+            "mtu": knobs.mtu.map(Mtu::bytes),
+            "delay": crate::scenario::knobs::time(gateway.delay),
+            "protocols": crate::scenario::knobs::all_or(&knobs.protocols),
+            "fragments": knobs.splits,
+            "sendsTooBig": knobs.tells_size,
+            "decrementsTtl": knobs.decrements_ttl,
+        })
+    };
+    gateways.iter().map(row).collect()
 }
 
 /// The pools of a cluster, with Calico's own keys and where each is declared.

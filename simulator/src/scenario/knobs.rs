@@ -97,6 +97,12 @@ pub const KNOBS: &[Knob] = &[
         set: |k, v| put(&mut k.router_tells_size, boolean(v)),
     },
     Knob {
+        name: "icmpQuote",
+        meaning: "bytes behind a packet's IP header that the router's ICMP errors quote",
+        show: |k| or_none(k.icmp_quote),
+        set: |k, v| put(&mut k.icmp_quote, unless_none(v, count)),
+    },
+    Knob {
         name: "routeQuota",
         meaning: "routes that a route table holds, besides those to its own subnets",
         show: |k| or_none(k.route_quota),
@@ -202,19 +208,19 @@ pub const KNOBS: &[Knob] = &[
     Knob {
         name: "idleTcp",
         meaning: "how long a silent TCP connection is tracked",
-        show: |k| seconds(k.security.idle.tcp),
+        show: |k| time(k.security.idle.tcp),
         set: |k, v| put(&mut k.security.idle.tcp, any_duration(v)),
     },
     Knob {
         name: "idleDatagrams",
         meaning: "how long a silent UDP or ICMP flow is tracked",
-        show: |k| seconds(k.security.idle.datagrams),
+        show: |k| time(k.security.idle.datagrams),
         set: |k, v| put(&mut k.security.idle.datagrams, any_duration(v)),
     },
     Knob {
         name: "idleOthers",
         meaning: "how long a silent flow of another protocol is tracked",
-        show: |k| seconds(k.security.idle.others),
+        show: |k| time(k.security.idle.others),
         set: |k, v| put(&mut k.security.idle.others, any_duration(v)),
     },
 ];
@@ -242,18 +248,24 @@ fn or_none<T: Into<Value>>(value: Option<T>) -> Value {
     value.map_or_else(|| "none".into(), Into::into)
 }
 
-fn all_or(numbers: &[u8]) -> Value {
+/// A list of protocol numbers as it is written, `all` for the empty one.
+pub fn all_or(numbers: &[u8]) -> Value {
     match numbers.is_empty() {
         true => "all".into(),
         false => json!(numbers),
     }
 }
 
-fn seconds(time: Duration) -> Value {
-    match time.subsec_millis() {
-        0 => format!("{}s", time.as_secs()).into(),
-        _ => format!("{}ms", time.as_millis()).into(),
-    }
+/// A time as it is written, in the largest unit in which it is a whole number.
+pub fn time(time: Duration) -> Value {
+    let nanos = time.as_nanos();
+    let (count, unit) = match nanos {
+        _ if nanos.is_multiple_of(1_000_000_000) => (nanos / 1_000_000_000, "s"),
+        _ if nanos.is_multiple_of(1_000_000) => (nanos / 1_000_000, "ms"),
+        _ if nanos.is_multiple_of(1_000) => (nanos / 1_000, "us"),
+        _ => (nanos, "ns"),
+    };
+    format!("{count}{unit}").into()
 }
 
 fn unless<T: Default>(value: &Value, word: &str, read: impl Fn(&Value) -> Result<T, Wrong>) -> Result<T, Wrong> {

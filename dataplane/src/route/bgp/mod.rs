@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use self::paths::{Paths, Spread};
 use self::policy::Policy;
 use self::sessions::{Network, SpeakerId};
-use super::AbsentReason;
 use super::candidates::Candidate;
+use super::{AbsentReason, Index};
 use crate::calico::{ClusterState, IpPool};
 use crate::fields::FieldRef;
 use crate::{Family, PerFamily};
@@ -112,11 +112,7 @@ impl Ribs {
             .enumerate()
             .filter(|(_, speaker)| speaker.node.is_some());
         let places: BTreeMap<&str, SpeakerId> = names.map(|(id, speaker)| (&*speaker.name, id)).collect();
-        let mut own = vec![Vec::new(); network.speakers.len()];
-        for (destination, node) in destinations.iter().filter(|(net, _)| Family::of_net(*net) == family) {
-            let place = places.get(&**node).and_then(|id| own.get_mut(*id));
-            place.into_iter().for_each(|own| own.push(*destination));
-        }
+        let own = owned(&network, destinations, family);
         let spread = Spread::settle(&network, Policy::of(cluster, family), own);
         let mut alike = BTreeMap::new();
         for (name, id) in places {
@@ -128,6 +124,67 @@ impl Ribs {
             self.of.get_mut(family).insert(name.into(), number);
         }
     }
+}
+
+/// A route that somebody outside the cluster learns from the nodes that peer with him.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutsideRoute {
+    /// Who learns it.
+    pub speaker: IpAddr,
+    /// The prefix.
+    pub destination: IpNet,
+    /// The node's address that it leads to.
+    pub next_hop: IpAddr,
+}
+
+/// What everybody outside the cluster learns, once every session is up.
+pub fn bgp_outside(cluster: &ClusterState) -> Vec<OutsideRoute> {
+    let own = Index::of(cluster).announced(cluster);
+    Family::ALL
+        .into_iter()
+        .flat_map(|family| outside(cluster, &own, family))
+        .collect()
+}
+
+fn outside(cluster: &ClusterState, destinations: &[(IpNet, Arc<str>)], family: Family) -> Vec<OutsideRoute> {
+    let network = Network::of(cluster, family);
+    let strangers = network
+        .speakers
+        .iter()
+        .enumerate()
+        .filter(|(_, speaker)| speaker.node.is_none());
+    let strangers: Vec<_> = strangers.map(|(id, speaker)| (id, speaker.address)).collect();
+    if strangers.is_empty() {
+        return Vec::new();
+    }
+    let spread = Spread::settle(&network, Policy::of(cluster, family), owned(&network, destinations, family));
+    let mut routes = Vec::new();
+    for (id, speaker) in strangers {
+        for (destination, path) in spread.learn_shared(id, Some(id)) {
+            routes.extend(network.speakers.get(path.next_hop).map(|hop| OutsideRoute {
+                speaker,
+                destination,
+                next_hop: hop.address,
+            }));
+        }
+    }
+    routes
+}
+
+/// The destinations of a family by the speaker that has them.
+fn owned(network: &Network<'_>, destinations: &[(IpNet, Arc<str>)], family: Family) -> Vec<Vec<IpNet>> {
+    let names = network
+        .speakers
+        .iter()
+        .enumerate()
+        .filter(|(_, speaker)| speaker.node.is_some());
+    let places: BTreeMap<&str, SpeakerId> = names.map(|(id, speaker)| (&*speaker.name, id)).collect();
+    let mut own = vec![Vec::new(); network.speakers.len()];
+    for (destination, node) in destinations.iter().filter(|(net, _)| Family::of_net(*net) == family) {
+        let place = places.get(&**node).and_then(|id| own.get_mut(*id));
+        place.into_iter().for_each(|own| own.push(*destination));
+    }
+    own
 }
 
 fn rib(network: &Network<'_>, paths: Paths) -> Rib {

@@ -9,6 +9,7 @@ use overlab_dataplane::route::{NatRules, NodeTables};
 use serde_json::Value;
 
 use super::{Args, Plan, Table};
+use crate::rows;
 use crate::scenario::Underlay;
 use crate::scenario::knobs::KNOBS;
 
@@ -24,6 +25,9 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
     if args.wants(Table::Underlays) && args.node.is_none() {
         for underlay in &plan.underlays {
             print_underlay(underlay, out)?;
+        }
+        for gateway in rows::gateways(&plan.gateways, &plan.underlays) {
+            print_gateway(&gateway, out)?;
         }
     }
     if args.wants(Table::Pools) && args.node.is_none() {
@@ -62,6 +66,16 @@ fn print_underlay(underlay: &Underlay, out: &mut dyn Write) -> io::Result<()> {
             false => format!("  (preset: {})", text(&preset)),
         };
         writeln!(out, "  knob    {}: {}{changed}", knob.name, text(&value))?;
+    }
+    Ok(())
+}
+
+fn print_gateway(gateway: &Value, out: &mut dyn Write) -> io::Result<()> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let of = |key: &str| gateway.get(key).map(&text).unwrap_or_default();
+    writeln!(out, "gateway {} {}  {}", of("name"), of("kind"), of("joins"))?;
+    for key in ["mtu", "delay", "protocols", "fragments", "sendsTooBig", "decrementsTtl"] {
+        writeln!(out, "  knob    {key}: {}", of(key))?;
     }
     Ok(())
 }

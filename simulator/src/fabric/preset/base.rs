@@ -28,6 +28,7 @@ pub(super) fn network() -> Knobs {
         drops_df_above: None,
         router_splits: true,
         router_tells_size: true,
+        icmp_quote: None,
         clears_dscp: false,
         breaks_inner_checksums: false,
         fragments: FragmentPolicy::Pass,

@@ -131,6 +131,8 @@ pub struct Knobs {
     pub router_splits: bool,
     /// Whether the router says so when it drops a packet for its size.
     pub router_tells_size: bool,
+    /// So many bytes behind the IP header of a packet the router's ICMP errors quote; none for all that fits.
+    pub icmp_quote: Option<u32>,
     /// Whether the router sets the DSCP to zero.
     pub clears_dscp: bool,
     /// Whether cards that offload VXLAN write wrong checksums into the TCP and UDP inside it.

@@ -225,7 +225,7 @@ fn overlap<'a>(joined: &[&'a Underlay]) -> Option<(&'a Underlay, IpNet, &'a Unde
 }
 
 /// The prefixes that an underlay is known by: a cloud's whole network, else its subnets.
-fn prefixes(underlay: &Underlay) -> Vec<IpNet> {
+pub(super) fn prefixes(underlay: &Underlay) -> Vec<IpNet> {
     match underlay.preset {
         Preset::Aws | Preset::Azure | Preset::Gcp => underlay.cidr.iter().flatten().copied().collect(),
         Preset::Openstack | Preset::Onprem | Preset::Internet => {

@@ -11,6 +11,7 @@ mod faults;
 mod flows;
 mod gateways;
 mod header;
+mod learned;
 mod machines;
 mod matrix;
 mod names;
@@ -87,6 +88,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     if let Some(cluster) = &cluster {
         belief::source_destination_checks(cluster, &wires.underlays, &mut machines.nodes, &mut notes);
         belief::note_addresses(cluster, &requests, &mut notes);
+        learned::learn(cluster, &mut wires.underlays, &mut wires.gateways, &machines.nodes);
     }
 
     let timeline = timeline::read(&mut spec, &mut names, refusals);
@@ -109,7 +111,10 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let mut flows = flows::read(&mut spec, &cast, &clock, refusals);
     let faults = faults::read(&timeline, &cast, &flows, refusals);
     let settings: Vec<_> = timeline.iter().flat_map(|entry| entry.settings(refusals)).collect();
-    let rewirings = rewire::rewirings(written, &settings, &cast, refusals);
+    let mut rewirings = rewire::rewirings(written, &settings, &cast, refusals);
+    for (wires, cluster) in rewirings.iter_mut().zip(cluster.iter().cycle()) {
+        learned::learn(cluster, &mut wires.underlays, &mut wires.gateways, &wires.nodes);
+    }
     let expectations = expect::read(&mut spec, &cast, &clock, &mut flows, refusals);
     let at = root.field("spec");
     let flows = flows.finish(cluster.as_ref(), &at, refusals);
