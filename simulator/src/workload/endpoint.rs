@@ -160,6 +160,12 @@ impl Endpoint {
         Some(Instant::from_nanos(micros.saturating_mul(1000)))
     }
 
+    /// Bytes that the buffer has room for.
+    pub(super) fn room(&mut self) -> usize {
+        let socket = self.socket();
+        socket.send_capacity() - socket.send_queue()
+    }
+
     /// Writes what the buffer has room for.
     pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
         self.socket().send_slice(bytes).unwrap_or(0)

@@ -10,9 +10,6 @@ use overlab_dataplane::Instant;
 use crate::observe::{read_stamp, stamp};
 use crate::scenario::Flow;
 
-/// Bytes that are made at once for a socket to take.
-const CHUNK: usize = 64 << 10;
-
 /// Bytes of the stamp that every request and reply begins with.
 const STAMP: usize = 8;
 
@@ -22,9 +19,9 @@ fn message(port: u16, number: u32, bytes: Range<usize>) -> Vec<u8> {
     bytes.map(|at| stamp.get(at).copied().unwrap_or((at % 251) as u8)).collect()
 }
 
-/// The next bytes of a message of which `sent` are gone.
-fn chunk(port: u16, number: u32, sent: usize, length: usize) -> Vec<u8> {
-    message(port, number, sent..length.min(sent.saturating_add(CHUNK)))
+/// The next bytes of a message of which `sent` are gone, at most as many as there is room for.
+fn chunk(port: u16, number: u32, sent: usize, length: usize, room: usize) -> Vec<u8> {
+    message(port, number, sent..length.min(sent.saturating_add(room)))
 }
 
 /// What the asking application is at.
@@ -81,8 +78,8 @@ impl Asker {
         self.stop = self.stop.min(now);
     }
 
-    /// The next bytes of a request, which begins now if it is time.
-    pub fn outgoing(&mut self, now: Instant) -> Vec<u8> {
+    /// The next bytes of a request, which begins now if it is time; at most as many as there is room for.
+    pub fn outgoing(&mut self, now: Instant, room: usize) -> Vec<u8> {
         if let Turn::Waits(at) = self.turn
             && at <= now
         {
@@ -92,7 +89,7 @@ impl Asker {
             };
         }
         match self.turn {
-            Turn::Asks { sent, .. } => chunk(self.port, self.number, sent, self.request),
+            Turn::Asks { sent, .. } => chunk(self.port, self.number, sent, self.request, room),
             Turn::Waits(_) | Turn::Done => Vec::new(),
         }
     }
@@ -179,11 +176,11 @@ impl Answerer {
         }
     }
 
-    /// The next bytes of a reply.
-    pub fn outgoing(&self, replies: &Replies) -> Vec<u8> {
+    /// The next bytes of a reply, at most as many as there is room for.
+    pub fn outgoing(&self, replies: &Replies, room: usize) -> Vec<u8> {
         let answer = self.answer.and_then(|(port, number, sent)| {
             let (_, reply) = replies.get(&port)?;
-            Some(chunk(port, number, sent, *reply))
+            Some(chunk(port, number, sent, *reply, room))
         });
         answer.unwrap_or_default()
     }

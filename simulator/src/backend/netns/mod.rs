@@ -19,6 +19,7 @@ mod poller;
 mod prober;
 mod receiving;
 mod sockets;
+mod streams;
 mod sys;
 mod tun;
 
@@ -36,9 +37,11 @@ pub use namespace::enter_user_namespace;
 use self::clock::Clock;
 use self::namespace::Namespace;
 use self::poller::{Poller, Source, Timeout};
-use self::prober::{Opened, Prober};
+use self::prober::{Listening, Prober};
+use self::streams::Streams;
 use self::tun::{Tun, Written};
 use super::{Backend, BackendError, Blackhole, FlowStart, HostAction, HostEvent, PortConfig, PortId, Stack, StackId};
+use crate::scenario::Transport;
 
 /// Packets that are read from one device before the others have their turn.
 const BATCH: usize = 64;
@@ -59,6 +62,7 @@ pub struct Netns {
     stacks: BTreeMap<StackId, Made>,
     ports: BTreeMap<PortId, Device>,
     prober: Prober,
+    streams: Streams,
     buffer: Vec<u8>,
     pool: Vec<Packet>,
     sources: Vec<Source>,
@@ -105,6 +109,7 @@ impl Netns {
             stacks: BTreeMap::new(),
             ports: BTreeMap::new(),
             prober: Prober::default(),
+            streams: Streams::default(),
             buffer: vec![0; usize::from(u16::MAX)],
             pool: Vec::new(),
             sources: Vec::new(),
@@ -166,28 +171,54 @@ impl Netns {
         if starts.is_empty() {
             return Ok(());
         }
-        let (stacks, prober) = (&self.stacks, &mut self.prober);
+        let (stacks, prober, streams) = (&self.stacks, &mut self.prober, &mut self.streams);
         let opened = namespace::aside(|| {
             let mut opened = Vec::with_capacity(2 * starts.len());
             for start in &starts {
-                if let (Some(to), crate::scenario::Transport::Udp) = (start.to, start.flow.transport) {
+                if let Some(to) = start.to {
                     enter(stacks, to)?;
-                    opened.extend(prober.open_listener(start, to)?.map(Opened::Listener));
+                    opened.extend(match start.flow.transport {
+                        Transport::Icmp => None,
+                        Transport::Udp => prober.open_listener(start, to)?.map(Source::Listener),
+                        Transport::Tcp => streams.open_listener(start, to)?.map(Source::Acceptor),
+                    });
                 }
                 enter(stacks, start.from)?;
-                prober.open_sender(start)?;
-                opened.push(Opened::Sender(start.id));
+                opened.push(match start.flow.transport {
+                    Transport::Icmp | Transport::Udp => prober.open_sender(start).map(|()| Source::Sender(start.id))?,
+                    Transport::Tcp => streams.open_asker(start).map(|()| Source::Asker(start.id))?,
+                });
             }
             Ok(opened)
         })?;
-        for socket in opened {
-            if let Some(open) = self.prober.socket(socket) {
-                let source = match socket {
-                    Opened::Sender(flow) => Source::Sender(flow),
-                    Opened::Listener(at) => Source::Listener(at),
-                };
-                self.poller.watch(open.as_fd(), source).map_err(failed("watch a socket"))?;
-            }
+        for source in opened {
+            self.watch(source).map_err(failed("watch a socket"))?;
+        }
+        Ok(())
+    }
+
+    /// Watches an open socket.
+    fn watch(&self, source: Source) -> io::Result<()> {
+        let (prober, streams, poller) = (&self.prober, &self.streams, &self.poller);
+        let (descriptor, is_stream) = match source {
+            Source::Sender(flow) => (prober.sender(flow), false),
+            Source::Listener(at) => (prober.listener(at), false),
+            Source::Acceptor(at) => (streams.listener(at), false),
+            Source::Asker(flow) => (streams.asker(flow), true),
+            Source::Accepted(id) => (streams.accepted(id), true),
+            Source::Timer | Source::Port(_) => (None, false),
+        };
+        match (descriptor, is_stream) {
+            (Some(descriptor), true) => poller.watch_stream(descriptor, source),
+            (Some(descriptor), false) => poller.watch(descriptor, source),
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// Takes in the connections that wait at a listener.
+    fn accept(&mut self, at: Listening) -> Result<(), BackendError> {
+        for id in self.streams.accept(at)? {
+            self.watch(Source::Accepted(id)).map_err(failed("watch a connection"))?;
         }
         Ok(())
     }
@@ -207,6 +238,9 @@ impl Netns {
             match self.sources.get(place) {
                 Some(Source::Sender(flow)) => self.prober.read_replies(*flow, self.clock, events)?,
                 Some(Source::Listener(at)) => self.prober.answer(*at, self.clock, events)?,
+                Some(Source::Asker(flow)) => self.streams.run_asker(*flow, self.clock, events),
+                Some(Source::Acceptor(at)) => self.accept(*at)?,
+                Some(Source::Accepted(id)) => self.streams.run_answerer(*id),
                 Some(Source::Port(_) | Source::Timer) | None => {}
             }
         }
@@ -254,7 +288,8 @@ impl Netns {
 
     /// Until when to wait, with `deadline` as the driver's own limit.
     fn timeout(&self, deadline: Option<Instant>) -> Timeout {
-        match deadline.into_iter().chain(self.prober.next_send()).min() {
+        let due = self.prober.next_send().into_iter().chain(self.streams.next_due());
+        match due.chain(deadline).min() {
             None => Timeout::Never,
             Some(at) => Timeout::After(at.since(self.clock.now())),
         }
@@ -271,6 +306,7 @@ impl Backend for Netns {
         let before = events.len();
         loop {
             self.prober.send_due(self.clock, deadline, events);
+            self.streams.advance(self.clock, deadline, events);
             let news = events.len() > before;
             let timeout = if news { Timeout::NONE } else { self.timeout(deadline) };
             if timeout == Timeout::Never && self.ports.is_empty() {
@@ -312,14 +348,9 @@ impl Backend for Netns {
             HostAction::Detach { stack } => {
                 self.attached.retain(|s| s.id != stack);
                 self.prober.close(stack);
+                self.streams.close(stack);
                 self.ports.retain(|_, device| device.stack != stack);
                 self.stacks.remove(&stack);
-            }
-            HostAction::Start(start) if start.flow.transport == crate::scenario::Transport::Tcp => {
-                return Err(BackendError::Unavailable {
-                    reason: "TCP flows have no sockets in namespaces yet".to_owned(),
-                    remedy: "run it in sim".to_owned(),
-                });
             }
             HostAction::Start(start) if self.clock.runs() => {
                 self.ready()?;
@@ -329,6 +360,7 @@ impl Backend for Netns {
             HostAction::Stop { flow } => {
                 self.starting.retain(|start| start.id != flow);
                 self.prober.stop(flow);
+                self.streams.stop(flow, self.clock);
             }
         }
         Ok(())

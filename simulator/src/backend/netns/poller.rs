@@ -28,6 +28,12 @@ pub(super) enum Source {
     Sender(FlowId),
     /// A listening socket.
     Listener(Listening),
+    /// The TCP socket of a flow's sender.
+    Asker(FlowId),
+    /// A listening TCP socket.
+    Acceptor(Listening),
+    /// An accepted TCP connection.
+    Accepted(u32),
 }
 
 /// How long to wait.
@@ -69,6 +75,12 @@ impl Poller {
         Ok(self
             .epoll
             .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, source.encode()))?)
+    }
+
+    /// Watches a stream until it is closed, and tells once whenever there is something new to read, or new room to write.
+    pub(super) fn watch_stream(&self, descriptor: BorrowedFd<'_>, source: Source) -> io::Result<()> {
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        Ok(self.epoll.add(descriptor, EpollEvent::new(flags, source.encode()))?)
     }
 
     /// Watches a descriptor also for room to write, or no longer so.
@@ -118,25 +130,33 @@ impl Source {
                 Family::V4 => (3, port, stack.0),
                 Family::V6 => (4, port, stack.0),
             },
+            Source::Asker(FlowId(flow)) => (5, 0, flow),
+            Source::Acceptor(Listening { stack, family, port }) => match family {
+                Family::V4 => (6, port, stack.0),
+                Family::V6 => (7, port, stack.0),
+            },
+            Source::Accepted(connection) => (8, 0, connection),
         };
         kind << 48 | u64::from(port) << 32 | u64::from(identity)
     }
 
     fn decode(data: u64) -> Option<Source> {
         let (port, identity) = ((data >> 32) as u16, data as u32);
-        let listener = |family| {
-            Source::Listener(Listening {
-                stack: StackId(identity),
-                family,
-                port,
-            })
+        let listening = |family| Listening {
+            stack: StackId(identity),
+            family,
+            port,
         };
         match data >> 48 {
             0 => Some(Source::Timer),
             1 => Some(Source::Port(PortId(identity))),
             2 => Some(Source::Sender(FlowId(identity))),
-            3 => Some(listener(Family::V4)),
-            4 => Some(listener(Family::V6)),
+            3 => Some(Source::Listener(listening(Family::V4))),
+            4 => Some(Source::Listener(listening(Family::V6))),
+            5 => Some(Source::Asker(FlowId(identity))),
+            6 => Some(Source::Acceptor(listening(Family::V4))),
+            7 => Some(Source::Acceptor(listening(Family::V6))),
+            8 => Some(Source::Accepted(identity)),
             _ => None,
         }
     }
@@ -149,19 +169,21 @@ mod tests {
     #[test]
     fn every_source_comes_back_from_its_number() {
         let most = u32::MAX;
-        let listener = |stack, family, port| {
-            Source::Listener(Listening {
-                stack: StackId(stack),
-                family,
-                port,
-            })
+        let listening = |stack, family, port| Listening {
+            stack: StackId(stack),
+            family,
+            port,
         };
         for source in [
             Source::Timer,
             Source::Port(PortId(most)),
             Source::Sender(FlowId(most)),
-            listener(most, Family::V6, u16::MAX),
-            listener(1, Family::V4, 2),
+            Source::Listener(listening(most, Family::V6, u16::MAX)),
+            Source::Listener(listening(1, Family::V4, 2)),
+            Source::Asker(FlowId(most)),
+            Source::Acceptor(listening(most, Family::V6, u16::MAX)),
+            Source::Acceptor(listening(1, Family::V4, 2)),
+            Source::Accepted(most),
         ] {
             assert_eq!(Source::decode(source.encode()), Some(source));
         }

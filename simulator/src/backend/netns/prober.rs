@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::libc;
 use overlab_dataplane::{Family, Instant};
@@ -23,7 +24,7 @@ const BATCH: usize = 64;
 /// Bytes of the echo header in front of the payload (RFC 792, "Echo or Echo Reply Message").
 const ECHO_HEADER: usize = 8;
 
-/// Where an answering socket listens: a UDP port of every address of a family in a stack.
+/// Where an answering socket listens: a port of every address of a family in a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Listening {
     pub(super) stack: StackId,
@@ -59,13 +60,6 @@ struct Listener {
     flows: BTreeMap<u16, (FlowId, PathMtuDiscovery, Reply)>,
     discovery: PathMtuDiscovery,
     control: Vec<u8>,
-}
-
-/// A socket that the packet loop has to watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
-    Sender(FlowId),
-    Listener(Listening),
 }
 
 impl Prober {
@@ -113,12 +107,14 @@ impl Prober {
         Ok(Some(at))
     }
 
-    /// The descriptor of an open socket.
-    pub(super) fn socket(&self, opened: Opened) -> Option<&UdpSocket> {
-        match opened {
-            Opened::Sender(flow) => self.senders.get(&flow).map(|s| &s.socket),
-            Opened::Listener(at) => self.listeners.get(&at).map(|l| &l.socket),
-        }
+    /// The descriptor of a flow's sender.
+    pub(super) fn sender(&self, flow: FlowId) -> Option<BorrowedFd<'_>> {
+        self.senders.get(&flow).map(|sender| sender.socket.as_fd())
+    }
+
+    /// The descriptor of a listener.
+    pub(super) fn listener(&self, at: Listening) -> Option<BorrowedFd<'_>> {
+        self.listeners.get(&at).map(|listener| listener.socket.as_fd())
     }
 
     /// When the next packet is due.

@@ -1,13 +1,14 @@
 //! Opening the sockets of flows, of either family, and sending from an address of choice. When they send is not decided here.
 
+use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::libc;
 use nix::sys::socket::{
-    self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage,
-    sockopt,
+    self, AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
+    SockaddrStorage, sockopt,
 };
 use overlab_dataplane::Family;
 
@@ -24,30 +25,57 @@ const SOCKET_BUFFER: usize = 16 << 20;
 pub(super) fn sender(flow: &Flow) -> io::Result<UdpSocket> {
     let family = Family::of(flow.destination);
     let protocol = match (flow.transport, family) {
-        (Transport::Udp, _) => SockProtocol::Udp,
-        (Transport::Tcp, _) => SockProtocol::Tcp,
+        (Transport::Udp | Transport::Tcp, _) => SockProtocol::Udp,
         (Transport::Icmp, Family::V4) => SockProtocol::Icmp,
         (Transport::Icmp, Family::V6) => SockProtocol::IcmpV6,
     };
-    let socket = bound(family, protocol, flow.source, flow.source_port)?;
-    let class = i32::from(flow.dscp << 2 | flow.ecn & 3);
-    match family {
-        Family::V4 => {
-            socket.set_ttl(u32::from(flow.ttl))?;
-            socket::setsockopt(&socket, sockopt::Ipv4Tos, &class)?;
-        }
-        Family::V6 => {
-            socket::setsockopt(&socket, sockopt::Ipv6Ttl, &i32::from(flow.ttl))?;
-            socket::setsockopt(&socket, sockopt::Ipv6TClass, &class)?;
-        }
-    }
+    let socket = datagrams(family, protocol, flow.source, flow.source_port)?;
+    mark(&socket, family, flow)?;
     sys::set_path_mtu_discovery(&socket, family, flow.path_mtu_discovery)?;
     Ok(socket)
 }
 
+/// A TCP socket that is not connected yet, on the flow's own port.
+pub(super) fn stream(flow: &Flow) -> io::Result<TcpStream> {
+    let family = Family::of(flow.destination);
+    let socket = streams(family, flow.source, flow.source_port)?;
+    mark(&socket, family, flow)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// A TCP socket that listens on a port of every address of a family.
+pub(super) fn stream_listener(family: Family, port: u16) -> io::Result<TcpListener> {
+    let socket = streams(family, None, port)?;
+    socket::listen(&socket, Backlog::MAXCONN)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// A TCP socket with Reno, which every Linux has, so that no result depends on the host's own `tcp_congestion_control`.
+fn streams(family: Family, source: Option<IpAddr>, port: u16) -> io::Result<OwnedFd> {
+    let socket = bound(family, (SockType::Stream, SockProtocol::Tcp), source, port)?;
+    socket::setsockopt(&socket, sockopt::TcpCongestion, &OsString::from("reno"))?;
+    Ok(socket)
+}
+
+/// Sets what a flow says of its IP headers.
+fn mark(socket: &impl AsFd, family: Family, flow: &Flow) -> io::Result<()> {
+    let class = i32::from(flow.dscp << 2 | flow.ecn & 3);
+    match family {
+        Family::V4 => {
+            socket::setsockopt(socket, sockopt::Ipv4Ttl, &i32::from(flow.ttl))?;
+            socket::setsockopt(socket, sockopt::Ipv4Tos, &class)?;
+        }
+        Family::V6 => {
+            socket::setsockopt(socket, sockopt::Ipv6Ttl, &i32::from(flow.ttl))?;
+            socket::setsockopt(socket, sockopt::Ipv6TClass, &class)?;
+        }
+    }
+    Ok(())
+}
+
 /// A UDP socket on a port of every address of a family, which tells what address each datagram was sent to.
 pub(super) fn listener(family: Family, port: u16) -> io::Result<UdpSocket> {
-    let socket = bound(family, SockProtocol::Udp, None, port)?;
+    let socket = datagrams(family, SockProtocol::Udp, None, port)?;
     match family {
         Family::V4 => socket::setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
         Family::V6 => socket::setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
@@ -56,19 +84,21 @@ pub(super) fn listener(family: Family, port: u16) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// A datagram socket that never blocks, on all addresses unless one is given, which over IPv4 need not be the stack's own. An IPv6
-/// one leaves the port free for IPv4.
-fn bound(family: Family, protocol: SockProtocol, source: Option<IpAddr>, port: u16) -> io::Result<UdpSocket> {
+fn datagrams(family: Family, protocol: SockProtocol, source: Option<IpAddr>, port: u16) -> io::Result<UdpSocket> {
+    let socket = bound(family, (SockType::Datagram, protocol), source, port)?;
+    enlarge(&socket)?;
+    Ok(UdpSocket::from(socket))
+}
+
+/// A socket that never blocks, on all addresses unless one is given, which over IPv4 need not be the stack's own. An IPv6 one leaves the
+/// port free for IPv4.
+fn bound(family: Family, (kind, protocol): (SockType, SockProtocol), source: Option<IpAddr>, port: u16) -> io::Result<OwnedFd> {
     let (domain, any) = match family {
         Family::V4 => (AddressFamily::Inet, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         Family::V6 => (AddressFamily::Inet6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
     };
-    let socket = socket::socket(
-        domain,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        protocol,
-    )?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket::socket(domain, kind, flags, protocol)?;
     if family == Family::V6 {
         socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
@@ -77,8 +107,7 @@ fn bound(family: Family, protocol: SockProtocol, source: Option<IpAddr>, port: u
     }
     let address = SocketAddr::new(source.unwrap_or(any), port);
     socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    enlarge(&socket)?;
-    Ok(UdpSocket::from(socket))
+    Ok(socket)
 }
 
 /// Enlarges the buffers, beyond the host's limits where the rights allow it.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::names;
 use super::timeline::Entry;
-use crate::scenario::model::{Flow, Window};
+use crate::scenario::model::{Flow, Transport, Window};
 use crate::scenario::quantity;
 
 /// The run's length, and the windows that have names.
@@ -247,8 +247,11 @@ impl Window {
         }
     }
 
-    /// Whether a flow sends anything in it.
+    /// Whether a flow sends anything in it. When a TCP's segments leave is known only afterwards.
     pub(super) fn holds_packets_of(&self, flow: &Flow) -> bool {
+        if flow.transport == Transport::Tcp {
+            return flow.start < self.to;
+        }
         let interval = flow.interval.as_nanos().max(1);
         let before = u128::from(self.from.as_nanos().saturating_sub(flow.start.as_nanos())).div_ceil(interval);
         let next = u128::from(flow.start.as_nanos()) + before * interval;

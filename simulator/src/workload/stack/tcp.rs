@@ -273,6 +273,7 @@ impl Connection {
     fn run_application(&mut self, now: Instant, out: &mut Output) -> bool {
         let bytes = self.endpoint.read();
         let is_open = self.endpoint.is_open();
+        let room = self.endpoint.room();
         let mut tell = |flow, event| {
             let event = FlowEvent::Connection(event);
             out.push(HostEvent::Flow { flow, at: now, event });
@@ -286,11 +287,11 @@ impl Connection {
                 if asker.incoming(now, bytes.len()) {
                     tell(*flow, ConnectionEvent::Exchanged);
                 }
-                if is_open { asker.outgoing(now) } else { Vec::new() }
+                if is_open { asker.outgoing(now, room) } else { Vec::new() }
             }
             Application::Answers { replies, answerer } => {
                 answerer.incoming(replies, &bytes);
-                answerer.outgoing(replies)
+                answerer.outgoing(replies, room)
             }
         };
         let written = self.endpoint.write(&outgoing);
