@@ -9,7 +9,7 @@ use super::{
     BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoConfig, CalicoNode, FelixConfiguration, Installation, IpPool,
     IpamBlock, IpamConfiguration, KubeadmConfig, Node, WorkloadEndpoint,
 };
-use crate::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
+use crate::fields::{FieldPath, FieldRef, Origin, Refusal, kind_of, suggestion};
 
 const CALICO: &str = "projectcalico.org/v3";
 const CRD: &str = "crd.projectcalico.org/v1";
@@ -224,6 +224,14 @@ fn type_meta<'v>(
     implied: Option<TypeMeta<'v>>,
     refusals: &mut Vec<Refusal>,
 ) -> Option<TypeMeta<'v>> {
+    if !value.is_object() {
+        let message = format!("expected an object, found {}", kind_of(value));
+        refusals.push(
+            Refusal::new("K-TYPE", at.clone(), message)
+                .help("every object starts as `apiVersion: projectcalico.org/v3` and `kind: IPPool`"),
+        );
+        return None;
+    }
     let mut stated = |key: &str, implied: Option<&'v str>| {
         let found = value.get(key).and_then(Value::as_str).or(implied);
         if found.is_none() {

@@ -167,6 +167,16 @@ fn a_kind_that_cannot_be_read_is_refused(#[case] api: &str, #[case] kind: &str, 
     assert_eq!(only(read(&[manifest])).code, code);
 }
 
+#[rstest]
+#[case::text(json!("hello world"))]
+#[case::list(json!([1, 2]))]
+#[case::item(json!({"apiVersion": "v1", "kind": "List", "items": ["hello"]}))]
+fn what_is_no_object_is_refused_once(#[case] document: Value) {
+    let refusal = only(read(&[document]));
+    assert_eq!(refusal.code, "K-TYPE");
+    assert!(refusal.help.is_some_and(|h| h.contains("apiVersion")));
+}
+
 #[test]
 fn lists_are_opened_and_harmless_kinds_ignored() {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use clap::builder::ArgPredicate;
 use overlab_dataplane::calico::Profile;
 use serde_json::{Value, json};
 
@@ -16,7 +17,11 @@ use crate::scenario::{Diagnostic, Loaded, LoadedCluster, Place, Severity, Writte
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Scenario or manifest files (YAML or JSON streams), folders or globs, each file by itself; `-` is standard input
-    #[arg(value_name = "PATH", default_value = "scenarios")]
+    #[arg(
+        value_name = "PATH",
+        default_value = "scenarios",
+        default_value_if("update", ArgPredicate::IsPresent, None)
+    )]
     paths: Vec<PathBuf>,
     /// Judge the files as applied to a cluster that holds these manifests already: objects of the same kind and name are updates
     #[arg(long, value_name = "OLD")]
@@ -55,6 +60,10 @@ struct Sound {
 pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     if args.list_lints {
         return list_lints(out);
+    }
+    if args.paths.is_empty() {
+        tell!("error: nothing is applied to --update's files\n  help: name the files to apply: `overlab check --update OLD NEW`");
+        return Ok(Exit::BadInput);
     }
     let selected = select_manifests(&args.paths);
     let mut exit = refuse_missing(&selected).err().unwrap_or_default();

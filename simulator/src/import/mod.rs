@@ -55,6 +55,11 @@ pub fn import(written: &Written, name: &str, limits: Limits) -> Result<Imported,
         return Err((vec![nothing], None));
     };
     let pods = pods::choose(&objects, &wires, limits, &mut notes);
+    if pods.len() < 2 {
+        let help = "add `kubectl get pods -A -o yaml`, or the IPPools for pods to be made up";
+        let nothing = Diagnostic::of_file("F-PODS", "the dumps", "there are no two pods to send between", help);
+        return Err((vec![nothing], None));
+    }
     let manifests = write::manifests(&objects, &wires);
     let text = |expectations: &str| write::scenario(name, &wires, &pods, expectations) + &manifests;
     let draft = text(&predict::probes(&wires, &pods));

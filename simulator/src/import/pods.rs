@@ -14,13 +14,18 @@ use super::wires::Wires;
 pub(super) struct Pod {
     pub(super) name: String,
     pub(super) node: String,
+    /// Its addresses; none for one that is made up.
     pub(super) addresses: Vec<IpAddr>,
 }
+
+/// How many pods are made up at most.
+const MADE_UP: usize = 10;
 
 /// The longest name of a workload.
 const LONGEST: usize = 63;
 
-/// The pods that become workloads: with an address in a pool, on a node that is wired, each once.
+/// The pods that become workloads: with an address in a pool, on a node that is wired, each once. Where there are no two of them,
+/// others are made up, so that there is something to send between.
 pub(super) fn choose(objects: &Objects, wires: &Wires, limits: Limits, notes: &mut Vec<String>) -> Vec<Pod> {
     let pools = pools(objects);
     let mut by_node: BTreeMap<String, BTreeMap<IpAddr, Pod>> = BTreeMap::new();
@@ -47,9 +52,28 @@ pub(super) fn choose(objects: &Objects, wires: &Wires, limits: Limits, notes: &m
             limits.pods
         ));
     }
+    if chosen.len() < 2 && !pools.is_empty() {
+        notes.push("the dumps hold no two pods that could be workloads: some are made up".to_owned());
+        chosen.extend(made_up(wires, limits.pods.clamp(2, MADE_UP)));
+    }
     let mut taken: BTreeSet<String> = wires.nodes.keys().cloned().collect();
     chosen.iter_mut().for_each(|pod| pod.name = free(&pod.name, &mut taken));
     chosen
+}
+
+/// So many pods on nodes all over the cluster; two of them where there is one node.
+fn made_up(wires: &Wires, most: usize) -> Vec<Pod> {
+    let on_each = if wires.nodes.len() == 1 { 2 } else { 1 };
+    let pods = wires
+        .nodes
+        .keys()
+        .flat_map(|node| std::iter::repeat_n(node, on_each))
+        .map(|node| Pod {
+            name: "probe".to_owned(),
+            node: node.clone(),
+            addresses: Vec::new(),
+        });
+    spread(pods.collect(), most)
 }
 
 /// At most so many of a list, evenly from all over it.

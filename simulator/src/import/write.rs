@@ -48,13 +48,10 @@ pub(super) fn scenario(name: &str, wires: &Wires, pods: &[Pod], expectations: &s
             v4: of(true),
             v6: of(false),
         };
-        let addresses = pair(["ip", "ip6"], &addresses).join(", ");
-        let _ = writeln!(
-            text,
-            "    {}: {{node: {}, {addresses}}}",
-            scalar(&pod.name),
-            scalar(&pod.node)
-        );
+        let mut fields = vec![format!("node: {}", scalar(&pod.node))];
+        fields.extend(pair(["ip", "ip6"], &addresses));
+        let made_up = if pod.addresses.is_empty() { "  # made up" } else { "" };
+        let _ = writeln!(text, "    {}: {{{}}}{made_up}", scalar(&pod.name), fields.join(", "));
     }
     text + expectations
 }

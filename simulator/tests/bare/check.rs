@@ -158,6 +158,10 @@ fn what_the_new_files_leave_out_is_deleted_on_demand() {
         .stdout(contains("1 documents, 1 objects deleted\n"));
     fs::write(&old, format!("{POOL}---\n{environment}")).unwrap();
     fs::write(&new, environment).unwrap();
+    command(&["check", "--update", old.to_str().unwrap()])
+        .assert()
+        .code(2)
+        .stderr(contains("--update OLD NEW"));
     update(&["--prune"])
         .code(2)
         .stderr(contains("error[K-RECREATED]").and(contains("old.yaml:1")));

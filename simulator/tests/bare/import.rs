@@ -234,3 +234,24 @@ fn a_scenario_that_does_not_resolve_is_written_nowhere_but_to_the_screen() {
     assert!(!file.exists());
     import(&["import", "-"]).stdout(contains("kind: Scenario"));
 }
+
+#[test]
+fn without_pods_some_are_made_up_and_without_pools_that_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = node("n1", "10.0.1.5", "192.168.1.0") + &node("n2", "10.0.2.5", "192.168.2.0");
+    let run = run_of(&(nodes.clone() + POOL), folder.path());
+    assert_eq!(run["scenarios"][0]["status"], "pass");
+    let text = fs::read_to_string(folder.path().join("made.yaml")).unwrap();
+    assert!(
+        text.contains("    probe: {node: \"n2\"}  # made up") || text.contains("# made up"),
+        "{text}"
+    );
+    let one = run_of(&(node("n1", "10.0.1.5", "192.168.1.0") + POOL), folder.path());
+    assert_eq!(one["scenarios"][0]["status"], "pass");
+    command(&["import", "-"])
+        .write_stdin(nodes)
+        .assert()
+        .code(2)
+        .stdout("")
+        .stderr(contains("error[F-PODS]").and(contains("kubectl get pods")));
+}
