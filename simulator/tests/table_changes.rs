@@ -194,3 +194,26 @@ fn a_node_has_its_tables_since_the_last_change_before() {
     assert_eq!(asked, [None, None, first, first, second, second]);
     assert_eq!(since("b1", 900), None);
 }
+
+/// Nodes take another VXLAN port one after the other: in between they do not hear each other, and all wear VXLAN.
+#[test]
+fn a_changed_vxlan_port_is_still_read_as_vxlan() {
+    let vxlan = Written {
+        pool: "ipipMode: Never, vxlanMode: Always",
+        ..TO_POD_B
+    };
+    let mut changing = model(vxlan);
+    for (at, node) in [(300, A1), (400, B1)] {
+        let mut after = (*tables(&changing, node)).clone();
+        after.vxlan_port = 8472;
+        change(&mut changing, millis(at), node, after.into());
+    }
+    let traces = run(&changing);
+    assert_eq!(
+        told(&traces),
+        ["0..=29 delivered", "30..=39 no_listener@b1", "40..=99 delivered"]
+    );
+    assert!(traces.iter().all(|trace| trace.first_hop[0].encap.to_string() == "vxlan"));
+    let ports = [29, 30].map(|number: usize| traces[number].first_hop[0].ports.unwrap().1);
+    assert_eq!(ports, [4789, 8472]);
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use overlab_dataplane::encap::Encap;
 use pnet::packet::icmp::{IcmpPacket, IcmpTypes};
 use pnet::packet::icmpv6::Icmpv6Types;
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
@@ -28,7 +29,8 @@ pub(super) struct Attribution {
     flows: BTreeMap<(Transport, u16), (FlowId, u16)>,
     segments: Segments,
     trains: BTreeMap<Train, PacketKey>,
-    vxlan_port: u16,
+    /// The UDP ports that VXLAN has at any time on any node.
+    vxlan_ports: Vec<u16>,
 }
 
 /// What an ICMP error says, and about which packet.
@@ -48,12 +50,12 @@ pub(super) struct ErrorReport {
 
 impl Attribution {
     /// An attribution over the flows of a scenario.
-    pub(super) fn new(flows: &[Flow], vxlan_port: u16) -> Attribution {
+    pub(super) fn new(flows: &[Flow], vxlan_ports: Vec<u16>) -> Attribution {
         let mut attribution = Attribution {
             flows: BTreeMap::new(),
             segments: Segments::new(flows),
             trains: BTreeMap::new(),
-            vxlan_port,
+            vxlan_ports,
         };
         for (i, flow) in flows.iter().enumerate() {
             let id = FlowId(i as u32);
@@ -115,11 +117,12 @@ impl Attribution {
 
     fn quoted(&self, quote: &[u8]) -> Option<PacketKey> {
         let outer = Ip::read(quote)?;
-        let encap = wire_packet(quote, self.vxlan_port).map(|packet| packet.encap);
+        let readings = self.vxlan_ports.iter().filter_map(|port| wire_packet(quote, *port));
+        let encap = readings.map(|packet| packet.encap).find(|encap| *encap != Encap::None);
         let inner = match encap {
-            Some(overlab_dataplane::encap::Encap::Ipip) => outer.payload,
-            Some(overlab_dataplane::encap::Encap::Vxlan) => outer.payload.get(8 + 8 + 14..)?,
-            Some(overlab_dataplane::encap::Encap::None) | None => return self.quoted_bare(&outer),
+            Some(Encap::Ipip) => outer.payload,
+            Some(Encap::Vxlan) => outer.payload.get(8 + 8 + 14..)?,
+            Some(Encap::None) | None => return self.quoted_bare(&outer),
         };
         self.quoted_bare(&Ip::read(inner)?)
     }

@@ -33,9 +33,9 @@ pub struct Observer {
 
 impl Observer {
     /// An observer of these flows.
-    pub fn new(flows: &[Flow], vxlan_port: u16) -> Observer {
+    pub fn new(flows: &[Flow], vxlan_ports: Vec<u16>) -> Observer {
         Observer {
-            attribution: Attribution::new(flows, vxlan_port),
+            attribution: Attribution::new(flows, vxlan_ports),
             packets: flows
                 .iter()
                 .map(|flow| (flow.transport, flow.payload + headers(flow)))

@@ -1,6 +1,6 @@
 //! From the model to a world that has not begun: tables of every machine, ports, stacks, flows.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use overlab_dataplane::Instant;
@@ -52,7 +52,11 @@ impl World {
     /// The world of a model at the start of time, with every table converged.
     pub fn new(model: &Model, topology: &Topology, capture: Capture) -> World {
         let histories = tables(model);
-        let vxlan_port = histories.first().map_or(0, |tables| tables.first().vxlan_port);
+        let vxlan_ports: BTreeSet<u16> = histories
+            .iter()
+            .flat_map(History::iter)
+            .map(|(_, tables)| tables.vxlan_port)
+            .collect();
         let mut world = World {
             machines: Vec::new(),
             ports: Vec::new(),
@@ -60,9 +64,8 @@ impl World {
             queue: Queue::default(),
             changes: changes(model, topology),
             flow_faults: model.flow_faults.iter().map(|fault| (fault.clone(), 0)).collect(),
-            observer: Observer::new(&model.flows, vxlan_port),
+            observer: Observer::new(&model.flows, vxlan_ports.into_iter().collect()),
             capture,
-            vxlan_port,
             outcome: Outcome::default(),
             fabric_out: fabric::Output::default(),
             deliveries: Vec::new(),

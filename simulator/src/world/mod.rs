@@ -72,7 +72,6 @@ pub struct World {
     flow_faults: Vec<(FlowFault, u32)>,
     observer: Observer,
     capture: Capture,
-    vxlan_port: u16,
     outcome: Outcome,
     fabric_out: fabric::Output,
     deliveries: Vec<(PortId, Packet)>,
@@ -219,7 +218,9 @@ impl World {
         }
         let later_fragment = is_later_fragment(&packet);
         if packet.tag() != Tag::NONE && port.stack.kind == PlaceKind::Workload {
-            let left = wire_packet(packet.bytes(), self.vxlan_port).into_iter().collect();
+            let node = port.attached.and_then(|(machine, _)| self.machines.get(machine));
+            let vxlan_port = node.map_or(0, |node| node.engine.tables().vxlan_port);
+            let left = wire_packet(packet.bytes(), vxlan_port).into_iter().collect();
             let place = port.stack.clone();
             self.observer.hop(
                 packet.tag(),
@@ -328,7 +329,7 @@ impl World {
         }
         let mut left: Vec<WirePacket> = Vec::new();
         for out in outcome.out.iter().filter(|out| out.packet().tag() == tag) {
-            let Some(headers) = wire_packet(out.packet().bytes(), self.vxlan_port) else {
+            let Some(headers) = wire_packet(out.packet().bytes(), tables.vxlan_port) else {
                 continue;
             };
             if first_hop && matches!(out, Out::Transmit { .. }) {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use overlab_dataplane::Packet;
-use overlab_simulator::backend::{Backend, FlowEvent, PortId, SendError, Stack, StackId};
+use overlab_dataplane::route::RouteProtocol;
+use overlab_simulator::backend::{Backend, Blackhole, FlowEvent, PortId, SendError, Stack, StackId};
 use overlab_simulator::observe::Direction;
 use overlab_simulator::scenario::{Flow, PathMtuDiscovery, Transport};
 use pnet::packet::Packet as _;
@@ -19,6 +20,10 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "ping_over_ipv6_is_answered_by_the_kernel",
         ping_over_ipv6_is_answered_by_the_kernel,
+    ),
+    (
+        "a_stack_that_gets_ipv6_later_sends_over_it_until_it_goes",
+        a_stack_that_gets_ipv6_later_sends_over_it_until_it_goes,
     ),
     (
         "udp_over_both_families_shares_a_port_number",
@@ -77,6 +82,43 @@ fn ping_over_ipv6_is_answered_by_the_kernel() -> Option<String> {
     assert_eq!(bench.received(0, Direction::Reverse), expected);
     let identifiers: Vec<_> = bench.packets.iter().map(|(_, packet)| packet[44..46].to_vec()).collect();
     assert_eq!(identifiers, vec![40001u16.to_be_bytes().to_vec(); 10]);
+    None
+}
+
+/// Until then the stack had no address, so that it was made without IPv6; and then it loses all again.
+fn a_stack_that_gets_ipv6_later_sends_over_it_until_it_goes() -> Option<String> {
+    let there = dual(2, "10.65.2.2", THERE, 1500);
+    let mut here = dual(1, "10.65.1.2", HERE, 1500);
+    here.blackholes = vec![Blackhole {
+        destination: "fd00:65:3::/122".parse().unwrap(),
+        protocol: RouteProtocol::BIRD,
+        metric: 1024,
+    }];
+    let mut nowhere = here.clone();
+    nowhere.blackholes.clear();
+    nowhere.devices[0].config.addresses.clear();
+    nowhere.devices[0].config.routes.clear();
+    let mut bench = Bench::new(vec![nowhere.clone(), there], &[(PortId(1), PortId(2))]);
+    let endless = Flow {
+        count: u32::MAX,
+        ..flow(Transport::Udp, THERE, 40001)
+    };
+    bench.start(0, endless, A, B);
+    let answers = |bench: &Bench| bench.received(0, Direction::Reverse).len();
+    bench.run(Duration::from_millis(20));
+    assert_eq!(answers(&bench), 0);
+    for round in 1..=2 {
+        let before = answers(&bench);
+        bench.become_like(&here);
+        run_until(&mut bench, 0, before + 5);
+        assert!(answers(&bench) >= before + 5, "round {round}");
+        bench.become_like(&nowhere);
+        // What left before the change is still in the devices' queues.
+        bench.run(Duration::from_millis(20));
+        let before = answers(&bench);
+        bench.run(Duration::from_millis(20));
+        assert_eq!(answers(&bench), before, "round {round}");
+    }
     None
 }
 
