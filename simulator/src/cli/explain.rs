@@ -299,3 +299,69 @@ fn icmp_errors(trace: &Trace) -> Vec<String> {
     };
     trace.icmp_errors.iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use overlab_dataplane::Instant;
+
+    use super::*;
+    use crate::scenario::TableChange;
+    use crate::world;
+
+    /// A packet a second after the start, when the tables of its sender's node have changed and the receiver's have not.
+    fn explained(print: impl FnOnce(&Args, &Loaded, &Run, &mut Vec<u8>) -> io::Result<()>) -> String {
+        let args = Args {
+            path: concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../scenarios/aws/ipip-crosssubnet-check-off-delivered.yaml"
+            )
+            .into(),
+            from: "web-a1".to_owned(),
+            to: "web-b1".to_owned(),
+            size: None,
+            family: None,
+            proto: "icmp".to_owned(),
+            df: "want".to_owned(),
+            ttl: 64,
+            at: Some("100ms".to_owned()),
+            variant: None,
+            json: false,
+        };
+        let mut loaded = load(&args).unwrap();
+        let tables = world::tables(&loaded.model);
+        for (millis, cause) in [(50, "switch"), (60, "switch, seen"), (900, "later")] {
+            loaded.model.table_changes.push(TableChange {
+                at: Instant::from_nanos(millis * 1_000_000),
+                machine: 0,
+                tables: tables[0].first().clone(),
+                cause: cause.into(),
+            });
+        }
+        let run = attempt(&loaded, BackendKind::Sim, Capture::off()).unwrap();
+        let mut out = Vec::new();
+        print(&args, &loaded, &run, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_node_says_since_when_and_why_it_has_its_tables() {
+        let text = explained(|args, loaded, run, out| print_text(args, loaded, run, out));
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("tables ")).map(str::trim).collect();
+        let (sender, receiver) = ("tables since 0.060 s: switch, seen", "tables as at the start");
+        assert_eq!(lines, [sender, receiver, receiver, sender]);
+        assert!(text.contains(", at 0.100 s"), "{text}");
+    }
+
+    #[test]
+    fn the_same_is_there_for_machines() {
+        let text = explained(|_, loaded, run, out| print_json(loaded, run, out));
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let packet = &json["packets"][0];
+        let hops = packet["packet"]["hops"].as_array().unwrap();
+        let tables = packet["tables"].as_array().unwrap();
+        let of = |node: &str| &tables[hops.iter().position(|hop| hop["place"] == node).unwrap()];
+        assert_eq!(*of("a1"), json!({ "sinceNs": 60_000_000, "cause": "switch, seen" }));
+        assert_eq!(*of("b1"), json!({ "sinceNs": 0 }));
+        assert_eq!(*of("web-a1"), Value::Null);
+    }
+}
