@@ -141,3 +141,35 @@ fn what_the_page_of_truths_names_is_there() {
         }
     }
 }
+
+/// Cases are numbered without gaps within their section, and what they name is there; the others say what is missing.
+#[test]
+fn what_the_page_of_cases_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("docs/cases.md")).unwrap();
+    let tests = sources("simulator/tests").into_iter().chain(sources("dataplane/tests"));
+    let tests: Vec<String> = tests.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let mut cases = 0;
+    for section in page.split("\n## ").skip(1) {
+        let mut rows = section
+            .lines()
+            .filter(|line| line.starts_with("| ") && !line.starts_with("| #"))
+            .peekable();
+        let letter = rows.peek().and_then(|row| row.chars().nth(2)).unwrap();
+        for (row, number) in rows.zip(1..) {
+            assert!(row.starts_with(&format!("| {letter}{number} |")), "{row}");
+            let shown = row.rsplit('|').nth(1).unwrap().trim();
+            let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+            assert!(shown.starts_with("missing: ") || !names.is_empty(), "{row}");
+            for name in names.into_iter().filter(|_| !shown.starts_with("missing: ")) {
+                let there = match name.contains('/') {
+                    true => root.join(name).is_file(),
+                    false => tests.iter().any(|text| text.contains(&format!("fn {name}("))),
+                };
+                assert!(there, "{name} of case {letter}{number} is not there");
+            }
+            cases += 1;
+        }
+    }
+    assert!(cases > 0);
+}

@@ -3,6 +3,7 @@
 mod expectations;
 mod families;
 mod files;
+mod gateways;
 mod manifests;
 mod traffic;
 mod variants;
