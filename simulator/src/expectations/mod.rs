@@ -14,6 +14,7 @@ mod invariant;
 mod outer;
 mod overhead;
 mod path;
+mod permute;
 mod quantity;
 mod selection;
 mod source_seen;
@@ -29,8 +30,10 @@ use serde_json::Value;
 pub(crate) use encap::worn;
 pub use invariant::{Addresses, INVARIANT, read_invariant};
 pub(crate) use overhead::added;
+pub use permute::permuted;
 pub use quantity::Quantity;
 pub use selection::{Ground, Scope, Selection};
+pub(crate) use table::show_row;
 pub use table::{TABLE_CLAIMS, read_table_claims};
 
 use crate::observe::PacketKey;

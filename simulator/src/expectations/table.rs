@@ -183,14 +183,19 @@ fn show(row: &Map<String, Value>) -> String {
     parts.join(", ")
 }
 
-impl Rows {
-    /// A row with all that it holds, without its reasons unless they are asked for.
-    fn whole(&self, row: &Map<String, Value>) -> String {
-        let told = |key: &String, value: &Value| self.wanted.contains_key(key) || !(value.is_null() || value.is_object());
-        let told = row.iter().filter(|(key, value)| told(key, value));
-        show(&told.map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
+/// A row with all that it holds, without its reasons unless they are asked for.
+fn whole(row: &Map<String, Value>, wanted: &Map<String, Value>) -> String {
+    let told = |key: &String, value: &Value| wanted.contains_key(key) || !(value.is_null() || value.is_object());
+    let told = row.iter().filter(|(key, value)| told(key, value));
+    show(&told.map(|(key, value)| (key.clone(), value.clone())).collect())
+}
 
+/// A row as messages tell it.
+pub(crate) fn show_row(row: &Value) -> String {
+    row.as_object().map_or_else(String::new, |row| whole(row, &Map::new()))
+}
+
+impl Rows {
     /// What the row that has most of the fields, and of several the one that has the first of them, has instead of the others.
     fn nearest(&self, rows: &[&Map<String, Value>]) -> String {
         let misses = |row: &Map<String, Value>| {
@@ -245,7 +250,7 @@ impl Expectation for Rows {
                 },
             },
             (true, None) => fail("E-TBL-01", self.nearest(&rows)),
-            (false, Some(row)) => fail("E-TBL-02", format!("there is one: {}", self.whole(row))),
+            (false, Some(row)) => fail("E-TBL-02", format!("there is one: {}", whole(row, &self.wanted))),
         }
     }
 }

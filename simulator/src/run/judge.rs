@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Run;
+use super::{Run, permute};
 use crate::expectations::{Addresses, Claim, Ground, Scope, Selection, Verdict};
 use crate::observe::Trace;
 use crate::rows;
@@ -76,15 +76,14 @@ pub(super) fn selected<'t>(expectation: &Expectation, traces: &'t [Trace]) -> im
 fn rows(expectation: &Expectation, loaded: &Loaded, run: &Run) -> Option<Vec<Value>> {
     match expectation.subject {
         Subject::Flows(_) | Subject::EveryFlow => None,
+        Subject::Permuted(order) => Some(permute::rows(order, loaded)),
         Subject::Table { table, machine: None } => {
-            let rewired = loaded
-                .model
-                .rewirings
-                .iter()
-                .rev()
-                .find(|wires| wires.at <= expectation.window.from);
+            let at = expectation.window.from;
+            let version = loaded.model.versions.iter().rev().find(|version| version.at <= at);
+            let cluster = version.map_or(&loaded.model.cluster, |version| &version.cluster);
+            let rewired = loaded.model.rewirings.iter().rev().find(|wires| wires.at <= at);
             let underlays = rewired.map_or(&loaded.model.underlays, |wires| &wires.underlays);
-            Some(rows::of_everybody(table, underlays, &loaded.model.cluster, &loaded.sources))
+            Some(rows::of_everybody(table, underlays, cluster, &loaded.sources))
         }
         Subject::Table {
             table,

@@ -6,6 +6,7 @@ mod changes;
 mod drive;
 mod golden;
 mod judge;
+mod permute;
 mod report;
 mod select;
 

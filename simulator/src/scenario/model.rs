@@ -70,6 +70,8 @@ pub struct Model {
     pub expectations: Vec<Expectation>,
     /// What the datastore holds at the start: given manifests and what was derived.
     pub cluster: ClusterState,
+    /// The same, put together from the manifests in reverse order, if that is asked for.
+    pub reversed: Option<ClusterState>,
     /// What it holds later, in the order of time.
     pub versions: Vec<Version>,
     /// Stretches in which calico-node is down on a node.
@@ -505,6 +507,19 @@ pub enum Subject {
         /// Whose: a node's place in [`Model::nodes`], or behind all of them a host's; none where the table is no node's.
         machine: Option<usize>,
     },
+    /// The tables of every node, with the objects of the datastore delivered in another order.
+    Permuted(Order),
+}
+
+/// In which order the objects of the datastore are delivered. Any gives the same tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the last manifest and object to the first.
+    Reverse,
+    /// One by one.
+    Split,
+    /// All at once.
+    Squash,
 }
 
 impl Subject {
@@ -513,7 +528,7 @@ impl Subject {
         match self {
             Subject::Flows(flows) => flows.binary_search(&flow).is_ok(),
             Subject::EveryFlow => true,
-            Subject::Table { .. } => false,
+            Subject::Table { .. } | Subject::Permuted(_) => false,
         }
     }
 
@@ -521,7 +536,7 @@ impl Subject {
     pub fn flows(&self) -> &[FlowId] {
         match self {
             Subject::Flows(flows) => flows,
-            Subject::EveryFlow | Subject::Table { .. } => &[],
+            Subject::EveryFlow | Subject::Table { .. } | Subject::Permuted(_) => &[],
         }
     }
 }

@@ -275,3 +275,19 @@ fn a_quantity_that_tells_nothing_is_refused(#[case] from: &str, #[case] to: &str
     let refused = rendered(broken(from, to));
     assert!(refused.starts_with(message), "{refused}");
 }
+
+#[rstest]
+#[case("permute: [reverse, reverse]", "error[K-DUPLICATE]: the order \"reverse\" is there twice")]
+#[case("permute: [sqash]", "error[K-VALUE]: expected one of `reverse`, `split`, `squash`")]
+#[case(
+    "permute: []",
+    "error[K-VALUE]: expected a list of `reverse`, `split` and `squash`, or `off`"
+)]
+#[case(
+    "permute: split",
+    "error[K-VALUE]: expected a list of `reverse`, `split` and `squash`, or `off`"
+)]
+fn an_order_that_is_none_is_refused(#[case] permute: &str, #[case] message: &str) {
+    let refused = rendered(broken("  expect:\n", &format!("  {permute}\n  expect:\n")));
+    assert!(refused.starts_with(message), "{refused}");
+}

@@ -49,16 +49,16 @@ error[E-EXP-01]: the scenario expects nothing
 
 #[test]
 fn a_key_that_is_not_modelled_yet_is_refused() {
-    let text = broken("  phases:", "  permute: [reverse]\n  phases:");
+    let text = broken("  phases:", "  environment: {A: b}\n  phases:");
     insta::assert_snapshot!(rendered(text), @r#"
-error[K-NOT-MODELLED]: `permute` is not modelled yet
+error[K-NOT-MODELLED]: `environment` is not modelled yet
   --> x.yaml:21:3
    |
-21 |   permute: [reverse]
-   |   ^^^^^^^
+21 |   environment: {A: b}
+   |   ^^^^^^^^^^^
    |
    = note: what is not modelled is refused, since a guess would look like a result
-   = help: remove `permute`
+   = help: remove `environment`
 "#);
 }
 

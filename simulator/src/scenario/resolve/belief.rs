@@ -95,11 +95,31 @@ pub(super) fn cluster(
             notes.push(format!("node {}: recorded by Calico as {}", machine.name, nets.join(" and ")));
         }
     }
-    match ClusterState::build(
-        profile,
-        resources,
-        workloads::there(requests, Instant::ZERO, &written.unrecorded),
-    ) {
+    build(written, profile, resources, requests, refusals)
+}
+
+/// The same datastore, put together from its objects in reverse order. Workloads stay in theirs, which decides who borrows.
+pub(super) fn reversed(
+    written: &Written,
+    profile: Profile,
+    nodes: &[Machine],
+    requests: &[Request],
+    refusals: &mut Vec<Refusal>,
+) -> Option<ClusterState> {
+    let mut resources = resources(written, &written.manifests, nodes, &written.unrecorded, refusals)?;
+    resources.reverse();
+    build(written, profile, resources, requests, refusals)
+}
+
+fn build(
+    written: &Written,
+    profile: Profile,
+    resources: Vec<Resource>,
+    requests: &[Request],
+    refusals: &mut Vec<Refusal>,
+) -> Option<ClusterState> {
+    let workloads = workloads::there(requests, Instant::ZERO, &written.unrecorded);
+    match ClusterState::build(profile, resources, workloads) {
         Ok(cluster) => Some(cluster),
         Err(more) => {
             refusals.extend(more);

@@ -15,6 +15,7 @@ mod learned;
 mod machines;
 mod matrix;
 mod names;
+mod permute;
 mod rewire;
 mod routes;
 mod security;
@@ -31,7 +32,7 @@ use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 
 use super::file::Written;
-use super::model::Model;
+use super::model::{Model, Order};
 use super::{rollout, variant};
 use cast::Cast;
 use names::Names;
@@ -65,7 +66,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     metadata.finish(refusals);
     let mut spec = root.fields("spec", refusals);
     let run = header::run(&mut spec, refusals);
-    refuse_unmodelled(&mut spec, &["permute", "environment", "faults"], refusals);
+    refuse_unmodelled(&mut spec, &["environment", "faults"], refusals);
     variant::check(&mut spec, refusals);
 
     let mut names = Names::default();
@@ -90,6 +91,11 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         belief::note_addresses(cluster, &requests, &mut notes);
         learned::learn(cluster, &mut wires.underlays, &mut wires.gateways, &machines.nodes);
     }
+    let orders = permute::read(&mut spec, refusals);
+    let reversed = match orders.iter().any(|(order, _)| *order == Order::Reverse) && cluster.is_some() {
+        true => belief::reversed(written, run.profile, &machines.nodes, &requests, refusals),
+        false => None,
+    };
 
     let timeline = timeline::read(&mut spec, &mut names, refusals);
     let reader = versions::Reader {
@@ -115,7 +121,12 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     for (wires, cluster) in rewirings.iter_mut().zip(cluster.iter().cycle()) {
         learned::learn(cluster, &mut wires.underlays, &mut wires.gateways, &wires.nodes);
     }
-    let expectations = expect::read(&mut spec, &cast, &clock, &mut flows, refusals);
+    let mut expectations = expect::read(&mut spec, &cast, &clock, &mut flows, refusals);
+    expectations.extend(
+        orders
+            .into_iter()
+            .map(|(order, field)| permute::expectation(order, field, &clock)),
+    );
     let at = root.field("spec");
     let flows = flows.finish(cluster.as_ref(), &at, refusals);
     spec.finish(refusals);
@@ -139,6 +150,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         flows,
         expectations,
         cluster: cluster?,
+        reversed,
         versions,
         outages,
         notes,
