@@ -62,7 +62,7 @@ const FAMILY: Shape = Word(&["ipv4", "ipv6"]);
 
 const UNDERLAY: Keys = &[
     ("name", Text),
-    ("preset", Word(&["onprem", "aws", "azure", "gcp", "openstack"])),
+    ("preset", Word(&["onprem", "aws", "azure", "gcp", "openstack", "internet"])),
     ("cidrs", Range),
     ("subnets", Row(&[("name", Text), ("cidrs", Range), ("mtu", Number)])),
     ("knobs", Knobs),
