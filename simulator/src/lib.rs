@@ -16,6 +16,7 @@
 
 pub mod backend;
 pub mod cli;
+pub mod cost;
 pub mod expectations;
 pub mod fabric;
 pub mod host;

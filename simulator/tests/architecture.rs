@@ -74,6 +74,7 @@ fn leaves(tree: &str) -> Vec<String> {
 #[case("simulator/src/fabric", &["overlab_dataplane::encap", "overlab_dataplane::calico", "overlab_dataplane::route"])]
 #[case("simulator/src/expectations", &["crate::world", "crate::fabric", "crate::backend"])]
 #[case("simulator/src/scenario", &["crate::backend", "crate::world"])]
+#[case("simulator/src/cost", &["crate::backend", "crate::run", "crate::cli"])]
 #[case("simulator/src/topology", &["crate::backend"])]
 #[case("simulator/src/world", &["crate::backend"])]
 #[case("simulator/src/observe", &["crate::backend"])]

@@ -9,6 +9,7 @@ macro_rules! tell {
 }
 
 mod check;
+mod cost;
 mod doctor;
 mod explain;
 mod import;
@@ -90,6 +91,7 @@ enum Verb {
     Check(check::Args),
     Plan(plan::Args),
     Explain(explain::Args),
+    Cost(cost::Args),
     Import(import::Args),
     Doctor(doctor::Args),
 }
@@ -99,7 +101,7 @@ impl Verb {
         match self {
             Verb::Run(args) => args.asks_for_namespaces(),
             Verb::Doctor(_) => true,
-            Verb::Check(_) | Verb::Plan(_) | Verb::Explain(_) | Verb::Import(_) => false,
+            Verb::Check(_) | Verb::Plan(_) | Verb::Explain(_) | Verb::Cost(_) | Verb::Import(_) => false,
         }
     }
 }
@@ -134,6 +136,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::check(&args, &mut out),
         Verb::Plan(args) => plan::plan(&args, &mut out),
         Verb::Explain(args) => explain::explain(&args, &mut out),
+        Verb::Cost(args) => cost::cost(&args, &mut out),
         Verb::Import(args) => import::import(&args, &mut out),
         Verb::Doctor(args) => doctor::doctor(&args, &mut out),
     };

@@ -184,13 +184,13 @@ impl Excerpt {
 }
 
 /// The files that were read, and which document is in which.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<File>,
     documents: Vec<Document>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct File {
     name: Arc<str>,
     text: String,
@@ -210,7 +210,7 @@ impl File {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Document {
     file: usize,
     positions: Positions,

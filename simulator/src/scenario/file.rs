@@ -27,15 +27,15 @@ const STDIN: &str = "-";
 
 /// One document as written.
 #[derive(Clone, Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// Its handle in [`Sources`].
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     /// What it says.
-    pub(super) value: Value,
+    pub(crate) value: Value,
 }
 
 /// What was read from one file or several.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Written {
     pub(super) sources: Sources,
     pub(super) scenario: Option<Document>,
@@ -48,6 +48,8 @@ pub struct Written {
     pub(super) unrecorded: BTreeSet<String>,
     /// Whether it is a variant of what the file says.
     pub(super) is_variant: bool,
+    /// Whether it is not to be run, so that nothing need be expected.
+    pub(super) at_rest: bool,
 }
 
 impl Written {
@@ -95,6 +97,49 @@ pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Written, Vec<Diagnostic>> {
     } else {
         Err(diagnostics)
     }
+}
+
+/// Reads a file that holds one document of another kind of ours.
+///
+/// # Errors
+/// As [`open`], and if the document is not of that kind, or not alone.
+pub(crate) fn open_other(path: &Path, kind: &str) -> Result<(Sources, Document), Vec<Diagnostic>> {
+    let name = path.display().to_string();
+    let text = text(path, &name).map_err(|diagnostic| vec![*diagnostic])?;
+    other(&name, text, kind)
+}
+
+/// As [`open_other`], of a text under a name that its places are told by.
+///
+/// # Errors
+/// As there.
+pub(crate) fn other(name: &str, text: String, kind: &str) -> Result<(Sources, Document), Vec<Diagnostic>> {
+    let mut sources = Sources::default();
+    let file = sources.add_file(name, text);
+    let documents = yaml::parse(sources.text(file)).map_err(|problems| {
+        let diagnose = |problem| sources.syntax(file, problem);
+        problems.into_iter().map(diagnose).collect::<Vec<_>>()
+    })?;
+    let help = format!("write one document that begins with `apiVersion: {API_VERSION}` and `kind: {kind}`");
+    let Ok([document]) = <[yaml::Document; 1]>::try_from(documents) else {
+        let message = format!("{name} does not hold one document");
+        return Err(vec![Diagnostic::of_file("F-KIND", name, message, help)]);
+    };
+    let origin = sources.add_document(file, document.positions);
+    let document = Document {
+        origin,
+        value: document.value,
+    };
+    let word = |key| document.value.get(key).and_then(Value::as_str).unwrap_or_default();
+    if word("apiVersion") == API_VERSION && word("kind") == kind {
+        return Ok((sources, document));
+    }
+    let at = FieldRef {
+        origin,
+        path: FieldPath::root().key("kind"),
+    };
+    let refusal = Refusal::new("K-VALUE", at, format!("this is no `{kind}` document")).help(help);
+    Err(sources.diagnostics(&[refusal]))
 }
 
 fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {

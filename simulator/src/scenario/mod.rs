@@ -8,10 +8,12 @@ mod glob;
 pub mod knobs;
 pub mod lint;
 mod model;
+mod modes;
 mod quantity;
 mod resolve;
 mod rollout;
 mod stage;
+mod traffic;
 mod tree;
 mod variant;
 mod yaml;
@@ -24,9 +26,11 @@ use overlab_dataplane::fields::Refusal;
 
 pub use diagnostic::{Diagnostic, Excerpt, Place, Severity, Sources};
 pub use file::{Written, open, read};
+pub(crate) use file::{open_other, other};
 pub use glob::{glob_matches, is_glob};
 pub use model::*;
 pub(crate) use quantity::duration;
+pub use traffic::{Demand, Traffic, traffic};
 
 /// A scenario, ready to be run.
 #[derive(Debug)]

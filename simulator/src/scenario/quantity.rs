@@ -23,7 +23,17 @@ const TIME: &[(&str, u128)] = &[
 ];
 
 /// Units of length, in bytes.
-const SIZE: &[(&str, u128)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("kB", 1_000), ("MB", 1_000_000)];
+const SIZE: &[(&str, u128)] = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+];
 
 /// A decimal number: `digits` / 10^`scale`.
 #[derive(Clone, Copy)]

@@ -16,7 +16,7 @@ use super::variant::{ALWAYS_THERE, CALICO, name_of};
 const NAMED_BY: [&str; 2] = ["kind", "name"];
 
 /// The manifests from an event on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stage {
     /// The event's place in `spec.timeline`.
     pub(super) event: usize,

@@ -21,7 +21,7 @@ const DEFAULT_COUNT: u32 = 3;
 const ECHO_PORT: u16 = 7;
 
 /// The classes by name.
-pub(super) const CLASSES: [(&str, Class); 3] = [
+pub(in crate::scenario) const CLASSES: [(&str, Class); 3] = [
     ("same-node", Class::SameNode),
     ("same-subnet", Class::SameSubnet),
     ("cross-subnet", Class::CrossSubnet),
