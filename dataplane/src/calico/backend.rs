@@ -5,6 +5,7 @@ use super::daemonset::Environment;
 use super::inventory::Inventory;
 use super::{CalicoConfig, Installation, Readiness};
 use crate::Mtu;
+use crate::fields::FieldRef;
 
 /// Which daemons run beside Felix.
 ///
@@ -38,6 +39,8 @@ pub(super) struct Networking {
     pub(super) readiness: Option<Readiness>,
     /// The MTU that the network plugin gives to workloads, if it is fixed.
     pub(super) cni_mtu: Option<Mtu>,
+    /// Where `calico-config` fixes it, if it does and nobody goes before it.
+    pub(super) cni_mtu_at: Option<FieldRef>,
     /// Whether addresses come from the ranges that Kubernetes gave to nodes.
     pub(super) host_local: bool,
 }
@@ -55,6 +58,9 @@ impl Networking {
                 .map(|node| node.readiness.clone())
                 .or_else(|| installation.map(Installation::readiness)),
             cni_mtu: installation.and_then(|i| i.mtu).or(config.and_then(|config| config.cni_mtu)),
+            cni_mtu_at: config
+                .and_then(|config| config.cni_mtu_at.clone())
+                .filter(|_| installation.is_none_or(|i| i.mtu.is_none())),
             host_local: environment.is_some_and(|env| env.switch("USE_POD_CIDR", false))
                 || config.is_some_and(|config| config.host_local)
                 || installation.is_some_and(|i| i.host_local()),

@@ -376,6 +376,11 @@ impl ClusterState {
         self.networking.cni_mtu
     }
 
+    /// Where `calico-config` fixes the MTU of workloads, if it does.
+    pub fn fixed_workload_mtu(&self) -> Option<&FieldRef> {
+        self.networking.cni_mtu_at.as_ref()
+    }
+
     /// Whether BGP runs.
     pub fn bgp(&self) -> bool {
         self.networking.backend == NetworkingBackend::Bird

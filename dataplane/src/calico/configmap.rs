@@ -23,6 +23,8 @@ pub struct CalicoConfig {
     pub at: FieldRef,
     /// The MTU that the network plugin gives to workloads, if it is fixed.
     pub cni_mtu: Option<Mtu>,
+    /// Where that is said.
+    pub(super) cni_mtu_at: Option<FieldRef>,
     /// Whether the network plugin takes addresses from the node's own range.
     pub host_local: bool,
     data: BTreeMap<Arc<str>, Arc<str>>,
@@ -54,6 +56,7 @@ impl CalicoConfig {
             data: data(value, &at, refusals),
             at,
             cni_mtu: None,
+            cni_mtu_at: None,
             host_local: false,
         };
         let plugin = config.plugin(refusals);
@@ -63,6 +66,7 @@ impl CalicoConfig {
         };
         if let Some((key, bytes)) = mtu.filter(|(_, bytes)| *bytes != 0) {
             config.cni_mtu = u16::try_from(bytes).ok().and_then(Mtu::new);
+            config.cni_mtu_at = Some(config.field(key));
             if config.cni_mtu.is_none() {
                 let message = format!("an MTU of {bytes} is none");
                 refusals.push(Refusal::new("K-VALUE", config.field(key), message).help("write one from 68 to 65535, or 0"));

@@ -29,13 +29,14 @@ pub struct Lint {
 }
 
 /// Every lint.
-pub const LINTS: [&Lint; 16] = [
+pub const LINTS: [&Lint; 17] = [
     &nodes::NODE_ADDRESS_SLASH_32,
     &nodes::NODE_ADDRESS_SLASH_31,
     &nodes::NODE_MASKS_UNEQUAL,
     &nodes::NODE_ADDRESS_NOT_ON_WIRE,
     &nodes::NODE_MASK_WIDER_THAN_WIRE,
     &mtu::MTU_MISMATCH,
+    &mtu::WORKLOAD_MTU_FIXED,
     &bgp::BGP_NEEDED,
     &bgp::CLUSTER_ROUTES_PAIR,
     &bgp::BGP_EXPORT_DISABLED,

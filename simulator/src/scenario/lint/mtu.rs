@@ -1,8 +1,8 @@
-//! MTUs that are configured larger than what they run over.
+//! MTUs that are configured larger than what they run over: tunnels on cards, workloads on tunnels.
 
 use std::collections::BTreeMap;
 
-use overlab_dataplane::calico::FelixConfiguration;
+use overlab_dataplane::calico::{FelixConfiguration, Settings};
 use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::{Family, Mtu};
 
@@ -16,8 +16,16 @@ pub(super) const MTU_MISMATCH: Lint = Lint {
     find: tunnels,
 };
 
-/// A tunnel's MTU as configured, where it is configured, and the header that it adds.
-struct Configured {
+pub(super) const WORKLOAD_MTU_FIXED: Lint = Lint {
+    id: "WORKLOAD_MTU_FIXED",
+    why: "workloads send packets of the full size of their interface, which the tunnel does not take: small ones pass and large transfers hang",
+    remedy: "set `veth_mtu` to \"0\", and workloads get what the smallest tunnel takes",
+    link: "https://github.com/projectcalico/calico/issues/4522",
+    find: workloads,
+};
+
+/// A tunnel that is on: its MTU, where that is configured, and the header that it adds.
+struct Tunnel {
     name: &'static str,
     mtu: Option<Mtu>,
     header: u16,
@@ -25,35 +33,49 @@ struct Configured {
     stated: fn(&FelixConfiguration) -> bool,
 }
 
+impl Tunnel {
+    /// What it takes on a card of this MTU.
+    fn takes(&self, card: Mtu) -> Mtu {
+        self.mtu.unwrap_or_else(|| card.less(self.header))
+    }
+}
+
+/// The tunnels that are on.
+fn tunnels_of(settings: &Settings) -> impl Iterator<Item = Tunnel> {
+    let vxlan = |family| *settings.vxlan_mtu.get(family);
+    let ipip = Tunnel {
+        name: "IPIP",
+        mtu: settings.ipip_mtu,
+        header: 20,
+        key: "spec.ipipMTU",
+        stated: |felix| felix.ipip_mtu.is_some(),
+    };
+    let vxlan_v4 = Tunnel {
+        name: "VXLAN",
+        mtu: vxlan(Family::V4),
+        header: 50,
+        key: "spec.vxlanMTU",
+        stated: |felix| felix.vxlan_mtu.is_some(),
+    };
+    let vxlan_v6 = Tunnel {
+        name: "VXLAN over IPv6",
+        mtu: vxlan(Family::V6),
+        header: 70,
+        key: "spec.vxlanMTUV6",
+        stated: |felix| felix.vxlan_mtu_v6.is_some(),
+    };
+    let all = [
+        settings.ipip.then_some(ipip),
+        settings.vxlan.v4.then_some(vxlan_v4),
+        settings.vxlan.v6.then_some(vxlan_v6),
+    ];
+    all.into_iter().flatten()
+}
+
 fn tunnels(subject: &Subject<'_>, found: &mut Found) {
     let mut by_place: BTreeMap<FieldRef, String> = BTreeMap::new();
     for (machine, _) in subject.machines() {
-        let settings = subject.cluster.settings(&machine.name);
-        let vxlan = |family| *settings.vxlan_mtu.get(family);
-        let configured = [
-            Configured {
-                name: "IPIP",
-                mtu: settings.ipip_mtu.filter(|_| settings.ipip),
-                header: 20,
-                key: "spec.ipipMTU",
-                stated: |felix| felix.ipip_mtu.is_some(),
-            },
-            Configured {
-                name: "VXLAN",
-                mtu: vxlan(Family::V4).filter(|_| settings.vxlan.v4),
-                header: 50,
-                key: "spec.vxlanMTU",
-                stated: |felix| felix.vxlan_mtu.is_some(),
-            },
-            Configured {
-                name: "VXLAN over IPv6",
-                mtu: vxlan(Family::V6).filter(|_| settings.vxlan.v6),
-                header: 70,
-                key: "spec.vxlanMTUV6",
-                stated: |felix| felix.vxlan_mtu_v6.is_some(),
-            },
-        ];
-        for tunnel in configured {
+        for tunnel in tunnels_of(&subject.cluster.settings(&machine.name)) {
             let room = machine.mtu.less(tunnel.header);
             if let Some(mtu) = tunnel.mtu.filter(|mtu| *mtu > room) {
                 let (node, name, card, header) = (&machine.name, tunnel.name, machine.mtu, tunnel.header);
@@ -66,8 +88,27 @@ fn tunnels(subject: &Subject<'_>, found: &mut Found) {
     found.extend(by_place);
 }
 
+/// The first node with a tunnel that is too small stands for all.
+fn workloads(subject: &Subject<'_>, found: &mut Found) {
+    let Some(at) = subject.cluster.fixed_workload_mtu() else {
+        return;
+    };
+    let message = subject.machines().find_map(|(machine, _)| {
+        let settings = subject.cluster.settings(&machine.name);
+        let mtu = settings.workload_mtu?;
+        let mut tunnels = tunnels_of(&settings);
+        let small = tunnels.find(|tunnel| tunnel.takes(machine.mtu) < mtu)?;
+        let (name, takes) = (small.name, small.takes(machine.mtu));
+        Some(format!(
+            "workloads have {mtu} B, and {name} takes {takes} B on node {}",
+            machine.name
+        ))
+    });
+    found.extend(message.map(|message| (at.clone(), message)));
+}
+
 /// Where a tunnel's MTU is stated: by an Installation, else for the node, else for all.
-fn place(subject: &Subject<'_>, node: &str, tunnel: &Configured) -> FieldRef {
+fn place(subject: &Subject<'_>, node: &str, tunnel: &Tunnel) -> FieldRef {
     let cluster = subject.cluster;
     if let Some(installation) = cluster.installation().filter(|installation| installation.mtu.is_some()) {
         return installation.field("spec.calicoNetwork.mtu");
