@@ -174,3 +174,61 @@ fn what_the_page_of_cases_names_is_there() {
     }
     assert!(cases > 0);
 }
+
+/// How many statements each part of the page of the wire has.
+const WIRE: [(char, usize); 13] = [
+    ('A', 38),
+    ('B', 32),
+    ('C', 26),
+    ('D', 24),
+    ('E', 26),
+    ('F', 18),
+    ('G', 18),
+    ('H', 11),
+    ('I', 7),
+    ('J', 5),
+    ('K', 9),
+    ('L', 21),
+    ('M', 20),
+];
+
+/// No number is missing, and tests, scenarios and limitations that a statement names are there.
+#[test]
+fn what_the_page_of_the_wire_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("docs/wire.md")).unwrap();
+    let limitations = std::fs::read_to_string(root.join("docs/limitations.md")).unwrap();
+    let folders = ["dataplane/tests", "dataplane/src", "simulator/tests", "simulator/src"];
+    let tests: String = folders
+        .iter()
+        .flat_map(|folder| sources(folder))
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .collect();
+    let mut rows = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| No."));
+    for (part, count) in WIRE {
+        for number in 1..=count {
+            let row = rows.next().unwrap_or_default();
+            assert!(
+                row.starts_with(&format!("| {part}{number} | ")),
+                "{part}{number} is not in its place: {row}"
+            );
+            let shown = row.rsplit(" | ").next().unwrap();
+            let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+            let quoted: Vec<&str> = shown.split('"').skip(1).step_by(2).collect();
+            assert!(!names.is_empty() || !quoted.is_empty(), "nothing shows {part}{number}");
+            for name in names {
+                let there = match name.contains('/') {
+                    true => root.join(name).is_file(),
+                    false => tests.contains(&format!("fn {name}(")),
+                };
+                assert!(there, "{name} of {part}{number} is not there");
+            }
+            for words in quoted {
+                assert!(limitations.contains(words), "{words:?} of {part}{number} is no limitation");
+            }
+        }
+    }
+    assert_eq!(rows.next(), None);
+}

@@ -13,6 +13,7 @@ mod rfc;
 mod robustness;
 mod sizes;
 mod tunnels;
+mod wire_rules;
 
 use std::net::IpAddr;
 use std::sync::Arc;
