@@ -43,8 +43,8 @@ enum Felix {
     /// It is not there; it starts then, or never.
     Down(Option<Instant>),
     Runs,
-    /// It will end.
-    Ends(Instant),
+    /// It will end, and be back so much later.
+    Ends(Instant, Duration),
 }
 
 impl Felix {
@@ -154,7 +154,8 @@ impl<'m> Rollout<'m> {
         let used: BTreeSet<Seen> = self
             .agents
             .iter()
-            .flat_map(|agent| [(agent.heard, records.clone()), (agent.bird, records.clone())])
+            .map(|agent| (agent.heard, records.clone()))
+            .chain((0..self.agents.len()).map(|node| self.bird_sees(node)))
             .collect();
         self.views.retain(|seen, _| used.contains(seen));
     }
@@ -217,19 +218,26 @@ impl<'m> Rollout<'m> {
             }
             Felix::Runs if agent.started.as_ref() != Some(&start) => {
                 let ends = now.saturating_add(FELIX_ENDS);
-                agent.felix = Felix::Ends(ends);
+                agent.felix = Felix::Ends(ends, restart);
                 self.instants.insert(ends);
             }
-            Felix::Ends(at) if at <= now => {
+            Felix::Ends(at, restart) if at <= now => {
                 let back = now.saturating_add(restart);
                 agent.felix = Felix::Down(Some(back));
                 self.instants.insert(back);
             }
-            Felix::Down(_) | Felix::Runs | Felix::Ends(_) => {}
+            Felix::Down(_) | Felix::Runs | Felix::Ends(..) => {}
         }
         None
     }
 
+    /// BIRD asks for nobody's tunnel address.
+    fn bird_sees(&self, node: usize) -> Seen {
+        let version = self.agents[node].bird;
+        (version, vec![version; self.agents.len()])
+    }
+
+    /// How long Felix is away if it ends because of the newest change.
     fn agent_restart(&self, node: usize) -> Duration {
         let heard = self.agents[node].heard;
         let version = heard.checked_sub(1).and_then(|place| self.model.versions.get(place));
@@ -239,7 +247,7 @@ impl<'m> Rollout<'m> {
     /// What a node has in its kernel now.
     fn tables(&mut self, node: usize, records: &[usize]) -> NodeTables {
         let agent = &self.agents[node];
-        let (felix, bird) = ((agent.heard, records.to_vec()), (agent.bird, records.to_vec()));
+        let (felix, bird) = ((agent.heard, records.to_vec()), self.bird_sees(node));
         let Some(started) = agent.started.clone() else {
             return (*agent.tables).clone();
         };
@@ -253,7 +261,7 @@ impl<'m> Rollout<'m> {
             return (*self.agents[node].tables).clone();
         };
         let mut tables = (*tables).clone();
-        if seen != bird && knows(self.view(&bird).cluster()) {
+        if seen.0 != bird.0 && knows(self.view(&bird).cluster()) {
             let birds = self.view(&bird).tables_under(&host, started.settings);
             tables = tables.with_bird_of(&birds);
         }
@@ -275,13 +283,13 @@ impl<'m> Rollout<'m> {
             };
             let mut view = cluster(*version).clone();
             for (machine, written) in model.nodes.iter().zip(records) {
+                let Some(mut node) = view.nodes().get(&machine.name).cloned() else {
+                    continue;
+                };
                 let record = cluster(*written).nodes().get(&machine.name);
-                if let (Some(record), Some(node)) = (record, view.nodes().get(&machine.name)) {
-                    let mut node = node.clone();
-                    node.ipip_tunnel = record.ipip_tunnel;
-                    node.vxlan_tunnel = record.vxlan_tunnel;
-                    view.set_node(node);
-                }
+                node.ipip_tunnel = record.and_then(|record| record.ipip_tunnel);
+                node.vxlan_tunnel = record.map(|record| record.vxlan_tunnel).unwrap_or_default();
+                view.set_node(node);
             }
             Resolver::new(view)
         })
