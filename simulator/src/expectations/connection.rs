@@ -70,6 +70,10 @@ impl Expectation for Fortune {
             Fortune::Stalls => format!("{} stalls: no exchange completed", flow.name),
         };
         if fortune == self {
+            let actual = match seen.len() {
+                1 => actual,
+                all => format!("{all} of {all}, as {actual}"),
+            };
             return Verdict::Pass { actual };
         }
         Verdict::Fail {

@@ -192,3 +192,107 @@ impl Answerer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    /// Asks for 20 B with 10 B every 10 ms from 5 ms on, at three instants.
+    fn asker() -> Asker {
+        Asker {
+            port: 12_345,
+            request: 10,
+            reply: 20,
+            start: at(5),
+            interval: Duration::from_millis(10),
+            stop: at(35),
+            number: 0,
+            turn: Turn::Waits(at(5)),
+        }
+    }
+
+    fn ask(asker: &mut Asker, now: Instant) -> usize {
+        let bytes = asker.outgoing(now, usize::MAX).len();
+        asker.took(bytes);
+        bytes
+    }
+
+    #[test]
+    fn the_next_request_begins_at_the_next_multiple_after_the_whole_reply() {
+        let mut asker = asker();
+        assert_eq!((ask(&mut asker, at(4)), asker.due()), (0, Some(at(5))), "not before its time");
+        assert_eq!(
+            (ask(&mut asker, at(6)), asker.due()),
+            (10, None),
+            "a late connection asks at once"
+        );
+        assert_eq!(ask(&mut asker, at(16)), 0, "and only once");
+        assert!(!asker.incoming(at(17), 19));
+        assert_eq!(asker.due(), None, "a byte is missing");
+        assert!(asker.incoming(at(18), 1));
+        assert_eq!(asker.due(), Some(at(25)), "the one at 15 ms is left out");
+    }
+
+    #[test]
+    fn no_request_begins_at_or_after_the_end() {
+        let mut asker = asker();
+        ask(&mut asker, at(5));
+        assert!(asker.incoming(at(6), 20));
+        assert_eq!(asker.due(), Some(at(15)));
+        ask(&mut asker, at(15));
+        assert!(
+            asker.incoming(at(25), 20),
+            "the reply that comes at a multiple waits for the one after it"
+        );
+        assert_eq!((asker.due(), ask(&mut asker, at(35))), (None, 0));
+    }
+
+    #[test]
+    fn who_is_stopped_finishes_what_it_has_begun() {
+        let mut asker = asker();
+        ask(&mut asker, at(5));
+        asker.stop(at(6));
+        assert!(asker.incoming(at(7), 20));
+        assert_eq!(asker.due(), None);
+    }
+
+    #[test]
+    fn the_answerer_finds_requests_however_they_are_cut() {
+        let replies = Replies::from([(12_345, (10, 20)), (23_456, (8, 5))]);
+        let requests = [message(12_345, 7, 0..10), message(12_345, 8, 0..10), message(23_456, 0, 0..8)];
+        for cut in 1..=10 {
+            let mut answerer = Answerer::default();
+            let mut answers = Vec::new();
+            for request in &requests {
+                for piece in request.chunks(cut) {
+                    assert!(answerer.outgoing(&replies, 100).is_empty(), "not before the request is whole");
+                    answerer.incoming(&replies, piece);
+                }
+                let mut answer = Vec::new();
+                while answer.len() < 100 {
+                    let bytes = answerer.outgoing(&replies, 3);
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    answerer.took(bytes.len());
+                    answer.extend(bytes);
+                }
+                answers.push(answer);
+            }
+            let expected = [message(12_345, 7, 0..20), message(12_345, 8, 0..20), message(23_456, 0, 0..5)];
+            assert_eq!(answers, expected, "cut into pieces of {cut} B");
+        }
+    }
+
+    #[test]
+    fn a_stamp_that_is_nobodys_is_not_answered() {
+        let replies = Replies::from([(12_345, (10, 20))]);
+        let mut answerer = Answerer::default();
+        answerer.incoming(&replies, &message(54_321, 0, 0..10));
+        assert_eq!(answerer.outgoing(&replies, 100), Vec::<u8>::new());
+    }
+}

@@ -22,6 +22,8 @@ mod netlink;
 #[cfg(target_os = "linux")]
 mod stacks;
 #[cfg(target_os = "linux")]
+mod streams;
+#[cfg(target_os = "linux")]
 mod unprivileged;
 
 #[cfg(target_os = "linux")]
@@ -48,6 +50,7 @@ fn main() -> std::process::ExitCode {
         flows::TESTS,
         ipv6::TESTS,
         stacks::TESTS,
+        streams::TESTS,
         after_death::TESTS,
         unprivileged::TESTS,
     ]

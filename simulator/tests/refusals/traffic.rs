@@ -292,3 +292,62 @@ fn an_event_that_cannot_be_is_refused(#[case] events: &str, #[case] code: &str, 
         "{refused:?}"
     );
 }
+
+/// What is wrong with a flow that is written so.
+#[rstest::rstest]
+#[case::ports_of_no_packet("proto: tcp", "K-MISSING", "`dport` is missing")]
+#[case::an_exchange_of_datagrams(
+    "proto: udp, dport: 5000, exchange: {request: 20B, reply: 20B}",
+    "E-FLOW",
+    "only TCP has exchanges"
+)]
+#[case::a_request_twice(
+    "proto: tcp, dport: 80, payload: 20B, exchange: {request: 20B, reply: 20B}",
+    "E-FLOW",
+    "`payload` stands beside `exchange`"
+)]
+#[case::a_rate_twice(
+    "proto: tcp, dport: 80, rate: 10/s, exchange: {request: 20B, reply: 20B}",
+    "E-FLOW",
+    "`rate` stands beside `exchange`"
+)]
+#[case::no_room_for_a_stamp(
+    "proto: tcp, dport: 80, exchange: {request: 7B, reply: 20B}",
+    "K-VALUE",
+    "expected a size from 8B"
+)]
+#[case::no_reply(
+    "proto: tcp, dport: 80, exchange: {request: 20B, reply: 0B}",
+    "K-VALUE",
+    "expected a size from 1B"
+)]
+#[case::half_an_exchange("proto: tcp, dport: 80, exchange: {request: 20B}", "K-MISSING", "`reply` is missing")]
+#[case::without_pause(
+    "proto: tcp, dport: 80, exchange: {request: 20B, reply: 20B, every: 0s}",
+    "K-VALUE",
+    "expected a time above zero"
+)]
+#[case::an_unknown_part(
+    "proto: tcp, dport: 80, exchange: {request: 20B, reply: 20B, evry: 1s}",
+    "K-UNKNOWN",
+    "unknown key `evry`"
+)]
+#[case::unanswered("proto: tcp, dport: 80, reply: none", "E-FLOW", "a TCP request always has a reply")]
+#[case::with_fragments("proto: tcp, dport: 80, df: dont", "E-FLOW", "TCP discovers its path's MTU")]
+#[case::its_own_ecn("proto: tcp, dport: 80, ecn: 1", "E-FLOW", "TCP sets the ECN bits")]
+#[case::too_much(
+    "proto: tcp, dport: 80, exchange: {request: 20B, reply: 100MB}",
+    "E-FLOW",
+    "the flow would send"
+)]
+#[case::nobody_listens_for_echoes("proto: icmp, listen: false", "E-FLOW", "nobody listens for echo requests")]
+#[case::listening_half_way("proto: udp, dport: 5000, listen: maybe", "K-VALUE", "expected `true` or `false`")]
+fn a_flow_that_cannot_be_is_refused(#[case] keys: &str, #[case] code: &str, #[case] message: &str) {
+    let text = broken("proto: udp, dport: 5000, rate: 100/s}", &format!("{keys}}}"));
+    let refused = rendered(text);
+    let first = refused.lines().next().unwrap_or_default();
+    assert!(
+        first.starts_with(&format!("error[{code}]: ")) && first.contains(message),
+        "{refused}"
+    );
+}
