@@ -15,7 +15,9 @@ use super::{HostNetwork, Index, NodeTables};
 use crate::calico::{Block, ClusterState, Settings};
 
 /// A datastore with what follows from it for every node. Nodes that see the cluster alike share their routes to others, and
-/// the change of a block costs what the block holds, not what the cluster does.
+/// the change of a block costs what the block holds, not what the cluster does: as long as BIRD tells every node the same, as
+/// in a mesh without peerings besides. Where peerings, reflectors or filters decide who learns what, and at every change of
+/// anything but blocks, all is computed anew when it is next asked for.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     cluster: ClusterState,

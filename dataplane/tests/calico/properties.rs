@@ -183,15 +183,76 @@ proptest! {
             let mut manifests = manifests_for(&addresses, &spec);
             manifests.push(pool("q", json!({"cidr": "10.245.0.0/16", "ipipMode": "Always"})));
             manifests.push(felix("default", json!({"vxlanMTU": 1300})));
+            manifests.extend(held());
             (Just((addresses, manifests.clone())), Just(manifests).prop_shuffle())
         })
     ) {
         let (addresses, manifests) = sorted;
         let pods = ["one n0", "two n1", "three n0"];
         let shown = |manifests: &[Value]| {
-            let tables = all_tables(&cluster(manifests, &pods).unwrap(), &addresses);
-            tables.iter().map(|t| (printed(t), t.devices.clone(), t.vxlan.clone(), t.ipip.clone())).collect::<Vec<_>>()
+            let cluster = cluster(manifests, &pods).unwrap();
+            let tables = all_tables(&cluster, &addresses);
+            let tables: Vec<_> = tables
+                .iter()
+                .map(|t| (printed(t), t.devices.clone(), t.vxlan.clone(), t.ipip.clone(), t.vxlan_allowed.clone(), t.nat.clone()))
+                .collect();
+            (tables, addresses_in(&cluster))
         };
         prop_assert_eq!(shown(&manifests), shown(&shuffled));
     }
+}
+
+/// What a datastore holds beside pools and nodes: a block with a borrowed address, one that is nobody's, claims on blocks that
+/// are there and that are not, and workloads in both forms, one of them in both at once.
+fn held() -> Vec<Value> {
+    let crd = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "crd.projectcalico.org/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let block = |name: &str, cidr: &str, affinity: Value| {
+        let attributes =
+            json!([{"handle_id": "h0", "secondary": {"node": "n0"}}, {"handle_id": "h1", "secondary": {"node": "n1"}}]);
+        crd(
+            "IPAMBlock",
+            name,
+            json!({"cidr": cidr, "affinity": affinity, "allocations": [0, 1], "attributes": attributes}),
+        )
+    };
+    let claim = |name: &str, cidr: &str, node: &str| {
+        crd(
+            "BlockAffinity",
+            name,
+            json!({"cidr": cidr, "node": node, "state": "confirmed"}),
+        )
+    };
+    let endpoint = |name: &str, node: &str, address: &str| {
+        json!({"apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint", "metadata": {"name": name, "namespace": "default"},
+               "spec": {"node": node, "pod": name, "interfaceName": format!("cali{name}"), "ipNetworks": [format!("{address}/32")]}})
+    };
+    let pod = |name: &str, node: &str, address: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+               "spec": {"nodeName": node}, "status": {"phase": "Running", "podIPs": [{"ip": address}]}})
+    };
+    vec![
+        block("b-7", "10.244.7.0/26", json!("host:n0")),
+        block("b-8", "10.244.8.0/26", Value::Null),
+        claim("c-7", "10.244.7.0/26", "n0"),
+        claim("c-9", "10.244.9.0/26", "n1"),
+        claim("c-5", "10.245.5.0/26", "n0"),
+        endpoint("red", "n0", "10.244.7.9"),
+        pod("red", "n0", "10.244.7.9"),
+        pod("blue", "n1", "10.244.7.10"),
+        endpoint("green", "n1", "10.245.5.3"),
+        pod("grey", "n1", "10.244.10.2"),
+        endpoint("white", "n0", "10.244.10.1"),
+    ]
+}
+
+/// Every address that somebody has, with who and where.
+fn addresses_in(cluster: &ClusterState) -> Vec<String> {
+    let holders = cluster.blocks().values().flat_map(|block| {
+        let node = block.affinity.as_deref().unwrap_or("nobody");
+        block.allocations.iter().map(move |(address, a)| {
+            let user = a.node.as_deref().unwrap_or("nobody");
+            format!("{address} of {}'s {node} used on {user} by {}", block.cidr, a.handle)
+        })
+    });
+    holders.collect()
 }
