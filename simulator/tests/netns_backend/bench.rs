@@ -163,6 +163,15 @@ pub(crate) fn workload(id: u32, address: &str, mtu: u16) -> Stack {
     stack(id, &name, vec![device(id, "eth0", &format!("{address}/32"), mtu, routes)])
 }
 
+/// A workload with both families: everything of IPv6 goes to Calico's link-local gateway.
+pub(crate) fn dual(id: u32, v4: &str, v6: &str, mtu: u16) -> Stack {
+    let mut made = workload(id, v4, mtu);
+    let config = &mut made.devices[0].config;
+    config.addresses.push(format!("{v6}/128").parse().unwrap());
+    config.routes.push(route("::/0", Some("fe80::ecee:eeff:feee:eeee")));
+    made
+}
+
 /// A flow of five packets, one each millisecond.
 pub(crate) fn flow(transport: Transport, destination: &str, port: u16) -> Flow {
     Flow {

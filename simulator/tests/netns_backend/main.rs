@@ -16,8 +16,6 @@ mod changing;
 #[cfg(target_os = "linux")]
 mod flows;
 #[cfg(target_os = "linux")]
-mod ipv6;
-#[cfg(target_os = "linux")]
 mod netlink;
 #[cfg(target_os = "linux")]
 mod stacks;
@@ -48,7 +46,6 @@ fn main() -> std::process::ExitCode {
     let tests = [
         changes::TESTS,
         flows::TESTS,
-        ipv6::TESTS,
         stacks::TESTS,
         streams::TESTS,
         after_death::TESTS,

@@ -11,7 +11,7 @@ use overlab_simulator::scenario::{Flow, Transport};
 use pnet::packet::ipv4::Ipv4Packet;
 
 use crate::Test;
-use crate::bench::{Bench, device, flow, ip, route, stack, workload};
+use crate::bench::{Bench, device, dual, flow, ip, route, stack, workload};
 use crate::netlink::{self, Seen};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -28,6 +28,10 @@ pub(crate) const TESTS: &[Test] = &[
         routes_are_in_the_kernel_as_calico_writes_them,
     ),
     ("a_changed_device_routes_otherwise", a_changed_device_routes_otherwise),
+    (
+        "a_stack_that_gets_ipv6_later_sends_over_it_until_it_goes",
+        a_stack_that_gets_ipv6_later_sends_over_it_until_it_goes,
+    ),
     (
         "a_stack_becomes_like_another_whatever_it_was",
         a_stack_becomes_like_another_whatever_it_was,
@@ -171,6 +175,50 @@ fn a_changed_device_routes_otherwise() -> Option<String> {
     let through = sources(&bench, ETH0);
     assert!(!through.is_empty() && sources(&bench, TUNL0).is_empty());
     assert!(through.iter().all(|source| source == "10.0.0.1"));
+    None
+}
+
+/// Until then the stack had no address, so that it was made without IPv6; and then it loses all again.
+fn a_stack_that_gets_ipv6_later_sends_over_it_until_it_goes() -> Option<String> {
+    const HERE: &str = "fd00:65:1::2";
+    const THERE: &str = "fd00:65:2::2";
+    let there = dual(2, "10.65.2.2", THERE, 1500);
+    let mut here = dual(1, "10.65.1.2", HERE, 1500);
+    here.blackholes = vec![Blackhole {
+        destination: "fd00:65:3::/122".parse().unwrap(),
+        protocol: RouteProtocol::BIRD,
+        metric: 1024,
+    }];
+    let mut nowhere = here.clone();
+    nowhere.blackholes.clear();
+    nowhere.devices[0].config.addresses.clear();
+    nowhere.devices[0].config.routes.clear();
+    let mut bench = Bench::new(vec![nowhere.clone(), there], &[(PortId(1), PortId(2))]);
+    let endless = Flow {
+        count: u32::MAX,
+        ..flow(Transport::Udp, THERE, 40001)
+    };
+    bench.start(0, endless, StackId(1), StackId(2));
+    let answers = |bench: &Bench| bench.received(0, Direction::Reverse).len();
+    bench.run(Duration::from_millis(20));
+    assert_eq!(answers(&bench), 0);
+    for round in 1..=2 {
+        let before = answers(&bench);
+        bench.become_like(&here);
+        for _ in 0..250 {
+            bench.run(Duration::from_millis(20));
+            if answers(&bench) >= before + 5 {
+                break;
+            }
+        }
+        assert!(answers(&bench) >= before + 5, "round {round}");
+        bench.become_like(&nowhere);
+        // What left before the change is still in the devices' queues.
+        bench.run(Duration::from_millis(20));
+        let before = answers(&bench);
+        bench.run(Duration::from_millis(20));
+        assert_eq!(answers(&bench), before, "round {round}");
+    }
     None
 }
 
