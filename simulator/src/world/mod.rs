@@ -2,6 +2,7 @@
 //! only when the driver says so.
 
 mod build;
+mod flows;
 mod queue;
 mod stacks;
 
@@ -15,12 +16,12 @@ use overlab_dataplane::wire::IpView;
 use overlab_dataplane::{Instant, Packet, Tag};
 
 use crate::fabric::{self, Fabric, NicId};
-use crate::host::{FlowEvent, FlowStart, HostAction, HostEvent, PortId, SendError, Stack, StackId};
+use crate::host::{FlowStart, HostAction, HostEvent, PortId, Stack, StackId};
 use crate::observe::{
-    Capture, Connections, Direction, DropReason, History, Hop, Observer, PacketKey, Place, PlaceKind, Step, TapId, Trace,
-    WirePacket, wire_packet,
+    Capture, Connections, Direction, DropReason, History, Hop, Observer, Place, PlaceKind, Step, TapId, Trace, WirePacket,
+    wire_packet,
 };
-use crate::scenario::{FlowFault, FlowId};
+use crate::scenario::FlowFault;
 use queue::Queue;
 
 pub use build::tables;
@@ -425,54 +426,6 @@ impl World {
         }
         out.transits.append(&mut self.fabric_out.transits);
         self.fabric_out = out;
-    }
-
-    fn flow_event(&mut self, flow: FlowId, at: Instant, event: FlowEvent) {
-        let key = |direction, sequence| PacketKey {
-            flow,
-            direction,
-            sequence,
-        };
-        match event {
-            FlowEvent::Sent { sequence } => {
-                self.unsent = self.unsent.saturating_sub(1);
-                self.observer.sent(key(Direction::Forward, sequence), at);
-            }
-            FlowEvent::Connection(event) => self.observer.connection(flow, at, event),
-            FlowEvent::Answered { sequence } => self.observer.sent(key(Direction::Reverse, sequence), at),
-            FlowEvent::Received {
-                direction,
-                sequence,
-                from,
-                ..
-            } => {
-                self.observer.received(key(direction, sequence), at, Some(from));
-            }
-            FlowEvent::SendRefused {
-                direction,
-                sequence,
-                reason,
-            } => {
-                let reason = DropReason::Node(match reason {
-                    SendError::TooBig => overlab_dataplane::engine::DropReason::TooBig,
-                    SendError::NoRoute | SendError::Other(_) => overlab_dataplane::engine::DropReason::NoRoute,
-                });
-                let start = self.starts.iter().find(|start| start.id == flow);
-                let stack = start.and_then(|start| match direction {
-                    Direction::Forward => Some(start.from),
-                    Direction::Reverse => start.to,
-                });
-                let place = stack
-                    .and_then(|stack| self.stacks.iter().find(|s| s.id == stack))
-                    .and_then(|stack| {
-                        let port = stack.devices.first()?.port;
-                        self.ports.get(port.0 as usize).map(|port| port.stack.clone())
-                    });
-                if let Some(place) = place {
-                    self.observer.refused(key(direction, sequence), reason, &place, at);
-                }
-            }
-        }
     }
 }
 
