@@ -302,6 +302,47 @@ fn a_broken_invariant_fails(#[case] invariant: &str, #[case] code: &str, #[case]
     assert!(failed.packet.is_some());
 }
 
+/// A datastore that manifests in reverse order make otherwise: the order has made a difference.
+#[test]
+fn an_order_that_makes_a_difference_fails() {
+    use overlab_simulator::observe::Capture;
+    use overlab_simulator::run::{Context, attempt, report};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("base.yaml");
+    std::fs::write(
+        &file,
+        BASE.replace("  expect:\n", "  permute: [reverse, split, squash]\n  expect:\n"),
+    )
+    .unwrap();
+    let mut loaded = overlab_simulator::scenario::load(&file).unwrap();
+    let run = attempt(&loaded, BackendKind::Sim, Capture::off()).unwrap();
+    let context = Context {
+        file: &file,
+        variant: None,
+        backend: "sim",
+        ranges: false,
+        expect: Some("permute"),
+    };
+    let orders = report(&loaded, &run, &context).expectations;
+    assert_eq!(
+        orders.iter().map(|e| (e.claim.as_str(), e.status)).collect::<Vec<_>>(),
+        [("reverse", Status::Pass), ("split", Status::Pass), ("squash", Status::Pass)]
+    );
+    let reversed = loaded.model.reversed.as_mut().unwrap();
+    reversed.remove_block("192.168.3.0/26".parse().unwrap()).unwrap();
+    let report = report(&loaded, &run, &context);
+    let failed = failures(&report);
+    assert_eq!(
+        failed
+            .iter()
+            .map(|e| (e.claim.as_str(), e.code.as_deref()))
+            .collect::<Vec<_>>(),
+        [("reverse", Some("E-PRM-01"))]
+    );
+    let text = "n1: routes without destination 192.168.3.0/26, kind ipip";
+    assert!(failed[0].actual.contains(text), "{}", failed[0].actual);
+}
+
 /// Where counts cannot be exact, an exact count without a range is neither right nor wrong, and one with a range is held
 /// against it.
 #[rstest]

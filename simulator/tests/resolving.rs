@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use overlab_dataplane::route::Mode;
-use overlab_simulator::scenario::{Endpoint, Loaded, Model, load};
+use overlab_simulator::scenario::{Endpoint, Expectation, FlowId, Loaded, Model, load};
 
 fn resolve(text: &str) -> Loaded {
     let folder = tempfile::tempdir().unwrap();
@@ -370,6 +370,56 @@ fn a_subnet_has_the_families_of_its_prefixes() {
             "a2 10.0.1.12/24 fd00:1::12/64",
             "b1 10.0.2.11/24",
             "c1 fd00:3::11/64"
+        ]
+    );
+}
+
+#[test]
+fn a_matrix_is_of_the_workloads_that_are_there_at_its_instant_and_of_where_they_are() {
+    let text = HELLO
+        .replace(
+            "  expect:\n",
+            "  workloads:
+    one: {node: a1}
+    two: {node: a2}
+    late: {node: a1, createdAt: 2s}
+  duration: 6s
+  timeline:
+    - {name: away, at: 4s, workload: {move: one, to: b1}}
+  expect:\n",
+        )
+        .replace(
+            "---\n",
+            "    - {matrix: all, at: 3s, classes: {same-node: {delivered: all}, same-subnet: {delivered: all}}}
+    - {matrix: all, at: away, classes: {same-subnet: {delivered: all}, cross-subnet: {delivered: all}}}
+---\n",
+        )
+        .replace(
+            "        cross-subnet: {delivered: all, encap: ipip, overhead: {perPacket: 20B}}\n",
+            "",
+        );
+    let model = model(&text);
+    let probes = |of: &Expectation| {
+        let flow = |id: &FlowId| &model.flows[id.0 as usize];
+        let pairs = of.subject.flows().iter().map(|id| (flow(id).from, flow(id).to.unwrap()));
+        let names = pairs.map(|(from, to)| {
+            [from, to]
+                .map(|end| match end {
+                    Endpoint::Workload(place) => &*model.workloads[place].name,
+                    Endpoint::Node(_) | Endpoint::Host(_) => "somebody else",
+                })
+                .join(" ")
+        });
+        format!("{} {}: {}", of.window.from, of.label, names.collect::<Vec<_>>().join(", "))
+    };
+    assert_eq!(
+        model.expectations.iter().map(probes).collect::<Vec<_>>(),
+        [
+            "0.000 s matrix same-subnet: one two, two one",
+            "3.000 s matrix same-node: one late, late one",
+            "3.000 s matrix same-subnet: one two, two one, two late, late two",
+            "4.000 s matrix same-subnet: two late, late two",
+            "4.000 s matrix cross-subnet: one two, one late, two one, late one",
         ]
     );
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use overlab_dataplane::calico::ClusterState;
 use overlab_dataplane::fields::{Wrong, suggestion};
-use overlab_dataplane::{Family, PerFamily};
+use overlab_dataplane::{Family, Instant, PerFamily};
 
 use super::machines::Machines;
 use super::underlay::Wires;
@@ -22,6 +22,8 @@ pub(super) struct Cast {
     pub(super) nodes: Vec<Machine>,
     pub(super) hosts: Vec<Machine>,
     pub(super) workloads: Vec<Workload>,
+    /// The place of every workload's node through the run; none while it is not there.
+    homes: Vec<(Instant, Vec<Option<usize>>)>,
     /// Whether nothing was refused so far: what is missing otherwise may have been refused for another reason.
     pub(super) sound: bool,
     places: Vec<String>,
@@ -29,12 +31,20 @@ pub(super) struct Cast {
 
 impl Cast {
     /// Workloads take the addresses that the datastore gave them, now or later. Where it could not be built, they are only there to be named.
-    pub(super) fn new(wires: Wires, machines: Machines, requests: Vec<Request>, clusters: &[&ClusterState]) -> Cast {
+    pub(super) fn new(wires: Wires, machines: Machines, requests: Vec<Request>, clusters: &[(Instant, &ClusterState)]) -> Cast {
         let sound = !clusters.is_empty();
+        let place = |node: &str| machines.nodes.iter().position(|machine| &*machine.name == node);
+        let homes = clusters.iter().map(|(at, cluster)| {
+            let home = |request: &Request| place(&cluster.endpoints().get(&request.request.name)?.node);
+            (*at, requests.iter().map(home).collect())
+        });
+        let homes = homes.collect();
         let workloads = requests
             .into_iter()
             .map(|Request { node, request, .. }| {
-                let given = clusters.iter().find_map(|cluster| cluster.endpoints().get(&request.name));
+                let given = clusters
+                    .iter()
+                    .find_map(|(_, cluster)| cluster.endpoints().get(&request.name));
                 let addresses = given.map_or(&request.addresses, |endpoint| &endpoint.addresses);
                 let of = |family| addresses.iter().copied().find(|address| Family::of(*address) == family);
                 Workload {
@@ -51,6 +61,7 @@ impl Cast {
             nodes: machines.nodes,
             hosts: machines.hosts,
             workloads,
+            homes,
             sound,
             places: Vec::new(),
         };
@@ -165,16 +176,25 @@ impl Cast {
             .find(|endpoint| self.address_of(*endpoint, Family::of(address)) == Some(address))
     }
 
-    /// How two lie to each other, by the wires.
-    pub(super) fn class(&self, a: Endpoint, b: Endpoint) -> Class {
-        let (a, b) = (self.machine(a), self.machine(b));
-        if a.name == b.name {
+    /// The machine that somebody is, or runs on at an instant; none if there is no such workload then.
+    fn machine_at(&self, endpoint: Endpoint, at: Instant) -> Option<&Machine> {
+        let then = self.homes.iter().rev().find(|(since, _)| *since <= at);
+        match (endpoint, then) {
+            (Endpoint::Workload(workload), Some((_, homes))) => self.nodes.get((*homes.get(workload)?)?),
+            _ => Some(self.machine(endpoint)),
+        }
+    }
+
+    /// How two lie to each other at an instant, by the wires; none if one of them is not there.
+    pub(super) fn class(&self, a: Endpoint, b: Endpoint, at: Instant) -> Option<Class> {
+        let (a, b) = (self.machine_at(a, at)?, self.machine_at(b, at)?);
+        Some(if a.name == b.name {
             Class::SameNode
         } else if (a.underlay, a.subnet) == (b.underlay, b.subnet) {
             Class::SameSubnet
         } else {
             Class::CrossSubnet
-        }
+        })
     }
 }
 

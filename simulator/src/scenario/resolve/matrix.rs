@@ -109,7 +109,7 @@ impl Matrix {
         Window::between(self.at, self.at.saturating_add(DEFAULT_INTERVAL * self.count))
     }
 
-    /// The flows between all ordered pairs of a class that have a family in common. Two matrices that ask for the same flow share
+    /// The flows between all ordered pairs of a class at its instant that have a family in common. Two matrices that ask for the same flow share
     /// it.
     pub(super) fn probes(&self, class: Class, cast: &Cast, flows: &mut Flows) -> Vec<FlowId> {
         let mut probes = self.probes_of_pairs(class, cast, flows);
@@ -120,7 +120,7 @@ impl Matrix {
     fn probes_of_pairs(&self, class: Class, cast: &Cast, flows: &mut Flows) -> Vec<FlowId> {
         let pairs = self.from.iter().flat_map(|from| self.to.iter().map(move |to| (*from, *to)));
         pairs
-            .filter(|(from, to)| from != to && cast.class(*from, *to) == class)
+            .filter(|(from, to)| from != to && cast.class(*from, *to, self.at) == Some(class))
             .filter_map(|(from, to)| Some((from, to, cast.meeting(from, to, self.family).ok()?)))
             .take(MOST_FLOWS + 1)
             .map(|(from, to, destination)| self.probe(from, to, destination, cast, flows))

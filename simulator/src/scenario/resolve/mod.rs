@@ -28,6 +28,7 @@ mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overlab_dataplane::Instant;
 use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 
@@ -108,10 +109,9 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let outages = reader.outages(refusals);
     let versions = cluster.as_ref().map(|cluster| reader.versions(cluster, &requests, refusals));
     let versions = versions.unwrap_or_default();
-    let clusters: Vec<&ClusterState> = cluster
-        .iter()
-        .chain(versions.iter().map(|version| &version.cluster))
-        .collect();
+    let first = cluster.iter().map(|cluster| (Instant::ZERO, cluster));
+    let later = versions.iter().map(|version| (version.at, &version.cluster));
+    let clusters: Vec<_> = first.chain(later).collect();
     let mut cast = Cast::new(wires, machines, requests, &clusters);
     cast.add_places(timeline.iter().map(|entry| &*entry.name));
     let clock = time::Clock::read(&mut spec, run.duration, &timeline, refusals);
@@ -140,7 +140,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         name,
         title,
         seed: run.seed,
-        duration: clock.end.since(overlab_dataplane::Instant::ZERO),
+        duration: clock.end.since(Instant::ZERO),
         backends: run.backends,
         underlays: cast.underlays,
         gateways: cast.gateways,
