@@ -23,6 +23,8 @@ mod stacks;
 mod streams;
 #[cfg(target_os = "linux")]
 mod unprivileged;
+#[cfg(target_os = "linux")]
+mod vxlan;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
@@ -50,6 +52,7 @@ fn main() -> std::process::ExitCode {
         streams::TESTS,
         after_death::TESTS,
         unprivileged::TESTS,
+        vxlan::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {
