@@ -14,7 +14,7 @@ use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, Secu
 use super::security::{Admission, Connections, GroupRule, Peers, SecurityGroup, Traffic, admission};
 use super::{DropReason, Fabric, NicId};
 use crate::observe::{Place, PlaceKind};
-use crate::scenario::{Machine, Model, Underlay};
+use crate::scenario::{Gateway, GatewayKind, Machine, Model, Underlay, UnderlayRoute, Via};
 
 /// The group of every card that the scenario puts into none.
 const DEFAULT_GROUP: &str = "default";
@@ -59,11 +59,29 @@ pub(super) struct Port {
 pub(super) fn build(model: &Model, segment: impl Fn(&Machine) -> usize) -> Vec<Port> {
     let machines = model.nodes.iter().chain(&model.hosts);
     machines
-        .map(|machine| port(machine, &model.underlays[machine.underlay], segment(machine)))
+        .map(|machine| {
+            let underlay = &model.underlays[machine.underlay];
+            port(machine, underlay, &own_ranges(underlay, &model.gateways), segment(machine))
+        })
         .collect()
 }
 
-fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
+/// The addresses that an underlay's default group means by its own.
+fn own_ranges(underlay: &Underlay, gateways: &[Gateway]) -> Vec<IpNet> {
+    let mut ranges: Vec<IpNet> = underlay.cidr.iter().flatten().copied().collect();
+    if underlay.knobs.security.covers_routes {
+        let covers = |route: &&UnderlayRoute| match route.via {
+            Via::Machine(_) => true,
+            Via::Gateway(gateway) => gateways[gateway].kind == GatewayKind::Peering,
+            Via::Nowhere => false,
+        };
+        let routes = underlay.learned.iter().chain(&underlay.routes).filter(covers);
+        ranges.extend(routes.map(|route| route.destination));
+    }
+    ranges
+}
+
+fn port(machine: &Machine, underlay: &Underlay, own: &[IpNet], segment: usize) -> Port {
     let place = |kind, what: &str| Place {
         kind,
         name: Arc::from(format!("{}/{what}", machine.name)),
@@ -80,7 +98,7 @@ fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
     for group in &groups {
         let group = match underlay.security_groups.get(group) {
             Some(group) => group.clone(),
-            None => default_group(&knobs.security.default, &underlay.cidr),
+            None => default_group(&knobs.security.default, own),
         };
         rules.ingress.extend(group.ingress);
         rules.egress.extend(group.egress);
@@ -111,7 +129,7 @@ fn port(machine: &Machine, underlay: &Underlay, segment: usize) -> Port {
 }
 
 /// What holds for a card that is in no group.
-fn default_group(default: &DefaultGroup, underlay: &PerFamily<Option<IpNet>>) -> SecurityGroup {
+fn default_group(default: &DefaultGroup, own: &[IpNet]) -> SecurityGroup {
     let rule = |peers, protocols: &[u8]| GroupRule {
         peers,
         traffic: Traffic {
@@ -122,10 +140,7 @@ fn default_group(default: &DefaultGroup, underlay: &PerFamily<Option<IpNet>>) ->
     let ingress = match default {
         DefaultGroup::Open => vec![rule(Peers::Anyone, &[])],
         DefaultGroup::Members => vec![rule(Peers::Group(DEFAULT_GROUP.into()), &[])],
-        DefaultGroup::Underlay(protocols) => {
-            let ranges = underlay.iter().flatten();
-            ranges.map(|range| rule(Peers::Range(*range), protocols)).collect()
-        }
+        DefaultGroup::Underlay(protocols) => own.iter().map(|range| rule(Peers::Range(*range), protocols)).collect(),
     };
     SecurityGroup {
         ingress,

@@ -182,6 +182,12 @@ pub const KNOBS: &[Knob] = &[
         set: |k, v| put(&mut k.security.default, default_group(v)),
     },
     Knob {
+        name: "defaultGroupCoversRoutes",
+        meaning: "whether the underlay's own, for that group, are also the addresses that its routes lead to machines or peers",
+        show: |k| k.security.covers_routes.into(),
+        set: |k, v| put(&mut k.security.covers_routes, boolean(v)),
+    },
+    Knob {
         name: "groupReference",
         meaning: "whom a rule means that names a security group",
         show: |k| spelling(REFERENCES, k.security.group_match),

@@ -164,22 +164,6 @@ error[E-SUBNET]: 10.20.0.0/20 overlaps 10.20.1.0/24
 }
 
 #[test]
-fn an_mtu_above_the_subnets_is_refused() {
-    let text =
-        broken("cidr: 10.20.1.0/24}", "cidr: 10.20.1.0/24, mtu: 1500}").replace("ip: 10.20.1.12}", "ip: 10.20.1.12, mtu: 9001}");
-    insta::assert_snapshot!(rendered(text), @r#"
-error[E-MTU]: MTU 9001 is above 1500, that of subnet az-a
-  --> x.yaml:14:45
-   |
-14 |     a2: {subnet: az-a, ip: 10.20.1.12, mtu: 9001}
-   |                                             ^^^^
-   |
-   = note: a card that sends longer packets than its segment carries loses them without a word
-   = help: use at most 1500, or raise the `mtu` of the subnet or underlay
-"#);
-}
-
-#[test]
 fn an_mtu_beyond_what_aws_has_is_refused() {
     let text = broken("      cidr: 10.20.0.0/16\n", "      cidr: 10.20.0.0/16\n      mtu: 9002\n");
     insta::assert_snapshot!(rendered(text), @r#"

@@ -20,6 +20,7 @@ pub(super) fn knobs() -> Knobs {
         fragments_per_second: Some(1024),
         security: Security {
             default: DefaultGroup::Members,
+            covers_routes: false,
             group_match: GroupMatch::SenderCard,
             idle: IdleTimes {
                 tcp: Duration::from_secs(350),

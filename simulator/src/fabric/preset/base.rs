@@ -36,6 +36,7 @@ pub(super) fn network() -> Knobs {
         flow_rate: None,
         security: Security {
             default: DefaultGroup::Open,
+            covers_routes: false,
             group_match: GroupMatch::SourceAddress,
             idle: IdleTimes {
                 tcp: Duration::from_secs(432_000),

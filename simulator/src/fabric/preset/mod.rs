@@ -70,6 +70,8 @@ pub enum DefaultGroup {
 pub struct Security {
     /// What holds where the scenario names no group.
     pub default: DefaultGroup,
+    /// Whether the underlay's own addresses, where that group means them, are also those that routes lead to machines or beside.
+    pub covers_routes: bool,
     /// Who is meant by a group in a rule.
     pub group_match: GroupMatch,
     /// How long a silent connection lives.

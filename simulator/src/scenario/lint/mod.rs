@@ -29,7 +29,7 @@ pub struct Lint {
 }
 
 /// Every lint.
-pub const LINTS: [&Lint; 17] = [
+pub const LINTS: [&Lint; 18] = [
     &nodes::NODE_ADDRESS_SLASH_32,
     &nodes::NODE_ADDRESS_SLASH_31,
     &nodes::NODE_MASKS_UNEQUAL,
@@ -37,6 +37,7 @@ pub const LINTS: [&Lint; 17] = [
     &nodes::NODE_MASK_WIDER_THAN_WIRE,
     &mtu::MTU_MISMATCH,
     &mtu::WORKLOAD_MTU_FIXED,
+    &mtu::CARD_MTU_ABOVE_SEGMENT,
     &bgp::BGP_NEEDED,
     &bgp::CLUSTER_ROUTES_PAIR,
     &bgp::BGP_EXPORT_DISABLED,

@@ -16,6 +16,33 @@ pub(super) const MTU_MISMATCH: Lint = Lint {
     find: tunnels,
 };
 
+pub(super) const CARD_MTU_ABOVE_SEGMENT: Lint = Lint {
+    id: "CARD_MTU_ABOVE_SEGMENT",
+    why: "a card that sends longer packets than its segment carries loses them without a word",
+    remedy: "give the card the segment's MTU, or raise the `mtu` of the subnet or underlay",
+    link: "https://github.com/cloudfoundry/bosh-google-cpi-release/issues/124",
+    find: cards,
+};
+
+fn cards(subject: &Subject<'_>, found: &mut Found) {
+    let mut by_place: BTreeMap<FieldRef, String> = BTreeMap::new();
+    for (machine, underlay) in subject.machines() {
+        let Some(subnet) = underlay.subnets.get(machine.subnet).filter(|subnet| machine.mtu > subnet.mtu) else {
+            continue;
+        };
+        let (name, card, segment) = (&machine.name, machine.mtu, subnet.mtu);
+        let place = FieldRef {
+            origin: machine.field.origin,
+            path: machine.field.path.key("mtu"),
+        };
+        by_place.insert(
+            place,
+            format!("{name} sends up to {card} B, and {} carries {segment} B", subnet.name),
+        );
+    }
+    found.extend(by_place);
+}
+
 pub(super) const WORKLOAD_MTU_FIXED: Lint = Lint {
     id: "WORKLOAD_MTU_FIXED",
     why: "workloads send packets of the full size of their interface, which the tunnel does not take: small ones pass and large transfers hang",

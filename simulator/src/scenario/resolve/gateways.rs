@@ -1,10 +1,10 @@
 //! What joins underlays: `gateways`, and the routes that follow from them without anybody writing them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text, word};
 use serde_json::Value;
 
@@ -30,8 +30,11 @@ const AZURE_NOWHERE: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
 ];
 
-/// Every address of IPv4.
-const ANYWHERE: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
+/// Every address of a family.
+const ANYWHERE: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
+];
 
 /// Reads `gateways`.
 pub(super) fn read(spec: &mut Fields<'_>, wires: &mut Wires, names: &mut Names, refusals: &mut Vec<Refusal>) {
@@ -249,7 +252,7 @@ fn own_routes(kind: GatewayKind, joins: &[usize], wires: &Wires) -> Vec<(IpNet, 
         }
         (GatewayKind::InternetGateway, [inside, internet]) => {
             let mut routes: Vec<_> = of(inside);
-            routes.push((ANYWHERE, *internet));
+            routes.extend(ANYWHERE.map(|net| (net, *internet)));
             routes
         }
         // Routers learn from each other, and a NAT gateway gives back what it gets.
@@ -368,6 +371,17 @@ pub(super) fn finish(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<
                         via: Via::Gateway(place),
                     });
                 }
+                // IPv6 addresses are public as they are.
+                let public = prefixes(&wires.underlays[*inside])
+                    .into_iter()
+                    .filter(|net| matches!(net, IpNet::V6(_)));
+                let public: Vec<_> = public
+                    .map(|destination| UnderlayRoute {
+                        destination,
+                        via: Via::Gateway(place),
+                    })
+                    .collect();
+                wires.underlays[*internet].learned.extend(public);
                 provided(&mut wires.underlays[*inside], place);
             }
             (GatewayKind::Peering, Some(other)) => {
@@ -401,13 +415,14 @@ pub(super) fn finish(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<
 /// The routes to the internet that a provider gives by itself; AWS gives none.
 fn provided(underlay: &mut Underlay, gateway: usize) {
     let to = |destination, via| UnderlayRoute { destination, via };
+    let anywhere = ANYWHERE.map(|net| to(net, Via::Gateway(gateway)));
     match underlay.preset {
         Preset::Azure => {
             let nowhere = AZURE_NOWHERE.map(|net| to(IpNet::V4(net), Via::Nowhere));
             underlay.learned.extend(nowhere);
-            underlay.learned.push(to(ANYWHERE, Via::Gateway(gateway)));
+            underlay.learned.extend(anywhere);
         }
-        Preset::Gcp => underlay.learned.push(to(ANYWHERE, Via::Gateway(gateway))),
+        Preset::Gcp => underlay.learned.extend(anywhere),
         Preset::Aws | Preset::Openstack | Preset::Onprem | Preset::Internet => {}
     }
 }

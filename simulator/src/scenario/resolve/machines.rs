@@ -114,23 +114,6 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
     let place = fields.require("subnet", refusals, |v| wires.subnet(v));
     let ip = addresses::ips(fields, refusals);
     let mtu = fields.parse("mtu", refusals, |v| mtu(v, u16::MAX));
-    let limit = place.map(|(u, s)| &wires.underlays[u].subnets[s]);
-    if let (Some(mtu), Some(subnet)) = (mtu, limit)
-        && mtu > subnet.mtu
-    {
-        refusals.push(
-            Refusal::new(
-                "E-MTU",
-                fields.field("mtu"),
-                format!("MTU {mtu} is above {}, that of subnet {}", subnet.mtu, subnet.name),
-            )
-            .why("a card that sends longer packets than its segment carries loses them without a word")
-            .help(format!(
-                "use at most {}, or raise the `mtu` of the subnet or underlay",
-                subnet.mtu
-            )),
-        );
-    }
     let underlay = place.map(|(u, _)| &wires.underlays[u]);
     let check = check(fields, underlay, refusals);
     let groups = groups(fields, underlay, refusals);
