@@ -106,13 +106,26 @@ impl ClusterState {
 
     /// The cluster after its objects have become these. Blocks, and the addresses of workloads that were there, stay as they
     /// are; tunnels keep theirs as long as a pool suits them, and give them back otherwise. The blocks of a pool that is gone
-    /// are affine to nobody; the blocks of a node that is gone stay its own until somebody collects them.
+    /// are affine to nobody; the blocks of a node that is gone stay its own until somebody collects them. Pools that calico-node
+    /// created by its environment stay, whatever becomes of that.
     ///
-    /// Source: Calico node/pkg/allocateip/allocateip.go, ensureHostTunnelAddress; libcalico-go/lib/clientv3/ippool.go, Delete.
+    /// Source: Calico node/pkg/allocateip/allocateip.go, ensureHostTunnelAddress; libcalico-go/lib/clientv3/ippool.go, Delete;
+    /// node/pkg/lifecycle/startup/startup.go, configureIPPools.
     ///
     /// # Errors
     /// As [`ClusterState::build`].
-    pub fn succeed(&self, resources: Vec<Resource>, workloads: Vec<WorkloadRequest>) -> Result<ClusterState, Vec<Refusal>> {
+    pub fn succeed(&self, mut resources: Vec<Resource>, workloads: Vec<WorkloadRequest>) -> Result<ClusterState, Vec<Refusal>> {
+        let created = self.pools.values().filter(|pool| pool.is_of_environment());
+        let replaced = |pool: &&IpPool| {
+            let mut pools = resources.iter().filter(|resource| resource.kind() == "IPPool");
+            pools.any(|resource| *resource.name() == pool.name)
+        };
+        let created: Vec<Resource> = created
+            .filter(|pool| !replaced(pool))
+            .cloned()
+            .map(Resource::IpPool)
+            .collect();
+        resources.extend(created);
         ClusterState::assemble(self.profile, resources, workloads, Some(self))
     }
 
@@ -127,7 +140,8 @@ impl ClusterState {
             workloads.iter_mut().for_each(|workload| before.keep_addresses(workload));
         }
         let mut inventory = Inventory::sort(resources, &mut refusals);
-        inventory.check(profile, &BTreeSet::new(), &mut refusals);
+        let there = before.map(|before| before.pools.keys().cloned().collect());
+        inventory.check(profile, &there.unwrap_or_default(), &mut refusals);
         if profile.judges_overlaps() {
             mark_overlapped(&mut inventory.pools);
         }

@@ -188,6 +188,11 @@ impl IpPool {
         self.declared != Declared::Crd
     }
 
+    /// Whether calico-node created it by its environment.
+    pub(super) fn is_of_environment(&self) -> bool {
+        matches!(self.declared, Declared::Environment(_))
+    }
+
     /// Reads the fields that a pool has in either declaration.
     pub(super) fn read_common(&mut self, spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
         self.disable_bgp_export = spec.parse("disableBGPExport", refusals, boolean).unwrap_or(false);

@@ -47,7 +47,7 @@ pub(super) fn with_default_pools(resources: &[Resource]) -> Vec<Resource> {
     let named: BTreeSet<&Arc<str>> = resources.iter().filter_map(pool).map(|pool| &pool.name).collect();
     all.extend(
         pools
-            .filter(|pool| matches!(pool.declared, Declared::Environment(_)) && !named.contains(&pool.name))
+            .filter(|pool| pool.is_of_environment() && !named.contains(&pool.name))
             .map(Resource::IpPool),
     );
     all

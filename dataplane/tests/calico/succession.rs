@@ -1,6 +1,6 @@
 //! A datastore after its objects changed: who keeps which address, and what a Felix that has not restarted makes of it.
 
-use crate::datastore::{machine, node, pool, printed, read, workloads};
+use crate::datastore::{calico_node, machine, node, pool, printed, read, workloads};
 use overlab_dataplane::calico::{ClusterState, Profile};
 use overlab_dataplane::route::{NodeTables, Resolver};
 use rstest::rstest;
@@ -162,4 +162,26 @@ fn workloads_keep_the_mtu_that_they_were_made_with() {
     let kept = new.with_workload_mtus(&old.workloads.iter().map(|made| (made.name.clone(), made.mtu)).collect());
     let device = kept.device(kept.workloads[0].device).unwrap();
     assert_eq!((kept.workloads[0].mtu.bytes(), device.mtu.bytes()), (1480, 1480));
+}
+
+/// E1: once calico-node has created its pools, another environment does not change them; an object of their name does.
+#[test]
+fn pools_of_the_environment_outlive_it() {
+    let environment = |range: &str| calico_node(&[("CALICO_IPV4POOL_CIDR", json!(range))]);
+    let build =
+        |manifests: &[Value]| ClusterState::build(Profile::V3_32, read(&objects(manifests)).unwrap(), Vec::new()).unwrap();
+    let before = build(&[environment("10.1.0.0/16")]);
+    let then = |manifests: &[Value]| before.succeed(read(&objects(manifests)).unwrap(), Vec::new()).unwrap();
+    let pool_of = |cluster: &ClusterState| {
+        let pool = &cluster.pools()["default-ipv4-ippool"];
+        (cluster.pools().len(), pool.cidr.to_string(), pool.disabled)
+    };
+    let kept = (1, "10.1.0.0/16".to_owned(), false);
+    assert_eq!(pool_of(&then(&[environment("10.9.0.0/16")])), kept);
+    assert_eq!(pool_of(&then(&[])), kept);
+    let disabled = pool("default-ipv4-ippool", json!({"cidr": "10.1.0.0/16", "disabled": true}));
+    assert_eq!(
+        pool_of(&then(&[environment("10.9.0.0/16"), disabled])),
+        (1, "10.1.0.0/16".to_owned(), true)
+    );
 }

@@ -293,6 +293,18 @@ fn an_event_that_cannot_be_is_refused(#[case] events: &str, #[case] code: &str, 
     );
 }
 
+/// Without any pool calico-node would create its own, of which the scenario says nothing.
+#[test]
+fn the_deletion_of_a_pool_in_whose_stead_another_comes_is_refused() {
+    let event = "  duration: 2s\n  timeline: [{name: gone, at: 1s, delete: {kind: IPPool, name: pool}}]\n  expect:\n";
+    let environment = "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: calico-node, namespace: kube-system}\nspec: {template: \
+                       {spec: {containers: [{name: calico-node, env: []}]}}}\n";
+    let text = broken("  expect:\n", event);
+    let refused = rendered(text + environment);
+    let message = "error[K-RECREATED]: without pool pool, pool default-ipv4-ippool would be created";
+    assert!(refused.contains(message), "{refused}");
+}
+
 /// What is wrong with a flow that is written so.
 #[rstest::rstest]
 #[case::ports_of_no_packet("proto: tcp", "K-MISSING", "`dport` is missing")]

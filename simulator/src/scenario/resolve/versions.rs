@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::calico::{self, ClusterState, Profile};
-use overlab_dataplane::fields::{Fields, Refusal, Wrong, suggestion, text};
+use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, suggestion, text};
 use serde_json::Value;
 
 use super::belief;
@@ -173,7 +173,18 @@ impl Reader<'_> {
             return false;
         }
         let old = belief::of_documents(before, refusals).resources;
-        refusals.extend(calico::update(&old, &new, self.profile).err().unwrap_or_default());
+        let judged = calico::update(&old, &new, self.profile).and_then(|there| {
+            let stands = |kind: &str, name: &str| there.iter().any(|object| object.kind() == kind && **object.name() == *name);
+            // Of the rest there is a machine or an object that takes no part.
+            let deletions = stage.deleted.iter().filter(|(kind, name, _)| stands(kind, name));
+            let deletion = |(kind, name, at): &(String, String, FieldRef)| Deletion {
+                kind: kind.as_str().into(),
+                name: name.as_str().into(),
+                at: at.clone(),
+            };
+            calico::delete(&there, &deletions.map(deletion).collect::<Vec<_>>(), self.profile)
+        });
+        refusals.extend(judged.err().unwrap_or_default());
         refusals.len() == known
     }
 
