@@ -30,7 +30,7 @@ use std::sync::Arc;
 use crate::encap::{Ipip, Template, Vxlan, Wire};
 use crate::route::{DeviceId, NodeTables, Route, RouteId, RouteKind};
 use crate::wire::fragment::ReassemblyError;
-use crate::wire::{IcmpError, Reassembler};
+use crate::wire::{IcmpError, IpView, Reassembler};
 use crate::{Family, Instant, Packet, PerFamily, Tag};
 use answer::{Answers, Via};
 use conntrack::{Conntrack, Track};
@@ -219,7 +219,9 @@ impl Engine {
     }
 
     /// Gives up fragments that have waited too long, and returns their tags; ICMP errors about them are in `outcome`, which is
-    /// overwritten.
+    /// overwritten. Nobody is told where the first one is missing.
+    ///
+    /// Source: RFC 1122 section 3.3.2; RFC 8200 section 4.5.
     pub fn expire(&mut self, now: Instant, outcome: &mut Outcome) -> Vec<Tag> {
         outcome.clear();
         let mut tags = Vec::new();
@@ -228,6 +230,7 @@ impl Engine {
             tags.extend(failure.fragments.iter().map(Packet::tag));
             if failure.reason == ReassemblyError::Timeout
                 && let Some(first) = failure.fragments.first()
+                && IpView::unverified(first.bytes()).is_ok_and(|view| view.fragment_offset() == 0)
             {
                 self.reply(now, IcmpError::ReassemblyTimeout, first.bytes(), outcome);
             }

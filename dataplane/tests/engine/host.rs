@@ -65,28 +65,43 @@ fn a_destination_that_is_no_host_s_is_not_forwarded(#[case] destination: &str) {
     assert!(c.outcome.steps.iter().any(|step| matches!(step, Step::Decapsulated { .. })));
 }
 
-#[test]
-fn fragments_that_wait_in_vain_are_told_and_counted_once() {
+/// A fragment of 104 B behind its IP header: the first of a packet, or the last.
+fn fragment(family: Family, first: bool) -> Vec<u8> {
+    let header = if family == Family::V4 { 20 } else { 40 };
+    let mut bytes = Udp {
+        dont_fragment: false,
+        length: header + 104,
+        ..Udp::of(family, NODES[0].3, "10.0.1.5")
+    }
+    .build();
+    if family == Family::V4 {
+        bytes[6..8].copy_from_slice(if first { &[0x20, 0] } else { &[0, 8] });
+        fix_checksum(&mut bytes);
+        return bytes;
+    }
+    // The fragment header takes the first 8 B of them: UDP, offset and "more", identification.
+    bytes[6] = 44;
+    bytes[40..48].copy_from_slice(&[17, 0, 0, if first { 1 } else { 96 }, 0, 0, 0, 7]);
+    bytes
+}
+
+/// Source: Linux net/ipv4/ip_fragment.c, IP_FRAG_TIME; net/ipv6/reassembly.c, IPV6_FRAG_TIMEOUT.
+#[rstest]
+#[case(Family::V4, 30, (11, 1))]
+#[case(Family::V6, 60, (3, 1))]
+fn fragments_that_wait_in_vain_are_told_and_counted_once(#[case] family: Family, #[case] seconds: u64, #[case] error: (u8, u8)) {
     for first in [true, false] {
-        let [mut a, ..] = nodes(json!({}), json!({"defaultEndpointToHostAction": "Accept"}));
-        let mut fragment = Udp {
-            dont_fragment: false,
-            length: 124,
-            ..Udp::new(NODES[0].3, "10.0.1.5")
-        }
-        .build();
-        fragment[6..8].copy_from_slice(if first { &[0x20, 0] } else { &[0, 8] });
-        fix_checksum(&mut fragment);
-        assert!(a.pod_sends(&fragment).out.is_empty());
+        let [mut a, ..] = nodes_of(family, json!({}), json!({"defaultEndpointToHostAction": "Accept"}));
+        assert!(a.pod_sends(&fragment(family, first)).out.is_empty());
         let deadline = a.engine.next_deadline().unwrap();
-        assert_eq!(deadline, Instant::from_nanos(30_000_000_000));
+        assert_eq!(deadline, Instant::from_nanos(seconds * 1_000_000_000));
         let mut outcome = Outcome::default();
         assert_eq!(a.engine.expire(deadline, &mut outcome).len(), 1);
         let told = icmp_error(&outcome).map(|(_, kind, code, _)| (kind, code));
         assert_eq!(
             told,
-            first.then_some((11, 1)),
-            "only about the first fragment (RFC 1122 section 3.3.2)"
+            first.then_some(error),
+            "only about the first fragment (RFC 1122 section 3.3.2, RFC 8200 section 4.5)"
         );
         assert_eq!((a.engine.counters().dropped_packets, a.engine.next_deadline()), (1, None));
     }

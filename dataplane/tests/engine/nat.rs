@@ -212,26 +212,24 @@ fn n5_two_connections_never_share_a_port() {
     );
 }
 
-#[test]
-fn n6_an_open_flow_keeps_its_translation_when_the_tables_change() {
-    let [mut a, ..] = outgoing(json!({}));
-    let [off, ..] = nodes(ipip("Always"), json!({}));
+#[rstest]
+fn n6_an_open_flow_keeps_its_translation_when_the_tables_change(#[values(Family::V4, Family::V6)] family: Family) {
+    let end = |address: &str, port: u16| format!("{}:{port}", like(family, address));
+    let [mut a, ..] = outgoing_of(family, json!({}));
+    let [off, ..] = nodes_of(family, vxlan("Always"), json!({}));
     let (on, off) = (a.engine.tables().clone(), off.engine.tables().clone());
-    let old = Udp::new(POD, OUTSIDE);
+    let old = Udp::of(family, POD, OUTSIDE);
     let new = Udp {
         source_port: 40001,
         ..old
     };
     a.pod_sends(&old.build());
     a.engine.set_tables(off);
-    assert_eq!(source(&wire(a.pod_sends(&old.build()))), "10.0.1.5:40000");
-    assert_eq!(source(&wire(a.pod_sends(&new.build()))), "10.244.0.10:40001");
+    assert_eq!(source(&wire(a.pod_sends(&old.build()))), end(NODE, 40000));
+    assert_eq!(source(&wire(a.pod_sends(&new.build()))), end(POD, 40001));
     a.engine.set_tables(on);
-    assert_eq!(
-        source(&wire(a.pod_sends(&new.build()))),
-        "10.244.0.10:40001",
-        "nor does it gain one"
-    );
+    let seen = source(&wire(a.pod_sends(&new.build())));
+    assert_eq!(seen, end(POD, 40001), "nor does it gain one");
 }
 
 #[test]
@@ -436,9 +434,14 @@ fn later_fragments_are_translated_like_the_first() {
 #[case::unanswered(false, 31, false)]
 #[case::answered_for_a_while(true, 119, true)]
 #[case::answered_for_a_while(true, 121, false)]
-fn udp_is_remembered_as_long_as_by_linux(#[case] answered: bool, #[case] silence: u64, #[case] known: bool) {
-    let [mut a, ..] = outgoing(json!({}));
-    let packet = Udp::new(POD, OUTSIDE).build();
+fn udp_is_remembered_as_long_as_by_linux(
+    #[case] answered: bool,
+    #[case] silence: u64,
+    #[case] known: bool,
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    let [mut a, ..] = outgoing_of(family, json!({}));
+    let packet = Udp::of(family, POD, OUTSIDE).build();
     let sent = wire(a.pod_sends(&packet));
     if answered {
         a.wire_brings(&answer(&sent));
