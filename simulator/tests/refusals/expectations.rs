@@ -137,6 +137,15 @@ error[E-EXP-05]: `delivered` is about the packets of flows, and the entry select
 )]
 #[case("{invariant: no-loops, during: never}", "error[E-PHASE]: unknown phase")]
 #[case("{delivered: all}", "error[E-EXP-05]: the expectation selects nothing")]
+#[case("{flow: az, connection: survives}", "error[E-EXP-04]: no flow here has a connection")]
+#[case(
+    "{flow: az, delivered: all, reverse: {connection: stalls}}",
+    "error[E-EXP-05]: a connection has no direction"
+)]
+#[case(
+    "{matrix: all, classes: {cross-subnet: {connection: survives}}}",
+    "error[E-EXP-04]: no flow here has a connection"
+)]
 fn an_entry_that_cannot_hold_is_refused(#[case] entry: &str, #[case] message: &str) {
     let refused = rendered(with(entry));
     assert!(refused.starts_with(message), "{refused}");

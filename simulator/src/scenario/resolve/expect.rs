@@ -6,15 +6,11 @@ use serde_json::Value;
 use super::cast::Cast;
 use super::flows::Flows;
 use super::matrix::{CLASSES, Matrix, id};
-use super::refuse_unmodelled;
 use super::table::of_table;
 use super::time::Clock;
 use crate::expectations::{Claim, INVARIANT, LIST, TABLE_CLAIMS, read_claims, read_invariant};
 use crate::scenario::glob::{glob_matches, is_glob};
-use crate::scenario::model::{Expectation, FlowId, Reply, Subject};
-
-/// Claims that scenarios have; those that are in the list of claims are read there.
-const CLAIMS: [&str; 1] = ["connection"];
+use crate::scenario::model::{Expectation, FlowId, Reply, Subject, Transport};
 
 /// What an entry can speak of. It names exactly one of them.
 const SELECTORS: [&str; 4] = ["flow", "matrix", "table", INVARIANT];
@@ -126,6 +122,10 @@ fn of_flows(
         entry.at().clone(),
     );
     let (claims, reverse) = claims(entry, cast, refusals);
+    check_connections(claims.iter(), reverse.iter().flatten(), refusals, || {
+        let is_tcp = |flow: &FlowId| flows.list[flow.0 as usize].transport == Transport::Tcp;
+        selected.iter().flatten().any(is_tcp) || selected.as_ref().is_none_or(Vec::is_empty)
+    });
     let (selected, window) = (selected?, window?);
     let sending = |flow: &FlowId| window.holds_packets_of(&flows.list[flow.0 as usize]);
     if !selected.is_empty() && !selected.iter().any(sending) {
@@ -184,7 +184,7 @@ fn of_invariant(mut entry: Fields<'_>, clock: &Clock, refusals: &mut Vec<Refusal
 
 /// Refuses the claims about packets of flows in an entry that speaks of something else.
 pub(super) fn only_of_packets(entry: &mut Fields<'_>, selector: &str, refusals: &mut Vec<Refusal>) {
-    let claims = LIST.iter().map(|(key, _)| *key).chain(CLAIMS);
+    let claims = LIST.iter().map(|(key, _)| *key);
     for key in claims.chain(["reverse", "classes"]) {
         let message = format!("`{key}` is about the packets of flows, and the entry selects by `{selector}`");
         misplaced(entry, key, &message, "make an entry with `flow` of it", refusals);
@@ -237,6 +237,9 @@ fn of_matrix(
         };
         let (claims, reverse) = claims(Fields::new(value, field.clone(), refusals), cast, refusals);
         let Some(matrix) = &matrix else { continue };
+        check_connections(claims.iter(), reverse.iter().flatten(), refusals, || {
+            matrix.transport() == Transport::Tcp
+        });
         let probes = matrix.probes(class, cast, flows);
         if probes.is_empty() && cast.sound {
             refusals.push(no_pair(name, &field));
@@ -259,6 +262,28 @@ fn no_pair(class: &str, field: &FieldRef) -> Refusal {
         .help(format!("remove `{class}`, or add workloads or nodes"))
 }
 
+/// Refuses what is claimed of connections that there are none of, or of one direction of them.
+fn check_connections<'c>(
+    claims: impl Iterator<Item = &'c Claim>,
+    reverse: impl Iterator<Item = &'c Claim>,
+    refusals: &mut Vec<Refusal>,
+    has_any: impl Fn() -> bool,
+) {
+    let of_connection = |claim: &&Claim| claim.key == "connection";
+    for claim in claims.filter(of_connection).filter(|_| !has_any()) {
+        refusals.push(
+            Refusal::new("E-EXP-04", claim.field.clone(), "no flow here has a connection")
+                .at_key()
+                .why("an expectation that meets nothing could never be evaluated")
+                .help("claim it of a flow with `proto: tcp`"),
+        );
+    }
+    for claim in reverse.filter(of_connection) {
+        let refusal = Refusal::new("E-EXP-05", claim.field.clone(), "a connection has no direction").at_key();
+        refusals.push(refusal.help("move `connection` out of `reverse`"));
+    }
+}
+
 /// The claims of an entry or class, and those under its `reverse`. It is done with the mapping then.
 fn claims(mut fields: Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> (Vec<Claim>, Option<Vec<Claim>>) {
     let before = refusals.len();
@@ -274,11 +299,6 @@ fn finish_claims(mut fields: Fields<'_>, cast: &Cast, needed: bool, refusals: &m
     let before = refusals.len();
     let at = fields.at().clone();
     let claims = read_claims(&mut fields, cast, refusals);
-    for claim in CLAIMS {
-        if LIST.iter().all(|(key, _)| *key != claim) {
-            refuse_unmodelled(&mut fields, &[claim], refusals);
-        }
-    }
     fields.finish(refusals);
     if needed && claims.is_empty() && refusals.len() == before {
         refusals.push(

@@ -104,6 +104,11 @@ impl Matrix {
         }
     }
 
+    /// What its probes are sent over.
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// When its probes are sent.
     pub(super) fn window(&self) -> Window {
         Window::between(self.at, self.at.saturating_add(DEFAULT_INTERVAL * self.count))
