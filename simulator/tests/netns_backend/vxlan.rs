@@ -3,20 +3,22 @@
 //! replies that come back through the tunnel; they copy the ECN field of the request.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::time::Duration;
 
 use overlab_dataplane::encap::{Encapsulation, Vxlan, Wire};
 use overlab_dataplane::wire::fragment::split;
-use overlab_dataplane::wire::{Ecn, Ipv4Mut, Ipv4View};
+use overlab_dataplane::wire::{Ecn, Ipv4Mut, Ipv4View, Ipv6Mut, Ipv6View};
 use overlab_dataplane::{MacAddr, Mtu, Packet, Vni};
-use overlab_simulator::backend::{Backend, PortId, StackId};
+use overlab_simulator::backend::{Backend, PortId, StackDevice, StackId};
 use pnet::packet::Packet as _;
 use pnet::packet::icmp::echo_request::MutableEchoRequestPacket;
 use pnet::packet::icmp::{IcmpPacket, IcmpTypes};
+use pnet::packet::icmpv6::{self, Icmpv6Types, MutableIcmpv6Packet};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv4::{Ipv4Packet, MutableIpv4Packet};
+use pnet::packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
 use pnet::packet::udp::UdpPacket;
 
 use crate::Test;
@@ -44,6 +46,10 @@ pub(crate) const TESTS: &[Test] = &[
         "the_kernel_learns_a_tunnel_s_path_from_as_much_as_ours_needs",
         the_kernel_learns_a_tunnel_s_path_from_as_much_as_ours_needs,
     ),
+    (
+        "over_ipv6_the_kernel_and_ours_take_one_another_s_packets",
+        over_ipv6_the_kernel_and_ours_take_one_another_s_packets,
+    ),
 ];
 
 const NODE_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
@@ -66,6 +72,16 @@ const PROGRAM: [&str; 6] = [
     "ip route add 192.168.1.0/24 via 192.168.1.0 dev vxlan.calico onlink",
 ];
 
+/// The same over IPv6.
+const PROGRAM_V6: [&str; 6] = [
+    "ip link add vxlan-v6.calico address 66:00:00:00:00:0b type vxlan id 4096 local fd02::10 dstport 4789 nolearning",
+    "ip addr add fd00:2::/128 dev vxlan-v6.calico nodad",
+    "ip link set vxlan-v6.calico mtu 1430 up",
+    "ip neigh add fd00:1:: lladdr 66:00:00:00:00:0a dev vxlan-v6.calico nud permanent",
+    "bridge fdb add 66:00:00:00:00:0a dev vxlan-v6.calico dst fd01::10",
+    "ip route add fd00:1::/64 via fd00:1:: dev vxlan-v6.calico onlink",
+];
+
 /// Node B with a kernel's VXLAN; a reason if this host cannot have one.
 fn node_b() -> Result<Bench, String> {
     let card = device(
@@ -75,11 +91,16 @@ fn node_b() -> Result<Bench, String> {
         1500,
         vec![route("0.0.0.0/0", Some("10.2.0.1"))],
     );
+    programmed(card, &PROGRAM)
+}
+
+/// A node with this card and what is programmed on it.
+fn programmed(card: StackDevice, program: &[&str]) -> Result<Bench, String> {
     let mut bench = Bench::new(vec![stack(NODE.0, "b", vec![card])], &[]);
     bench.backend.ready().unwrap();
     let namespace = bench.backend.namespace_fd(NODE).unwrap();
     inside(Some(namespace), || {
-        PROGRAM.iter().try_for_each(|line| {
+        program.iter().try_for_each(|line| {
             let mut words = line.split(' ');
             let output = Command::new(words.next().unwrap()).args(words).output();
             let output = output.map_err(|error| format!("`{line}`: {error}"))?;
@@ -93,7 +114,7 @@ fn node_b() -> Result<Bench, String> {
 }
 
 /// Our own end on a node.
-fn ours(mac: MacAddr, local: Ipv4Addr) -> Vxlan {
+fn ours(mac: MacAddr, local: impl Into<IpAddr>) -> Vxlan {
     Vxlan {
         vni: Vni::new(4096).unwrap(),
         port: 4789,
@@ -136,16 +157,21 @@ fn tunnelled(inner: &[u8]) -> Packet {
     packet
 }
 
-/// What the kernel answers, by sequence number: each whole tunnel packet that holds an echo reply.
+/// What the kernel answers over IPv4, by sequence number: each whole tunnel packet that holds an echo reply.
 fn answers(bench: &mut Bench, packets: &[Vec<u8>]) -> BTreeMap<u16, Vec<u8>> {
+    carry(bench, packets);
+    let sent = bench.packets.iter().filter(|(port, _)| *port == CARD);
+    sent.filter_map(|(_, bytes)| Some((sequence_of(bytes)?, bytes.clone())))
+        .collect()
+}
+
+/// Puts packets on the node's wire and waits for what it sends.
+fn carry(bench: &mut Bench, packets: &[Vec<u8>]) {
     bench.packets.clear();
     for packet in packets {
         bench.backend.deliver(CARD, Packet::from_bytes(packet));
     }
     bench.run(Duration::from_millis(120));
-    let sent = bench.packets.iter().filter(|(port, _)| *port == CARD);
-    sent.filter_map(|(_, bytes)| Some((sequence_of(bytes)?, bytes.clone())))
-        .collect()
 }
 
 fn sequence_of(bytes: &[u8]) -> Option<u16> {
@@ -312,6 +338,78 @@ fn the_kernel_learns_a_tunnel_s_path_from_as_much_as_ours_needs() -> Option<Stri
         answers(&mut bench, &[long]);
         let longest = bench.packets.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
         assert_eq!(longest <= 1400, is_learned, "{quoted} B quoted: {longest}");
+    }
+    None
+}
+
+/// An echo request from pod A to node B's tunnel address over IPv6, as pnet builds it.
+fn echo_v6(sequence: u16, ecn: u8) -> Vec<u8> {
+    let (source, destination) = ("fd00:1::5".parse().unwrap(), "fd00:2::".parse().unwrap());
+    let mut message = vec![0; 64];
+    message[6..8].copy_from_slice(&sequence.to_be_bytes());
+    let mut icmp = MutableIcmpv6Packet::new(&mut message).unwrap();
+    icmp.set_icmpv6_type(Icmpv6Types::EchoRequest);
+    let sum = icmpv6::checksum(&icmp.to_immutable(), &source, &destination);
+    icmp.set_checksum(sum);
+    let mut bytes = [vec![0; 40], message].concat();
+    let mut ip = MutableIpv6Packet::new(&mut bytes).unwrap();
+    ip.set_version(6);
+    ip.set_traffic_class(ecn);
+    ip.set_payload_length(64);
+    ip.set_next_header(IpNextHeaderProtocols::Icmpv6);
+    ip.set_hop_limit(63);
+    ip.set_source(source);
+    ip.set_destination(destination);
+    bytes
+}
+
+/// The sequence number of the echo reply in a tunnel packet over IPv6.
+fn sequence_of_v6(bytes: &[u8]) -> Option<u16> {
+    let outer = Ipv6Packet::new(bytes).filter(|outer| outer.get_next_header() == IpNextHeaderProtocols::Udp)?;
+    let inner = Ipv6Packet::new(outer.payload().get(30..)?)?;
+    let is_reply = inner.get_next_header() == IpNextHeaderProtocols::Icmpv6 && inner.payload().first() == Some(&129);
+    Some(u16::from_be_bytes(*inner.payload().get(6..)?.first_chunk()?)).filter(|_| is_reply)
+}
+
+fn over_ipv6_the_kernel_and_ours_take_one_another_s_packets() -> Option<String> {
+    let card = device(CARD.0, "eth0", "fd02::10/64", 1500, vec![route("::/0", Some("fd02::1"))]);
+    let mut bench = match programmed(card, &PROGRAM_V6) {
+        Ok(bench) => bench,
+        Err(reason) => return Some(reason),
+    };
+    let (node_a, node_b): (Ipv6Addr, Ipv6Addr) = ("fd01::10".parse().unwrap(), "fd02::10".parse().unwrap());
+    let end = ours(MAC_A, node_a);
+    let template = end.template(node_b.into(), MAC_B).unwrap();
+    // Every pair of inner and outer ECN field, and one without a UDP checksum.
+    let mut packets: Vec<Packet> = (0..17)
+        .map(|number| {
+            let mut packet = Packet::from_bytes(&echo_v6(u16::from(number), number % 4));
+            end.push(&template, &mut packet, 1).unwrap();
+            Ipv6Mut::new(packet.bytes_mut()).unwrap().set_ecn(Ecn::from_bits(number / 4));
+            packet
+        })
+        .collect();
+    packets[16].bytes_mut()[46..48].fill(0);
+    let bytes: Vec<Vec<u8>> = packets.iter().map(|packet| packet.bytes().to_vec()).collect();
+    carry(&mut bench, &bytes);
+    let answers: BTreeMap<u16, &[u8]> = bench
+        .packets
+        .iter()
+        .filter_map(|(_, bytes)| Some((sequence_of_v6(bytes)?, bytes.as_slice())))
+        .collect();
+    for (mut packet, sequence) in packets.into_iter().zip(0..) {
+        let taken = ours(MAC_B, node_b).pull(&mut packet).ok();
+        let expected = taken.map(|_| Ipv6View::parse(packet.bytes()).unwrap().ecn());
+        let answer = answers.get(&sequence).map(|answer| {
+            let outer = Ipv6Packet::new(answer).unwrap();
+            assert_eq!((outer.get_hop_limit(), outer.get_flow_label()), (64, 0));
+            let mut inside = Packet::from_bytes(answer);
+            ours(MAC_A, node_a).pull(&mut inside).expect("its checksum is right");
+            let inner = Ipv6Packet::new(inside.bytes()).unwrap();
+            (inner.get_traffic_class(), outer.get_traffic_class())
+        });
+        let ours = expected.map(|inner| (inner.bits(), inner.encapsulate().bits()));
+        assert_eq!(answer, ours, "{sequence}: the inner and the outer field of the answer");
     }
     None
 }
