@@ -58,3 +58,48 @@ fn checksums(bytes: &[u8]) -> Option<(usize, usize)> {
     };
     (inner.fragment_offset() == 0).then(|| (outer.header_len() + UDP.1, start + inner.header_len() + at))
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+
+    use super::*;
+
+    fn tunnel(port: u16) -> Packet {
+        let (mut inner, mut outer) = (vec![8, 0, 0, 0, 0, 16, 0, 0], Vec::new());
+        let frame = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 168, 1, 2], [192, 168, 2, 2], 63);
+        frame.udp(5000, 5001).write(&mut inner, b"payload").unwrap();
+        let header = PacketBuilder::ipv4([10, 0, 1, 11], [10, 0, 2, 11], 64);
+        header.udp(40000, port).write(&mut outer, &inner).unwrap();
+        Packet::from_bytes(&outer)
+    }
+
+    /// Whether the checksums are right, outside and inside.
+    fn right(packet: &Packet) -> (bool, bool) {
+        let is_right = |read: &SlicedPacket<'_>| {
+            let (Some(etherparse::NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (&read.net, &read.transport) else {
+                panic!()
+            };
+            let header = udp.to_header();
+            header.calc_checksum_ipv4(&ip.header().to_header(), udp.payload()).unwrap() == header.checksum
+        };
+        let outer = SlicedPacket::from_ip(packet.bytes()).unwrap();
+        let inner = SlicedPacket::from_ethernet(&packet.bytes()[20 + 8 + 8..]).unwrap();
+        (is_right(&outer), is_right(&inner))
+    }
+
+    #[test]
+    fn the_inner_checksum_is_wrong_and_the_outer_one_right() {
+        let mut packet = tunnel(4789);
+        assert_eq!(right(&packet), (true, true));
+        break_inner_checksum(&mut packet);
+        assert_eq!(right(&packet), (true, false));
+    }
+
+    #[test]
+    fn what_is_not_to_a_port_of_vxlan_is_left_alone() {
+        let mut packet = tunnel(4799);
+        break_inner_checksum(&mut packet);
+        assert_eq!(right(&packet), (true, true));
+    }
+}

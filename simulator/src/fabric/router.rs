@@ -408,3 +408,33 @@ pub(super) fn pieces(packet: Packet, mtu: Mtu) -> Vec<Packet> {
     let _ = split(&packet, mtu, 0, &mut pieces);
     pieces
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{Icmpv4Type, SlicedPacket, TransportSlice};
+
+    use super::*;
+
+    #[test]
+    fn a_shortened_error_quotes_the_header_and_eight_bytes_and_is_whole() {
+        let datagram = etherparse::PacketBuilder::ipv4([10, 0, 1, 11], [10, 0, 2, 11], 64).udp(40000, 4789);
+        let mut about = Vec::new();
+        datagram.write(&mut about, &[7; 200]).unwrap();
+        let router: IpAddr = "10.0.1.1".parse().unwrap();
+        let mut error = error_packet(IcmpError::TooBig { mtu: 1500 }, router, &about).unwrap();
+        shorten_quote(&mut error, 8);
+        assert_eq!(error.bytes().len(), 20 + 8 + 20 + 8);
+        let read = SlicedPacket::from_ip(error.bytes()).unwrap();
+        let Some(etherparse::NetSlice::Ipv4(ip)) = read.net else {
+            panic!()
+        };
+        assert_eq!(usize::from(ip.header().total_len()), error.bytes().len());
+        let Some(TransportSlice::Icmpv4(icmp)) = read.transport else {
+            panic!()
+        };
+        assert!(matches!(icmp.icmp_type(), Icmpv4Type::DestinationUnreachable(_)));
+        let header = icmp.header();
+        assert_eq!(header.checksum, header.icmp_type.calc_checksum(icmp.payload()));
+        assert_eq!(ip.header().header_checksum(), ip.header().to_header().calc_header_checksum());
+    }
+}

@@ -170,10 +170,16 @@ impl Cast {
         })
     }
 
-    /// Who has an address.
+    /// Who has an address, or is known to the internet by it.
     pub(super) fn owner(&self, address: IpAddr) -> Option<Endpoint> {
-        self.endpoints()
-            .find(|endpoint| self.address_of(*endpoint, Family::of(address)) == Some(address))
+        let has = |endpoint: &Endpoint| {
+            let public = match endpoint {
+                Endpoint::Workload(_) => None,
+                Endpoint::Node(_) | Endpoint::Host(_) => self.machine(*endpoint).public_address.map(IpAddr::V4),
+            };
+            [self.address_of(*endpoint, Family::of(address)), public].contains(&Some(address))
+        };
+        self.endpoints().find(has)
     }
 
     /// The machine that somebody is, or runs on at an instant; none if there is no such workload then.

@@ -1,37 +1,25 @@
-//! What joins underlays: `gateways`, and the routes that follow from them without anybody writing them.
+//! What joins underlays, as scenarios write it: `gateways`.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text, word};
+use overlab_dataplane::fields::{Fields, Refusal, Wrong, boolean, suggestion, text, word};
 use serde_json::Value;
 
-use super::machines::Machines;
 use super::names::Names;
-use super::security;
 use super::underlay::Wires;
+use super::{learned, security};
 use crate::fabric::{GatewayKind, Preset};
 use crate::scenario::knobs::protocols;
-use crate::scenario::model::{Gateway, Underlay, UnderlayRoute, Via};
+use crate::scenario::model::{Gateway, Underlay};
 use crate::scenario::quantity::{address, any_duration, cidr, duration, mtu};
 
 /// For how long a firewall remembers a silent connection, unless the scenario says otherwise.
 const FIREWALL_IDLE: Duration = Duration::from_secs(3600);
 
-/// Where Azure's own routes lead nowhere, unless the network has such addresses.
-///
-/// Source: Azure, "Virtual network traffic routing", default routes.
-const AZURE_NOWHERE: [Ipv4Net; 4] = [
-    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
-    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
-    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
-    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
-];
-
 /// Every address of a family.
-const ANYWHERE: [IpNet; 2] = [
+pub(super) const ANYWHERE: [IpNet; 2] = [
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
 ];
@@ -45,7 +33,7 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &mut Wires, names: &mut Names, 
         fields.finish(refusals);
         wires.gateways.extend(gateway);
     }
-    exchange(wires);
+    learned::exchange(wires);
 }
 
 fn one(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<Refusal>) -> Option<Gateway> {
@@ -277,189 +265,4 @@ fn written_routes(fields: &mut Fields<'_>, joins: &[usize], wires: &Wires, refus
         routes.extend(to.zip(via));
     }
     routes
-}
-
-/// A router of an underlay, or what joins underlays and passes routes on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Hop {
-    Underlay(usize),
-    Gateway(usize),
-}
-
-/// Lets routers and firewalls tell each other what they know: each learns the first step of a shortest way to every prefix. What is
-/// declared first goes before what is as near.
-fn exchange(wires: &mut Wires) {
-    let neighbours = |hop: Hop| -> Vec<Hop> {
-        let gateways = wires
-            .gateways
-            .iter()
-            .enumerate()
-            .filter(|(_, gateway)| gateway.kind.exchanges_routes());
-        match hop {
-            Hop::Gateway(gateway) => wires.gateways[gateway]
-                .joins
-                .iter()
-                .map(|place| Hop::Underlay(*place))
-                .collect(),
-            Hop::Underlay(underlay) => gateways
-                .filter(|(_, gateway)| gateway.joins.contains(&underlay))
-                .map(|(place, _)| Hop::Gateway(place))
-                .collect(),
-        }
-    };
-    let underlays: Vec<_> = (0..wires.underlays.len())
-        .map(|from| first_steps(Hop::Underlay(from), neighbours))
-        .collect();
-    let gateways: Vec<_> = (0..wires.gateways.len())
-        .map(|from| match wires.gateways[from].kind.exchanges_routes() {
-            true => first_steps(Hop::Gateway(from), neighbours),
-            false => BTreeMap::new(),
-        })
-        .collect();
-    let known: Vec<Vec<IpNet>> = wires.underlays.iter().map(prefixes).collect();
-    for (from, steps) in underlays.into_iter().enumerate() {
-        for (to, step) in steps {
-            if let (Hop::Underlay(to), Hop::Gateway(gateway)) = (to, step) {
-                let routes = known[to].iter().map(|net| UnderlayRoute {
-                    destination: *net,
-                    via: Via::Gateway(gateway),
-                });
-                wires.underlays[from].learned.extend(routes);
-            }
-        }
-    }
-    for (from, steps) in gateways.into_iter().enumerate() {
-        for (to, step) in steps {
-            if let (Hop::Underlay(to), Hop::Underlay(step)) = (to, step) {
-                let routes = known[to].iter().map(|net| (*net, step));
-                wires.gateways[from].routes.extend(routes);
-            }
-        }
-    }
-}
-
-/// For everything that can be reached: the neighbour that a shortest way to it begins with.
-fn first_steps(from: Hop, neighbours: impl Fn(Hop) -> Vec<Hop>) -> BTreeMap<Hop, Hop> {
-    let mut steps: BTreeMap<Hop, Hop> = neighbours(from).into_iter().map(|next| (next, next)).collect();
-    let mut waiting: VecDeque<Hop> = neighbours(from).into();
-    while let Some(hop) = waiting.pop_front() {
-        for next in neighbours(hop).into_iter().filter(|next| *next != from) {
-            if let (false, Some(step)) = (steps.contains_key(&next), steps.get(&hop).copied()) {
-                steps.insert(next, step);
-                waiting.push_back(next);
-            }
-        }
-    }
-    steps
-}
-
-/// Adds the routes that follow from who has which public address, and those that providers have by themselves.
-pub(super) fn finish(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<Refusal>) {
-    let public = public_addresses(wires, machines, refusals);
-    for (place, gateway) in wires.gateways.iter_mut().enumerate() {
-        let Some((inside, others)) = gateway.joins.split_first() else {
-            continue;
-        };
-        let own = public.iter().filter(|(_, underlay)| underlay == inside);
-        match (gateway.kind, others.first()) {
-            (GatewayKind::InternetGateway, Some(internet)) => {
-                for (address, _) in own {
-                    let net = IpNet::from(IpAddr::V4(*address));
-                    gateway.routes.push((net, *inside));
-                    wires.underlays[*internet].learned.push(UnderlayRoute {
-                        destination: net,
-                        via: Via::Gateway(place),
-                    });
-                }
-                // IPv6 addresses are public as they are.
-                let public = prefixes(&wires.underlays[*inside])
-                    .into_iter()
-                    .filter(|net| matches!(net, IpNet::V6(_)));
-                let public: Vec<_> = public
-                    .map(|destination| UnderlayRoute {
-                        destination,
-                        via: Via::Gateway(place),
-                    })
-                    .collect();
-                wires.underlays[*internet].learned.extend(public);
-                provided(&mut wires.underlays[*inside], place);
-            }
-            (GatewayKind::Peering, Some(other)) => {
-                for (one, other) in [(*inside, *other), (*other, *inside)] {
-                    // Azure and Google Cloud exchange the routes of peered networks themselves.
-                    if matches!(wires.underlays[one].preset, Preset::Azure | Preset::Gcp) {
-                        let routes = prefixes(&wires.underlays[other])
-                            .into_iter()
-                            .map(|destination| UnderlayRoute {
-                                destination,
-                                via: Via::Gateway(place),
-                            });
-                        let routes: Vec<_> = routes.collect();
-                        wires.underlays[one].learned.extend(routes);
-                    }
-                }
-            }
-            (
-                GatewayKind::InternetGateway
-                | GatewayKind::Peering
-                | GatewayKind::TransitGateway
-                | GatewayKind::NatGateway
-                | GatewayKind::Router
-                | GatewayKind::Firewall,
-                _,
-            ) => {}
-        }
-    }
-}
-
-/// The routes to the internet that a provider gives by itself; AWS gives none.
-fn provided(underlay: &mut Underlay, gateway: usize) {
-    let to = |destination, via| UnderlayRoute { destination, via };
-    let anywhere = ANYWHERE.map(|net| to(net, Via::Gateway(gateway)));
-    match underlay.preset {
-        Preset::Azure => {
-            let nowhere = AZURE_NOWHERE.map(|net| to(IpNet::V4(net), Via::Nowhere));
-            underlay.learned.extend(nowhere);
-            underlay.learned.extend(anywhere);
-        }
-        Preset::Gcp => underlay.learned.extend(anywhere),
-        Preset::Aws | Preset::Openstack | Preset::Onprem | Preset::Internet => {}
-    }
-}
-
-/// Every public address with the underlay that it belongs to.
-fn public_addresses(wires: &Wires, machines: &Machines, refusals: &mut Vec<Refusal>) -> Vec<(Ipv4Addr, usize)> {
-    let gateways = wires.gateways.iter();
-    let of_gateways = gateways.filter_map(|g| Some((g.public_address?, *g.joins.first()?, g.field.clone())));
-    let of_machines = machines.nodes.iter().chain(&machines.hosts);
-    let of_machines = of_machines.filter_map(|m| Some((m.public_address?, m.underlay, m.field.clone())));
-    let mut public: Vec<(Ipv4Addr, usize)> = Vec::new();
-    let mut seen: BTreeMap<Ipv4Addr, FieldRef> = BTreeMap::new();
-    for (address, underlay, field) in of_gateways.chain(of_machines) {
-        let leads_out = |g: &Gateway| g.kind == GatewayKind::InternetGateway && g.joins.first() == Some(&underlay);
-        if !wires.gateways.iter().any(leads_out) {
-            let name = wires.underlays.get(underlay).map_or("", |underlay| &underlay.name);
-            refusals.push(
-                Refusal::new(
-                    "E-PUBLIC",
-                    field.clone(),
-                    format!("{address} in `{name}`, which has no way to the internet"),
-                )
-                .why("a public address is translated where the network meets the internet")
-                .help("add `gateways: {igw: {kind: internetGateway, joins: [...]}}`, or remove `publicIp`"),
-            );
-        }
-        if let Some(other) = seen
-            .insert(address, field.clone())
-            .or_else(|| machines.addresses.get(&IpAddr::V4(address)).cloned())
-        {
-            refusals.push(
-                Refusal::new("E-PUBLIC", field, format!("{address} is there twice"))
-                    .help("give each interface and gateway a public address of its own")
-                    .related(other, "first here"),
-            );
-        }
-        public.push((address, underlay));
-    }
-    public
 }

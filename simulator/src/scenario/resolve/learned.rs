@@ -1,11 +1,88 @@
-//! What routers of underlays learn by BGP from the nodes that peer with them, and tell the routers around them.
+//! What routers learn: from each other, where a router or firewall joins their networks, and by BGP from the nodes that peer with them.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use ipnet::IpNet;
 use overlab_dataplane::calico::ClusterState;
 use overlab_dataplane::route::bgp_outside;
 
 use super::gateways::prefixes;
+use super::underlay::Wires;
 use crate::scenario::model::{Gateway, Machine, Underlay, UnderlayRoute, Via};
+
+/// A router of an underlay, or what joins underlays and passes routes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Hop {
+    Underlay(usize),
+    Gateway(usize),
+}
+
+/// Lets routers and firewalls tell each other what they know: each learns the first step of a shortest way to every prefix. What is
+/// declared first goes before what is as near.
+pub(super) fn exchange(wires: &mut Wires) {
+    let neighbours = |hop: Hop| -> Vec<Hop> {
+        let gateways = wires
+            .gateways
+            .iter()
+            .enumerate()
+            .filter(|(_, gateway)| gateway.kind.exchanges_routes());
+        match hop {
+            Hop::Gateway(gateway) => wires.gateways[gateway]
+                .joins
+                .iter()
+                .map(|place| Hop::Underlay(*place))
+                .collect(),
+            Hop::Underlay(underlay) => gateways
+                .filter(|(_, gateway)| gateway.joins.contains(&underlay))
+                .map(|(place, _)| Hop::Gateway(place))
+                .collect(),
+        }
+    };
+    let underlays: Vec<_> = (0..wires.underlays.len())
+        .map(|from| first_steps(Hop::Underlay(from), neighbours))
+        .collect();
+    let gateways: Vec<_> = (0..wires.gateways.len())
+        .map(|from| match wires.gateways[from].kind.exchanges_routes() {
+            true => first_steps(Hop::Gateway(from), neighbours),
+            false => BTreeMap::new(),
+        })
+        .collect();
+    let known: Vec<Vec<IpNet>> = wires.underlays.iter().map(prefixes).collect();
+    for (from, steps) in underlays.into_iter().enumerate() {
+        for (to, step) in steps {
+            if let (Hop::Underlay(to), Hop::Gateway(gateway)) = (to, step) {
+                let routes = known[to].iter().map(|net| UnderlayRoute {
+                    destination: *net,
+                    via: Via::Gateway(gateway),
+                });
+                wires.underlays[from].learned.extend(routes);
+            }
+        }
+    }
+    for (from, steps) in gateways.into_iter().enumerate() {
+        for (to, step) in steps {
+            if let (Hop::Underlay(to), Hop::Underlay(step)) = (to, step) {
+                let routes = known[to].iter().map(|net| (*net, step));
+                wires.gateways[from].routes.extend(routes);
+            }
+        }
+    }
+}
+
+/// For everything that can be reached: the neighbour that a shortest way to it begins with.
+fn first_steps(from: Hop, neighbours: impl Fn(Hop) -> Vec<Hop>) -> BTreeMap<Hop, Hop> {
+    let mut steps: BTreeMap<Hop, Hop> = neighbours(from).into_iter().map(|next| (next, next)).collect();
+    let mut waiting: VecDeque<Hop> = neighbours(from).into();
+    while let Some(hop) = waiting.pop_front() {
+        for next in neighbours(hop).into_iter().filter(|next| *next != from) {
+            if let (false, Some(step)) = (steps.contains_key(&next), steps.get(&hop).copied()) {
+                steps.insert(next, step);
+                waiting.push_back(next);
+            }
+        }
+    }
+    steps
+}
 
 /// Adds the routes of pods to the routers that a BGPPeer's address belongs to. A peer that is no router of an underlay teaches none.
 pub(super) fn learn(cluster: &ClusterState, underlays: &mut [Underlay], gateways: &mut [Gateway], nodes: &[Machine]) {

@@ -16,6 +16,7 @@ mod machines;
 mod matrix;
 mod names;
 mod permute;
+mod provided;
 mod rewire;
 mod routes;
 mod security;
@@ -76,7 +77,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     gateways::read(&mut spec, &mut wires, &mut names, refusals);
     let mut machines = machines::read(&mut spec, &wires, &mut names, refusals);
     routes::resolve(&mut wires, &machines, refusals);
-    gateways::finish(&mut wires, &machines, refusals);
+    provided::finish(&mut wires, &machines, refusals);
     let requests = workloads::read(&mut spec, &wires, &machines, &mut names, refusals);
     let mut notes = wires.notes.clone();
     let sound = refusals.is_empty();

@@ -10,9 +10,9 @@ use super::cast::Cast;
 use super::gateways;
 use super::machines::{self, CHECKS, Machines};
 use super::names::Names;
-use super::routes;
 use super::timeline::Setting;
 use super::underlay;
+use super::{provided, routes};
 use crate::scenario::file::Written;
 use crate::scenario::model::{Gateway, Machine, Rewiring};
 use crate::scenario::tree::{Patch, put};
@@ -146,6 +146,6 @@ fn read(value: &Value, written: &Written, refusals: &mut Vec<Refusal>) -> (under
     gateways::read(&mut spec, &mut wires, &mut names, refusals);
     let machines = machines::read(&mut spec, &wires, &mut names, refusals);
     routes::resolve(&mut wires, &machines, refusals);
-    gateways::finish(&mut wires, &machines, refusals);
+    provided::finish(&mut wires, &machines, refusals);
     (wires, machines)
 }
