@@ -232,3 +232,19 @@ fn what_the_page_of_the_wire_names_is_there() {
     }
     assert_eq!(rows.next(), None);
 }
+
+#[test]
+fn the_page_of_underlays_has_every_preset_knob_and_kind_of_gateway() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("docs/underlays.md")).unwrap();
+    let presets = overlab_simulator::fabric::Preset::ALL.iter().map(|(name, _)| *name);
+    let kinds = overlab_simulator::fabric::GatewayKind::ALL.iter().map(|(name, _)| *name);
+    let knobs = overlab_simulator::scenario::knobs::KNOBS.iter().map(|knob| knob.name);
+    for name in presets.chain(kinds).chain(knobs) {
+        let in_a_row = |line: &str| {
+            let first = line.split('|').nth(1).unwrap_or_default();
+            first.contains(&format!("`{name}`"))
+        };
+        assert!(page.lines().any(in_a_row), "{name}");
+    }
+}
