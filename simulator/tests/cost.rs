@@ -1,7 +1,7 @@
 //! `overlab cost`, held against figures worked out by hand.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use rstest::rstest;
@@ -190,6 +190,31 @@ fn other_prices_can_be_given() {
     );
     let (_, out, _) = desk.cost(&["--prices", "prices.yaml"]);
     assert!(out.contains("EUR") && out.contains("prices of aws: our contract"), "{out}");
+}
+
+/// The operator's own spelling of a pool's mode is changed as an IPPool's is.
+#[test]
+fn an_installation_s_pools_are_compared_too() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/guide/installation-vxlan-cross-subnet.yaml");
+    let spec = "{flows: [{class: same-subnet, payload: 1GB}, {class: cross-subnet, payload: 1GB}]}";
+    let desk = Desk::new(&fs::read_to_string(root).unwrap(), &traffic(spec));
+    let shares = [
+        ("none", "Never", false, false),
+        ("ipip", "CrossSubnet", false, true),
+        ("ipip", "Always", true, true),
+        ("vxlan", "CrossSubnet", false, true),
+        ("vxlan", "Always", true, true),
+    ];
+    for (encapsulation, mode, near, far) in shares {
+        let row = desk.row(encapsulation, mode, &[]);
+        let in_tunnels = |distance: &str| {
+            let sum = &row["distances"][distance];
+            (sum["encapsulatedPackets"] == sum["packets"], sum["encapsulatedPackets"] == 0)
+        };
+        assert_eq!(in_tunnels("same-zone"), (near, !near), "{encapsulation} {mode}");
+        assert_eq!(in_tunnels("cross-zone"), (far, !far), "{encapsulation} {mode}");
+        assert_eq!(row["present"], (encapsulation, mode) == ("vxlan", "CrossSubnet"));
+    }
 }
 
 /// The tables of each mode say what is encapsulated: what is turned off is in no tunnel.
