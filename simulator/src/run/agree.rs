@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::expectations::added;
-use crate::observe::{Direction, Disposition, PacketKey, Trace};
+use crate::fabric;
+use crate::observe::{Direction, Disposition, DropReason, PacketKey, Trace};
 use crate::scenario::{Flow, FlowId, Transport};
 
 /// A packet that two runs tell differently of.
@@ -29,7 +30,8 @@ impl fmt::Display for Disagreement {
 }
 
 /// Every packet that the runs tell differently of, times left out. How many segments a TCP takes, and when, is its own affair: of
-/// them, those are told whose like the other run has none of.
+/// them, those are told whose like the other run has none of. Which of them chance takes, and which are still under way at the end,
+/// says nothing.
 pub fn disagreements(flows: &[Flow], first: &[Trace], second: &[Trace]) -> Vec<Disagreement> {
     let is_tcp = |key: PacketKey| {
         let flow = flows.get(key.flow.0 as usize);
@@ -49,7 +51,13 @@ fn others(traces: &[Trace], is_tcp: impl Fn(PacketKey) -> bool) -> BTreeMap<Pack
 /// The kinds of fates that segments of TCP met, each with its first.
 fn segments(traces: &[Trace], is_tcp: impl Fn(PacketKey) -> bool) -> BTreeMap<(FlowId, Direction, String), PacketKey> {
     let mut first = BTreeMap::new();
-    for trace in traces.iter().filter(|trace| is_tcp(trace.key)) {
+    let by_chance = DropReason::Fabric(fabric::DropReason::Injected);
+    let tells = |trace: &&Trace| match trace.disposition {
+        Disposition::Delivered { .. } => true,
+        Disposition::Dropped { reason, .. } => reason != by_chance,
+        Disposition::Unknown => false,
+    };
+    for trace in traces.iter().filter(|trace| is_tcp(trace.key)).filter(tells) {
         let kind = (trace.key.flow, trace.key.direction, fate(trace));
         first.entry(kind).or_insert(trace.key);
     }

@@ -1,6 +1,6 @@
 //! TCP in a stack: which connection a segment belongs to, the applications at the ends, and the reset where there is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use overlab_dataplane::Instant;
@@ -18,14 +18,16 @@ use crate::workload::endpoint::{Endpoint, Ends, Setup};
 use crate::workload::exchange::{Answerer, Asker, Replies, lengths};
 use crate::workload::probe;
 
-/// Bytes of a connection's buffers: enough for what is exchanged, within these bounds.
-const BUFFER: std::ops::RangeInclusive<usize> = (16 << 10)..=(1 << 20);
+/// Bytes of a connection's buffers: twice what is exchanged, within these bounds.
+const BUFFER: std::ops::RangeInclusive<usize> = (4 << 10)..=(1 << 20);
 
 /// The listeners and connections of a stack.
 #[derive(Debug, Default)]
 pub(super) struct Tcp {
     listeners: BTreeMap<u16, Listener>,
     connections: BTreeMap<Ends, Connection>,
+    /// When connections do something by themselves.
+    timers: BTreeSet<(Instant, Ends)>,
 }
 
 #[derive(Debug)]
@@ -40,8 +42,8 @@ struct Connection {
     application: Application,
     ttl: u8,
     dscp: u8,
-    /// When something happens by itself.
-    deadline: Option<Instant>,
+    /// Its timer among the stack's.
+    timer: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,15 @@ impl Tcp {
             chance: Xoshiro256PlusPlus::seed_from_u64(!seed),
         });
         listener.replies.extend([lengths(flow)]);
+    }
+
+    /// Takes a connection out, and its timer.
+    fn take(&mut self, ends: Ends) -> Option<Connection> {
+        let connection = self.connections.remove(&ends)?;
+        if let Some(at) = connection.timer {
+            self.timers.remove(&(at, ends));
+        }
+        Some(connection)
     }
 }
 
@@ -96,7 +107,7 @@ impl HostStack {
             application,
             ttl: flow.ttl,
             dscp: flow.dscp,
-            deadline: None,
+            timer: None,
         };
         self.tcp.connections.insert(ends, connection);
         self.run_connection(now, ends, out);
@@ -115,18 +126,13 @@ impl HostStack {
 
     /// When a connection does something by itself.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let connections = self.tcp.connections.values();
-        connections.filter_map(|connection| connection.deadline).min()
+        self.tcp.timers.first().map(|(at, _)| *at)
     }
 
     /// Lets connections do what is due.
     pub fn advance(&mut self, now: Instant, out: &mut Output) {
-        let due = self.tcp.connections.iter().filter(|(_, connection)| {
-            let deadline = connection.deadline;
-            deadline.is_some_and(|deadline| deadline <= now)
-        });
-        let due: Vec<Ends> = due.map(|(ends, _)| *ends).collect();
-        for ends in due {
+        // What a connection does sets its next timer after this instant.
+        while let Some(&(_, ends)) = self.tcp.timers.first().filter(|(at, _)| *at <= now) {
             self.run_connection(now, ends, out);
         }
     }
@@ -176,7 +182,7 @@ impl HostStack {
                 application,
                 ttl: DEFAULT_TTL,
                 dscp: 0,
-                deadline: None,
+                timer: None,
             };
             self.tcp.connections.insert(ends, connection);
         }
@@ -219,7 +225,7 @@ impl HostStack {
         let opening = |connection: &mut Connection| connection.endpoint.is_opening();
         if quote.protocol() == protocol::TCP
             && self.tcp.connections.get_mut(&ends).is_some_and(opening)
-            && let Some(connection) = self.tcp.connections.remove(&ends)
+            && let Some(connection) = self.tcp.take(ends)
             && let Application::Asks { flow, .. } = connection.application
         {
             // Linux tells the two apart no more: both are ECONNREFUSED.
@@ -236,7 +242,7 @@ impl HostStack {
 
     /// Lets a connection and its application go on until neither has anything left to do now.
     fn run_connection(&mut self, now: Instant, ends: Ends, out: &mut Output) {
-        let Some(mut connection) = self.tcp.connections.remove(&ends) else {
+        let Some(mut connection) = self.tcp.take(ends) else {
             return;
         };
         if let Ok(path) = self.path(Some(ends.local.ip()), ends.remote.ip(), PathMtuDiscovery::Do) {
@@ -262,8 +268,14 @@ impl HostStack {
         }
         // Nothing is due twice at one instant.
         let later = now.saturating_add(std::time::Duration::from_micros(1));
-        let timer = connection.endpoint.deadline(now).map(|at| at.max(later));
-        connection.deadline = timer.into_iter().chain(connection.asks_at()).min();
+        let timer = connection
+            .endpoint
+            .deadline(now)
+            .into_iter()
+            .chain(connection.asks_at())
+            .min();
+        connection.timer = timer.map(|at| at.max(later));
+        self.tcp.timers.extend(connection.timer.map(|at| (at, ends)));
         self.tcp.connections.insert(ends, connection);
     }
 }
@@ -312,7 +324,7 @@ impl Connection {
 }
 
 fn buffer(request: usize, reply: usize) -> usize {
-    request.max(reply).clamp(*BUFFER.start(), *BUFFER.end())
+    (2 * request.max(reply)).clamp(*BUFFER.start(), *BUFFER.end())
 }
 
 /// A segment is never split: it carries DF, and fits.
