@@ -314,3 +314,11 @@ fn a_plan_shows_every_knob_and_which_of_them_a_scenario_changed() {
     );
     assert_eq!(underlay["knobs"]["fragmentsPerSecond"], 1024);
 }
+
+#[test]
+fn a_plan_tells_what_routers_of_the_underlay_learn_from_nodes() {
+    overlab(&["plan", "scenarios/onprem/never-bgp-to-the-rack-delivered.yaml"])
+        .code(0)
+        .stdout(contains("note    the router of leaf-2 learns 192.168.3.0/26 by BGP from n3"))
+        .stdout(contains("gateway spine router"));
+}

@@ -128,3 +128,11 @@ fn a_public_address_that_two_have_is_refused() {
     let shown = rendered(text);
     assert!(shown.contains("error[E-PUBLIC]: 198.51.100.1 is there twice"), "{shown}");
 }
+
+#[rstest]
+#[case("routers: {spine: {}}", "join underlays by `gateways:")]
+#[case("acl: {ingress: []}", "write it as `acl` of a subnet")]
+fn what_belongs_elsewhere_is_refused_with_its_place(#[case] key: &str, #[case] expected: &str) {
+    let shown = rendered(broken("      preset: aws\n", &format!("      preset: aws\n      {key}\n")));
+    assert!(shown.contains(expected), "{shown}");
+}

@@ -85,8 +85,14 @@ fn first_steps(from: Hop, neighbours: impl Fn(Hop) -> Vec<Hop>) -> BTreeMap<Hop,
 }
 
 /// Adds the routes of pods to the routers that a BGPPeer's address belongs to. A peer that is no router of an underlay teaches none.
-pub(super) fn learn(cluster: &ClusterState, underlays: &mut [Underlay], gateways: &mut [Gateway], nodes: &[Machine]) {
-    let mut direct: Vec<(usize, IpNet)> = Vec::new();
+/// Gives a sentence about each.
+pub(super) fn learn(
+    cluster: &ClusterState,
+    underlays: &mut [Underlay],
+    gateways: &mut [Gateway],
+    nodes: &[Machine],
+) -> Vec<String> {
+    let (mut direct, mut notes) = (Vec::new(), Vec::new());
     for route in bgp_outside(cluster) {
         let has = |underlay: &Underlay| {
             let mut own = underlay.subnets.iter().flat_map(|subnet| subnet.gateway.iter());
@@ -99,12 +105,15 @@ pub(super) fn learn(cluster: &ClusterState, underlays: &mut [Underlay], gateways
                 destination: route.destination,
                 via: Via::Machine(node),
             });
-            direct.push((router, route.destination));
+            let (name, destination, node) = (&underlays[router].name, route.destination, &nodes[node].name);
+            notes.push(format!("the router of {name} learns {destination} by BGP from {node}"));
+            direct.push((router, destination));
         }
     }
     for (origin, destination) in &direct {
         tell(*origin, *destination, &direct, underlays, gateways);
     }
+    notes
 }
 
 /// Lets everybody who learned a way to the origin's own addresses use it for this destination too, unless a node has told him

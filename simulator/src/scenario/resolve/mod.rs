@@ -92,7 +92,12 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     if let Some(cluster) = &cluster {
         belief::source_destination_checks(cluster, &wires.underlays, &mut machines.nodes, &mut notes);
         belief::note_addresses(cluster, &requests, &mut notes);
-        learned::learn(cluster, &mut wires.underlays, &mut wires.gateways, &machines.nodes);
+        notes.extend(learned::learn(
+            cluster,
+            &mut wires.underlays,
+            &mut wires.gateways,
+            &machines.nodes,
+        ));
     }
     let orders = permute::read(&mut spec, refusals);
     let reversed = match orders.iter().any(|(order, _)| *order == Order::Reverse) && cluster.is_some() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::addresses::{self, Pair};
 use super::names::{self, Names};
 use super::routes::{self, WrittenTable};
-use super::{refuse_unmodelled, security};
+use super::security;
 use crate::fabric::{Knobs, Preset};
 use crate::scenario::knobs;
 use crate::scenario::model::{Gateway, Subnet, Underlay};
@@ -111,7 +111,7 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
     knobs.delay_same_subnet = same.unwrap_or(knobs.delay_same_subnet);
     knobs.delay_cross_subnet = cross.unwrap_or(knobs.delay_cross_subnet);
     knobs::read(&mut fields, &mut knobs, refusals);
-    refuse_unmodelled(&mut fields, &["routers", "router", "links", "acl"], refusals);
+    refuse_misplaced(&mut fields, refusals);
     let security_groups = security::groups(&mut fields, refusals);
     let routes = routes::read(&mut fields, &knobs, refusals);
     wires.tables.push(WrittenTable {
@@ -132,6 +132,25 @@ fn read_one(name: &str, mut fields: Fields<'_>, wires: &mut Wires, refusals: &mu
         routes: Vec::new(),
         subnets,
     });
+}
+
+/// Refuses keys that somebody may look for here and that are elsewhere.
+fn refuse_misplaced(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
+    let gateways = "join underlays by `gateways: {spine: {kind: router, joins: [leaf-1, leaf-2]}}` beside `underlay`";
+    let places = [
+        ("routers", gateways),
+        ("router", gateways),
+        ("links", gateways),
+        ("gateways", gateways),
+        ("peerings", gateways),
+        ("acl", "write it as `acl` of a subnet"),
+    ];
+    for (key, help) in places {
+        if fields.value(key).is_some() {
+            let refusal = Refusal::new("K-UNKNOWN", fields.field(key), format!("an underlay has no `{key}`")).at_key();
+            refusals.push(refusal.why("an underlay is one network with one router").help(help));
+        }
+    }
 }
 
 /// The shortest and the longest prefix of IPv6 that an underlay or a subnet may have: one with room for a router and machines.
