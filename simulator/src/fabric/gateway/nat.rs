@@ -223,6 +223,9 @@ fn rewrite(packet: &mut Packet, end: End, address: Ipv4Addr, port: Option<u16>) 
 
 #[cfg(test)]
 mod tests {
+    use overlab_dataplane::wire::IcmpError;
+    use overlab_dataplane::wire::icmp::error_packet;
+
     use super::*;
 
     const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
@@ -280,5 +283,60 @@ mod tests {
         assert_eq!(addresses(&back), Some((OUTSIDE, Ipv4Addr::new(10, 0, 1, 1))));
         let refused = edge.translate(&mut datagram([192, 168, 1, 2], OUTSIDE.octets())).unwrap_err();
         assert_eq!(refused.0, DropReason::NoNatMapping);
+    }
+
+    const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+
+    fn datagram(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> Packet {
+        let mut bytes = Vec::new();
+        let header = etherparse::PacketBuilder::ipv4(source.0.octets(), destination.0.octets(), 64);
+        header.udp(source.1, destination.1).write(&mut bytes, b"question").unwrap();
+        Packet::from_bytes(&bytes)
+    }
+
+    /// A datagram's ends as a stranger reads them, who also finds its checksums right.
+    fn ends(bytes: &[u8]) -> ((Ipv4Addr, u16), (Ipv4Addr, u16)) {
+        let read = etherparse::SlicedPacket::from_ip(bytes).unwrap();
+        let (Some(etherparse::NetSlice::Ipv4(ip)), Some(etherparse::TransportSlice::Udp(udp))) = (read.net, read.transport)
+        else {
+            panic!()
+        };
+        let header = ip.header().to_header();
+        assert_eq!(header.calc_header_checksum(), header.header_checksum);
+        assert_eq!(
+            udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap(),
+            udp.checksum()
+        );
+        let (source, destination) = (Ipv4Addr::from(header.source), Ipv4Addr::from(header.destination));
+        ((source, udp.source_port()), (destination, udp.destination_port()))
+    }
+
+    #[test]
+    fn an_answer_comes_back_to_who_asked() {
+        let mut translator = Translator::new(PUBLIC);
+        let mut question = datagram((INSIDE, 500), (OUTSIDE, 53));
+        translator.translate(Instant::ZERO, &mut question).unwrap();
+        assert_eq!(ends(question.bytes()), ((PUBLIC, 1024), (OUTSIDE, 53)));
+        let mut answer = datagram((OUTSIDE, 53), (PUBLIC, 1024));
+        translator.translate(Instant::ZERO, &mut answer).unwrap();
+        assert_eq!(ends(answer.bytes()), ((OUTSIDE, 53), (INSIDE, 500)));
+        let unasked = translator.translate(Instant::ZERO, &mut datagram((OUTSIDE, 54), (PUBLIC, 1024)));
+        assert_eq!(unasked.unwrap_err().0, DropReason::NoNatMapping);
+    }
+
+    #[test]
+    fn an_error_about_a_question_comes_back_with_the_question_as_it_was_asked() {
+        let mut translator = Translator::new(PUBLIC);
+        let mut question = datagram((INSIDE, 500), (OUTSIDE, 53));
+        translator.translate(Instant::ZERO, &mut question).unwrap();
+        let router = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let mut error = error_packet(IcmpError::TtlExpired, router, question.bytes()).unwrap();
+        translator.translate(Instant::ZERO, &mut error).unwrap();
+        let header = IpView::parse(error.bytes()).unwrap();
+        assert_eq!(header.destination(), IpAddr::V4(INSIDE));
+        let Ok(IcmpMessage::Error { quote, .. }) = IcmpMessage::parse(&header) else {
+            panic!()
+        };
+        assert_eq!((quote.source(), ports(&quote)), (IpAddr::V4(INSIDE), (500, 53)));
     }
 }
