@@ -100,6 +100,8 @@ pub struct AcceptedLint {
 pub struct Version {
     /// The event's name.
     pub name: Arc<str>,
+    /// Where the event is written.
+    pub field: FieldRef,
     /// When the datastore has it.
     pub at: Instant,
     /// What it holds.
@@ -108,6 +110,14 @@ pub struct Version {
     pub rollout: Rollout,
     /// Workloads that are made anew then.
     pub renewed: BTreeSet<Arc<str>>,
+}
+
+impl AgentOutage {
+    /// Whether both speak of one node at one time.
+    pub fn overlaps(&self, other: &AgentOutage) -> bool {
+        let before = |one: &AgentOutage, next: &AgentOutage| one.until.is_some_and(|until| until <= next.from);
+        self.node == other.node && !before(self, other) && !before(other, self)
+    }
 }
 
 /// How a change comes to the nodes.
@@ -157,6 +167,8 @@ pub struct Rewiring {
     pub nodes: Vec<Machine>,
     /// As [`Model::hosts`].
     pub hosts: Vec<Machine>,
+    /// Places of nodes whose source/destination check is what the timeline sets, whatever Felix set it to.
+    pub checks_set: BTreeSet<usize>,
 }
 
 /// The tables of a machine from some instant on.

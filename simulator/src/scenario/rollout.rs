@@ -14,24 +14,43 @@ use overlab_dataplane::route::{HostNetwork, NodeTables, Resolver, host_tables};
 use overlab_dataplane::{Instant, Mtu};
 
 use super::model::{AgentOutage, Model, TableChange, Version};
+use super::resolve::check_by_felix;
 
 /// From when Felix finds that it has to restart until it ends.
 ///
 /// Source: Calico felix/daemon/daemon.go, monitorAndManageShutdown.
 const FELIX_ENDS: Duration = Duration::from_secs(2);
 
-/// Every change of a node's tables, in its order: by time, and at one instant as the nodes hear of what changed last.
-pub(super) fn table_changes(model: &Model) -> Vec<TableChange> {
+/// What happens on the nodes during a run.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// Every change of a node's tables, in its order: by time, and at one instant as the nodes hear of what changed last.
+    pub(super) changes: Vec<TableChange>,
+    /// Every start of Felix in which it sets the source/destination check of its node.
+    pub(super) checks: Vec<FelixCheck>,
+}
+
+/// Felix sets the source/destination check of its node's interface.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FelixCheck {
+    pub(super) at: Instant,
+    /// A place in [`Model::nodes`].
+    pub(super) node: usize,
+    pub(super) on: bool,
+}
+
+/// Lets a run go by.
+pub(super) fn course(model: &Model) -> Course {
     if model.versions.is_empty() && model.outages.is_empty() {
-        return Vec::new();
+        return Course::default();
     }
     let mut rollout = Rollout::new(model);
-    rollout.step(Instant::ZERO, &mut Vec::new());
-    let mut changes = Vec::new();
+    rollout.step(Instant::ZERO);
+    rollout.course = Course::default();
     while let Some(at) = rollout.instants.pop_first() {
-        rollout.step(at, &mut changes);
+        rollout.step(at);
     }
-    changes
+    rollout.course
 }
 
 /// A version of the datastore as somebody sees it: its place among all, and the versions from which each node wrote its record.
@@ -79,6 +98,7 @@ struct Rollout<'m> {
     instants: BTreeSet<Instant>,
     /// Datastores as they are seen now.
     views: BTreeMap<Seen, Resolver>,
+    course: Course,
 }
 
 impl<'m> Rollout<'m> {
@@ -113,11 +133,12 @@ impl<'m> Rollout<'m> {
             model,
             instants,
             views: BTreeMap::new(),
+            course: Course::default(),
         }
     }
 
     /// Lets everything happen that is due.
-    fn step(&mut self, now: Instant, changes: &mut Vec<TableChange>) {
+    fn step(&mut self, now: Instant) {
         let causes: Vec<Option<Arc<str>>> = (0..self.agents.len()).map(|node| self.hear(node, now)).collect();
         let records: Vec<usize> = self.agents.iter().map(|agent| agent.heard).collect();
         let latest = self.model.versions.iter().rfind(|version| version.at <= now);
@@ -127,6 +148,9 @@ impl<'m> Rollout<'m> {
         };
         for node in order {
             let started = self.run_felix(node, now, &records);
+            if started.is_some() {
+                self.set_check(node, now);
+            }
             let agent = &mut self.agents[node];
             let sees = (agent.heard, agent.bird, records.clone(), agent.felix.is_down());
             if started.is_none() && agent.sees.as_ref() == Some(&sees) {
@@ -144,7 +168,7 @@ impl<'m> Rollout<'m> {
                 (None, Some(cause)) => cause.clone(),
                 (None, None) => Arc::from("hears of another node's tunnel address"),
             };
-            changes.push(TableChange {
+            self.course.changes.push(TableChange {
                 at: now,
                 machine: node,
                 tables: agent.tables.clone(),
@@ -188,10 +212,11 @@ impl<'m> Rollout<'m> {
         cause
     }
 
-    /// The stretch in which a node's calico-node is down.
+    /// The stretch in which a node's calico-node is down. At the start of time every node has its tables.
     fn outage(&self, node: usize, now: Instant) -> Option<&'m AgentOutage> {
-        let is_down =
-            |outage: &&AgentOutage| outage.node == node && outage.from <= now && outage.until.is_none_or(|until| now < until);
+        let is_down = |outage: &&AgentOutage| {
+            outage.node == node && now > Instant::ZERO && outage.from <= now && outage.until.is_none_or(|until| now < until)
+        };
         self.model.outages.iter().find(is_down)
     }
 
@@ -229,6 +254,19 @@ impl<'m> Rollout<'m> {
             Felix::Down(_) | Felix::Runs | Felix::Ends(..) => {}
         }
         None
+    }
+
+    /// Felix sets the check of its node's interface at its start, and never looks again.
+    fn set_check(&mut self, node: usize, at: Instant) {
+        let started = self.agents[node].heard;
+        let model = self.model;
+        let cluster = match started.checked_sub(1).and_then(|place| model.versions.get(place)) {
+            Some(version) => &version.cluster,
+            None => &model.cluster,
+        };
+        if let Some(on) = check_by_felix(cluster, &model.underlays, &model.nodes[node]) {
+            self.course.checks.push(FelixCheck { at, node, on });
+        }
     }
 
     /// BIRD asks for nobody's tunnel address.

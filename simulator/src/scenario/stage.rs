@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use overlab_dataplane::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
+use overlab_dataplane::calico::Deletion;
+use overlab_dataplane::fields::{FieldPath, FieldRef, Fields, Origin, Refusal, suggestion, text};
 use serde_json::{Value, json};
 
 use super::file::{Document, Written};
@@ -24,8 +25,8 @@ pub(super) struct Stage {
     pub(super) manifests: Vec<Document>,
     /// Those that the event made or changed.
     pub(super) changed: Vec<Origin>,
-    /// Objects that the event took away, by kind and name, with where it says so.
-    pub(super) deleted: Vec<(String, String, FieldRef)>,
+    /// Objects that the event took away.
+    pub(super) deleted: Vec<Deletion>,
     /// Nodes without a record, although there are machines of their names.
     pub(super) unrecorded: BTreeSet<String>,
 }
@@ -61,7 +62,7 @@ impl Written {
                     "patch" => self.patch(&mut stage, what, &at, refusals),
                     "apply" => self.apply_objects(&mut stage, what, &at),
                     "delete" => self.delete(&mut stage, what, &at, refusals),
-                    "node" => Self::node_event(&mut stage, what),
+                    "node" => Self::node_event(&mut stage, what, &at, refusals),
                     _ => false,
                 };
             }
@@ -97,7 +98,17 @@ impl Written {
 
     /// Puts `spec` and whatever else is named into one object; what every cluster has is made where nobody wrote it.
     fn patch(&mut self, stage: &mut Stage, patch: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
-        let (kind, name) = named(patch);
+        let mut fields = Fields::new(patch, at.clone(), refusals);
+        let kind = fields.require("kind", refusals, text);
+        let name = fields.require("name", refusals, text);
+        let (Some(kind), Some(name)) = (kind, name) else {
+            return false;
+        };
+        if patch.as_object().is_some_and(|keys| keys.len() == NAMED_BY.len()) {
+            let refusal = Refusal::new("E-EVENT", at.clone(), "the patch changes nothing").at_key();
+            refusals.push(refusal.help("say what is new: `spec: {KEY: VALUE}`"));
+            return false;
+        }
         let Some(place) = find(&stage.manifests, kind, name).or_else(|| self.make(stage, kind, name, at)) else {
             refusals.push(unknown(stage, kind, name, at));
             return false;
@@ -187,12 +198,20 @@ impl Written {
     }
 
     fn delete(&mut self, stage: &mut Stage, what: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
-        let (kind, name) = named(what);
+        let mut fields = Fields::new(what, at.clone(), refusals);
+        let kind = fields.require("kind", refusals, text);
+        let name = fields.require("name", refusals, text);
+        fields.finish(refusals);
+        let (Some(kind), Some(name)) = (kind, name) else {
+            return false;
+        };
         let place = find(&stage.manifests, kind, name);
         let derived = kind == "Node" && !stage.unrecorded.contains(name);
+        // An Installation, or an environment, brings pools without a manifest.
+        let brought = kind == "IPPool";
         match place {
             Some(place) => self.take_out(stage, place),
-            None if derived => {}
+            None if derived || brought => {}
             None => {
                 refusals.push(unknown(stage, kind, name, at));
                 return false;
@@ -201,16 +220,25 @@ impl Written {
         if kind == "Node" {
             stage.unrecorded.insert(name.to_owned());
         }
-        stage.deleted.push((kind.to_owned(), name.to_owned(), at.clone()));
+        stage.deleted.push(Deletion {
+            kind: kind.into(),
+            name: name.into(),
+            at: at.clone(),
+        });
         true
     }
 
     /// A node that joins has a record from then on.
-    fn node_event(stage: &mut Stage, what: &Value) -> bool {
+    fn node_event(stage: &mut Stage, what: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
         let Some(name) = what.get("join").and_then(Value::as_str) else {
             return false;
         };
-        stage.unrecorded.remove(name)
+        let joins = stage.unrecorded.remove(name);
+        if !joins {
+            let refusal = Refusal::new("E-EVENT", at.clone(), format!("{name} is a node of the cluster already")).at_key();
+            refusals.push(refusal.help("a node is one from the start unless the first that happens to it is `join`"));
+        }
+        joins
     }
 
     /// Takes an object out, with its document if that holds nothing else.

@@ -5,6 +5,7 @@ mod families;
 mod files;
 mod gateways;
 mod manifests;
+mod time;
 mod traffic;
 mod variants;
 mod whole;

@@ -6,6 +6,10 @@ mod clouds;
 mod mtu;
 mod nodes;
 mod pools;
+mod stale;
+mod versions;
+
+use std::collections::BTreeSet;
 
 use overlab_dataplane::calico::{ClusterState, IpPool};
 use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
@@ -29,13 +33,14 @@ pub struct Lint {
 }
 
 /// Every lint.
-pub const LINTS: [&Lint; 18] = [
+pub const LINTS: [&Lint; 19] = [
     &nodes::NODE_ADDRESS_SLASH_32,
     &nodes::NODE_ADDRESS_SLASH_31,
     &nodes::NODE_MASKS_UNEQUAL,
     &nodes::NODE_ADDRESS_NOT_ON_WIRE,
     &nodes::NODE_MASK_WIDER_THAN_WIRE,
     &mtu::MTU_MISMATCH,
+    &stale::MTU_STALE_AFTER_SWITCH,
     &mtu::WORKLOAD_MTU_FIXED,
     &mtu::CARD_MTU_ABOVE_SEGMENT,
     &bgp::BGP_NEEDED,
@@ -55,11 +60,21 @@ struct Subject<'a> {
     cluster: &'a ClusterState,
     /// The wires, where they are known.
     wires: Option<Wires<'a>>,
+    /// What was before, where this is a later version of the datastore.
+    before: Option<Before<'a>>,
+}
+
+/// The version of a datastore before another.
+struct Before<'a> {
+    cluster: &'a ClusterState,
+    /// Workloads that are made anew with the other one or later.
+    renewed: BTreeSet<&'a str>,
 }
 
 #[derive(Clone, Copy)]
 struct Wires<'a> {
-    underlays: &'a [Underlay],
+    model: &'a Model,
+    /// Its nodes, with their checks as Felix sets them.
     nodes: &'a [Machine],
 }
 
@@ -77,8 +92,12 @@ impl<'a> Subject<'a> {
 
     /// The machines of nodes, each with its underlay; none where the wires are not known.
     fn machines(&self) -> impl Iterator<Item = (&'a Machine, &'a Underlay)> {
+        let is_node = |node: &&Machine| self.cluster.nodes().contains_key(&node.name);
         let wires = self.wires.into_iter();
-        wires.flat_map(|wires| wires.nodes.iter().map(move |node| (node, &wires.underlays[node.underlay])))
+        wires.flat_map(move |wires| {
+            let nodes = wires.nodes.iter().filter(is_node);
+            nodes.map(move |node| (node, &wires.model.underlays[node.underlay]))
+        })
     }
 }
 
@@ -94,29 +113,41 @@ pub struct Finding {
     pub field: FieldRef,
     /// What, as a lower-case sentence without a full stop.
     pub message: String,
+    /// Where the event is written that brings it, unless it is there from the start.
+    pub event: Option<FieldRef>,
 }
 
 /// What is probably not meant in a cluster of bare manifests.
 pub(super) fn of_cluster(cluster: &ClusterState) -> Vec<Finding> {
-    all(&Subject { cluster, wires: None })
+    all(&Subject {
+        cluster,
+        wires: None,
+        before: None,
+    })
 }
 
 /// What is probably not meant in a scenario, accepted or not.
 pub fn of_model(model: &Model) -> Vec<Finding> {
-    let (underlays, nodes) = (&model.underlays[..], &model.nodes[..]);
-    all(&Subject {
+    let nodes = &model.nodes[..];
+    let mut findings = all(&Subject {
         cluster: &model.cluster,
-        wires: Some(Wires { underlays, nodes }),
-    })
+        wires: Some(Wires { model, nodes }),
+        before: None,
+    });
+    versions::add(model, &mut findings);
+    findings
 }
 
 fn all(subject: &Subject<'_>) -> Vec<Finding> {
     let one = |lint: &'static Lint| {
         let mut found = Found::new();
         (lint.find)(subject, &mut found);
-        found
-            .into_iter()
-            .map(move |(field, message)| Finding { lint, field, message })
+        found.into_iter().map(move |(field, message)| Finding {
+            lint,
+            field,
+            message,
+            event: None,
+        })
     };
     LINTS.into_iter().flat_map(one).collect()
 }
@@ -147,9 +178,16 @@ pub(super) fn warnings(findings: &[Finding], sources: &Sources) -> Vec<Diagnosti
         let Lint {
             id, why, remedy, link, ..
         } = finding.lint;
-        Refusal::new(id, finding.field.clone(), finding.message.clone())
+        let (place, related) = match &finding.event {
+            Some(event) => (event, Some(&finding.field)),
+            None => (&finding.field, None),
+        };
+        let refusal = Refusal::new(id, place.clone(), finding.message.clone())
             .why(*why)
-            .help(format!("{remedy}; see {link}"))
+            .help(format!("{remedy}; see {link}"));
+        related
+            .into_iter()
+            .fold(refusal, |refusal, field| refusal.related(field.clone(), "it is about this"))
     };
     let mut warnings = sources.diagnostics(&findings.iter().map(refusal).collect::<Vec<_>>());
     warnings.iter_mut().for_each(|warning| warning.severity = Severity::Warning);

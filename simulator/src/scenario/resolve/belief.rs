@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use overlab_dataplane::Instant;
 use overlab_dataplane::calico::{AwsSrcDstCheck, ClusterState, Node, Profile, Reading, Resource};
@@ -51,25 +52,32 @@ pub(super) fn resources(
     unrecorded: &BTreeSet<String>,
     refusals: &mut Vec<Refusal>,
 ) -> Option<Vec<Resource>> {
-    let before = refusals.len();
-    let mut resources = of_documents(documents, refusals).resources;
-    complete(written, nodes, &mut resources);
-    let nodes_of = |resource: &Resource| {
-        let Resource::Node(node) = resource else { return None };
-        Some(node.clone())
-    };
-    let recorded: Vec<Node> = resources.iter().filter_map(nodes_of).collect();
-    for node in &recorded {
-        refuse_unwired(node, nodes, refusals);
-    }
-    if refusals.len() > before {
-        return None;
-    }
-    let missing =
-        |machine: &&Machine| recorded.iter().all(|node| node.name != machine.name) && !unrecorded.contains(&*machine.name);
+    let mut resources = declared(written, documents, nodes, refusals)?;
+    // The manifest of a node that joins later counts from then on.
+    resources.retain(|resource| !matches!(resource, Resource::Node(node) if unrecorded.contains(&*node.name)));
+    let recorded: BTreeSet<Arc<str>> = recorded(&resources).map(|node| node.name.clone()).collect();
+    let missing = |machine: &&Machine| !recorded.contains(&machine.name) && !unrecorded.contains(&*machine.name);
     let derived = nodes.iter().filter(missing).filter_map(record);
     resources.extend(derived.map(Resource::Node));
     Some(resources)
+}
+
+/// What manifests hold, each of their nodes a machine of the scenario.
+fn declared(written: &Written, documents: &[Document], nodes: &[Machine], refusals: &mut Vec<Refusal>) -> Option<Vec<Resource>> {
+    let before = refusals.len();
+    let mut resources = of_documents(documents, refusals).resources;
+    complete(written, nodes, &mut resources);
+    for node in recorded(&resources) {
+        refuse_unwired(node, nodes, refusals);
+    }
+    (refusals.len() == before).then_some(resources)
+}
+
+fn recorded(resources: &[Resource]) -> impl Iterator<Item = &Node> {
+    resources.iter().filter_map(|resource| {
+        let Resource::Node(node) = resource else { return None };
+        Some(node)
+    })
 }
 
 /// Puts the datastore together. Without `requests` (the wires were refused) only what is wrong among the manifests is found.
@@ -82,8 +90,7 @@ pub(super) fn cluster(
     refusals: &mut Vec<Refusal>,
 ) -> Option<ClusterState> {
     let Some(requests) = requests else {
-        let everybody = nodes.iter().map(|machine| machine.name.to_string()).collect();
-        let resources = resources(written, &written.manifests, nodes, &everybody, refusals)?;
+        let resources = declared(written, &written.manifests, nodes, refusals)?;
         refusals.extend(ClusterState::build(profile, resources, Vec::new()).err().unwrap_or_default());
         return None;
     };
@@ -172,20 +179,30 @@ fn refuse_unwired(node: &Node, machines: &[Machine], refusals: &mut Vec<Refusal>
     });
 }
 
-/// Felix sets the check of its node's interface once, when it starts, so it has the last word.
+/// What Felix sets the check of its node's interface to when it starts; none if it leaves it alone.
 ///
 /// Source: Calico felix/aws/ec2_srcdstcheck.go.
+pub(in crate::scenario) fn check_by_felix(cluster: &ClusterState, underlays: &[Underlay], node: &Machine) -> Option<bool> {
+    if underlays[node.underlay].preset != Preset::Aws || !cluster.nodes().contains_key(&node.name) {
+        return None;
+    }
+    match cluster.settings(&node.name).aws_src_dst_check {
+        AwsSrcDstCheck::DoNothing => None,
+        AwsSrcDstCheck::Enable => Some(true),
+        AwsSrcDstCheck::Disable => Some(false),
+    }
+}
+
+/// Felix sets the check once, when it starts, so it has the last word.
 pub(super) fn source_destination_checks(
     cluster: &ClusterState,
     underlays: &[Underlay],
     nodes: &mut [Machine],
     notes: &mut Vec<String>,
 ) {
-    for node in nodes.iter_mut().filter(|node| underlays[node.underlay].preset == Preset::Aws) {
-        let check = match cluster.settings(&node.name).aws_src_dst_check {
-            AwsSrcDstCheck::DoNothing => continue,
-            AwsSrcDstCheck::Enable => true,
-            AwsSrcDstCheck::Disable => false,
+    for node in nodes {
+        let Some(check) = check_by_felix(cluster, underlays, node) else {
+            continue;
         };
         if node.source_destination_check != check {
             let state = if check { "on" } else { "off" };

@@ -39,6 +39,7 @@ use super::{rollout, variant};
 use cast::Cast;
 use names::Names;
 
+pub(super) use belief::check_by_felix;
 pub(super) use matrix::CLASSES;
 pub(super) use names::check as check_name;
 
@@ -52,10 +53,14 @@ const NOT_MODELLED: &str = "K-NOT-MODELLED";
 pub(super) fn resolve(written: &Written, mut refusals: Vec<Refusal>) -> Result<Model, Vec<Refusal>> {
     let model = read(written, &mut refusals);
     match model {
-        Some(model) if refusals.is_empty() => Ok(Model {
-            table_changes: rollout::table_changes(&model),
-            ..model
-        }),
+        Some(model) if refusals.is_empty() => {
+            let course = rollout::course(&model);
+            Ok(Model {
+                table_changes: course.changes,
+                rewirings: rewire::checked(&model, &course.checks),
+                ..model
+            })
+        }
         Some(_) | None => Err(refusals),
     }
 }
@@ -118,9 +123,11 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let first = cluster.iter().map(|cluster| (Instant::ZERO, cluster));
     let later = versions.iter().map(|version| (version.at, &version.cluster));
     let clusters: Vec<_> = first.chain(later).collect();
+    let created = workloads::created(&requests);
     let mut cast = Cast::new(wires, machines, requests, &clusters);
     cast.add_places(timeline.iter().map(|entry| &*entry.name));
     let clock = time::Clock::read(&mut spec, run.duration, &timeline, refusals);
+    workloads::check_created(&created, clock.end, refusals);
     let mut flows = flows::read(&mut spec, &cast, &clock, refusals);
     let faults = faults::read(&timeline, &cast, &flows, refusals);
     let settings: Vec<_> = timeline.iter().flat_map(|entry| entry.settings(refusals)).collect();

@@ -14,7 +14,8 @@ use super::timeline::Setting;
 use super::underlay;
 use super::{provided, routes};
 use crate::scenario::file::Written;
-use crate::scenario::model::{Gateway, Machine, Rewiring};
+use crate::scenario::model::{Gateway, Machine, Model, Rewiring};
+use crate::scenario::rollout::FelixCheck;
 use crate::scenario::tree::{Patch, put};
 
 /// The parts of `spec` that are wires.
@@ -118,24 +119,74 @@ fn rewired(
         return None;
     }
     let mut nodes = machines.nodes;
-    for (node, now) in nodes.iter_mut().zip(&cast.nodes) {
+    let mut checks_set = BTreeSet::new();
+    for (place, (node, now)) in nodes.iter_mut().zip(&cast.nodes).enumerate() {
         // Felix has had its say when it started; only who names the check here changes it.
         let named = |key: &str| {
             active
                 .iter()
                 .any(|setting| *setting.path == format!("nodes.{}.{key}", node.name))
         };
-        if !CHECKS.iter().any(|(key, ..)| named(key)) {
+        if CHECKS.iter().any(|(key, ..)| named(key)) {
+            checks_set.insert(place);
+        } else {
             node.source_destination_check = now.source_destination_check;
         }
     }
     Some(Rewiring {
+        checks_set,
         at,
         underlays: wires.underlays,
         gateways: wires.gateways,
         nodes,
         hosts: machines.hosts,
     })
+}
+
+/// The wires with the checks as Felix sets them when it starts during the run. What was said last holds: by the timeline as it
+/// sets a check, or by Felix. When the end of what the timeline set has come, Felix's word counts again.
+pub(super) fn checked(model: &Model, starts: &[FelixCheck]) -> Vec<Rewiring> {
+    let mut felix: Vec<bool> = model.nodes.iter().map(|node| node.source_destination_check).collect();
+    let mut set: Vec<Option<bool>> = vec![None; felix.len()];
+    let mut now = Rewiring {
+        at: Instant::ZERO,
+        underlays: model.underlays.clone(),
+        gateways: model.gateways.clone(),
+        nodes: model.nodes.clone(),
+        hosts: model.hosts.clone(),
+        checks_set: BTreeSet::new(),
+    };
+    let rewirings = model.rewirings.iter().map(|wires| wires.at);
+    let instants: BTreeSet<Instant> = rewirings.chain(starts.iter().map(|start| start.at)).collect();
+    let mut all = Vec::new();
+    for at in instants {
+        let other = model.rewirings.iter().find(|wires| wires.at == at);
+        if let Some(other) = other {
+            let mut other = other.clone();
+            for (place, node) in other.nodes.iter_mut().enumerate() {
+                let said = other.checks_set.contains(&place).then_some(node.source_destination_check);
+                node.source_destination_check = if said == set[place] {
+                    now.nodes[place].source_destination_check
+                } else {
+                    said.unwrap_or(felix[place])
+                };
+                set[place] = said;
+            }
+            now = other;
+        }
+        let mut changed = other.is_some();
+        for start in starts.iter().filter(|start| start.at == at) {
+            let check = &mut now.nodes[start.node].source_destination_check;
+            changed |= *check != start.on;
+            *check = start.on;
+            felix[start.node] = start.on;
+        }
+        if changed {
+            now.at = at;
+            all.push(now.clone());
+        }
+    }
+    all
 }
 
 fn read(value: &Value, written: &Written, refusals: &mut Vec<Refusal>) -> (underlay::Wires, Machines) {

@@ -147,6 +147,15 @@ impl<'v> Entry<'v> {
         }
     }
 
+    /// Where what it does is written.
+    pub(super) fn place(&self) -> FieldRef {
+        let key = |(what, _): &(What, _)| What::ALL.iter().find(|(_, kind)| kind == what).map(|(key, _)| *key);
+        self.what
+            .as_ref()
+            .and_then(key)
+            .map_or_else(|| self.field.clone(), |key| self.at_key(key))
+    }
+
     /// Refuses an entry that comes when nobody sends any more.
     pub(super) fn check_end(&self, end: Instant, refusals: &mut Vec<Refusal>) {
         if self.at >= end {

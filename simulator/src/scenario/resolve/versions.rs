@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile};
+use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile, Resource};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, suggestion, text};
 use serde_json::Value;
 
@@ -52,6 +52,7 @@ enum Cause<'a> {
 struct Beginning<'a> {
     at: Instant,
     name: Arc<str>,
+    field: FieldRef,
     rollout: Rollout,
     cause: Cause<'a>,
 }
@@ -65,6 +66,7 @@ impl Reader<'_> {
         for Beginning {
             at,
             name,
+            field,
             rollout,
             cause,
         } in self.beginnings(&requests, refusals)
@@ -79,6 +81,10 @@ impl Reader<'_> {
                 }
                 Cause::Workload { place, node } => {
                     let moved = &mut requests[place];
+                    if let Some(wrong) = self.cannot_be(at, moved, node, unrecorded) {
+                        refusals.push(wrong.at(field, &Value::Null));
+                        return versions;
+                    }
                     renewed.insert(moved.request.name.clone());
                     if let Some(node) = node {
                         moved.node = node;
@@ -94,6 +100,7 @@ impl Reader<'_> {
             match before.succeed(resources, there) {
                 Ok(cluster) => versions.push(Version {
                     name,
+                    field,
                     at,
                     cluster,
                     rollout,
@@ -108,19 +115,35 @@ impl Reader<'_> {
         versions
     }
 
+    /// Why a workload can be neither moved nor made anew at an instant.
+    fn cannot_be(&self, at: Instant, workload: &Request, node: Option<usize>, unrecorded: &BTreeSet<String>) -> Option<Wrong> {
+        let name = &workload.request.name;
+        let wrong = |text: String, help: &str| Some(Wrong::rule("E-EVENT", text).help(help));
+        if at < workload.created {
+            let text = format!("{name} is made later, at {}", workload.created);
+            return wrong(text, "use a later time, or an earlier `createdAt`");
+        }
+        let to = &self.nodes[node.unwrap_or(workload.node)].name;
+        if unrecorded.contains(&**to) {
+            return wrong(format!("{to} is no node of the cluster then"), "let the node join first");
+        }
+        if node == Some(workload.node) {
+            return wrong(format!("{name} is on {to} already"), "name another node, or write `restart`");
+        }
+        None
+    }
+
     fn beginnings(&self, requests: &[Request], refusals: &mut Vec<Refusal>) -> Vec<Beginning<'_>> {
         let mut all = Vec::new();
         let mut created: BTreeSet<Instant> = requests.iter().map(|one| one.created).collect();
         created.remove(&Instant::ZERO);
         for at in created {
-            let names: Vec<&str> = requests
-                .iter()
-                .filter(|one| one.created == at)
-                .map(|one| &*one.request.name)
-                .collect();
+            let made: Vec<&Request> = requests.iter().filter(|one| one.created == at).collect();
+            let names: Vec<&str> = made.iter().map(|one| &*one.request.name).collect();
             all.push(Beginning {
                 at,
                 name: names.join(", ").into(),
+                field: made.first().map(|one| one.request.origin.clone()).unwrap_or_default(),
                 rollout: self.at_once(),
                 cause: Cause::Created,
             });
@@ -131,6 +154,7 @@ impl Reader<'_> {
                 all.push(Beginning {
                     at: entry.at,
                     name: entry.name.clone(),
+                    field: entry.place(),
                     rollout: self.rollout(entry, refusals),
                     cause: Cause::Stage(stage),
                 });
@@ -141,6 +165,7 @@ impl Reader<'_> {
                 all.push(Beginning {
                     at: entry.at,
                     name: entry.name.clone(),
+                    field: entry.place(),
                     rollout: self.at_once(),
                     cause: Cause::Workload { place, node },
                 });
@@ -155,14 +180,19 @@ impl Reader<'_> {
         all
     }
 
+    /// Whether a deletion is for Calico to judge: of an object that is there; of a pool, which need not have a manifest; of a node
+    /// that is no machine. All others are of kinds that take no part, or of nodes that are derived from the wires.
+    fn takes_part(&self, deletion: &Deletion, there: &[Resource]) -> bool {
+        let Deletion { kind, name, .. } = deletion;
+        let is_machine = || self.nodes.iter().any(|node| node.name == *name);
+        there.iter().any(|object| object.kind() == &**kind && object.name() == name)
+            || &**kind == "IPPool"
+            || (&**kind == "Node" && !is_machine())
+    }
+
     /// Whether Calico takes what an event does to the objects.
     fn judge(&self, before: &[crate::scenario::file::Document], stage: &Stage, refusals: &mut Vec<Refusal>) -> bool {
         let known = refusals.len();
-        for (kind, name, at) in &stage.deleted {
-            if kind == "Node" && self.nodes.iter().all(|node| *node.name != **name) {
-                refusals.push(Refusal::new("E-EVENT", at.clone(), format!("there is no node {name:?}")).at_key());
-            }
-        }
         let changed = stage
             .manifests
             .iter()
@@ -174,15 +204,8 @@ impl Reader<'_> {
         }
         let old = belief::of_documents(before, refusals).resources;
         let judged = calico::update(&old, &new, self.profile).and_then(|there| {
-            let stands = |kind: &str, name: &str| there.iter().any(|object| object.kind() == kind && **object.name() == *name);
-            // Of the rest there is a machine or an object that takes no part.
-            let deletions = stage.deleted.iter().filter(|(kind, name, _)| stands(kind, name));
-            let deletion = |(kind, name, at): &(String, String, FieldRef)| Deletion {
-                kind: kind.as_str().into(),
-                name: name.as_str().into(),
-                at: at.clone(),
-            };
-            calico::delete(&there, &deletions.map(deletion).collect::<Vec<_>>(), self.profile)
+            let deletions = stage.deleted.iter().filter(|deletion| self.takes_part(deletion, &there));
+            calico::delete(&there, &deletions.cloned().collect::<Vec<_>>(), self.profile)
         });
         refusals.extend(judged.err().unwrap_or_default());
         refusals.len() == known
@@ -283,12 +306,23 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            outages.extend(nodes.into_iter().map(|node| AgentOutage {
-                name: entry.name.clone(),
-                node,
-                from: entry.at,
-                until,
-            }));
+            for node in nodes {
+                let outage = AgentOutage {
+                    name: entry.name.clone(),
+                    node,
+                    from: entry.at,
+                    until,
+                };
+                if let Some(other) = outages.iter().find(|other: &&AgentOutage| other.overlaps(&outage)) {
+                    let text = format!(
+                        "calico-node of {} is down already, by `{}`",
+                        self.nodes[node].name, other.name
+                    );
+                    let refusal = Refusal::new("E-EVENT", entry.place(), text).at_key();
+                    refusals.push(refusal.help("let one event end before the other begins"));
+                }
+                outages.push(outage);
+            }
         }
         outages
     }

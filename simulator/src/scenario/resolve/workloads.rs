@@ -115,6 +115,27 @@ pub(super) fn there(requests: &[Request], at: Instant, unrecorded: &BTreeSet<Str
     requests.iter().filter(there).map(|one| one.request.clone()).collect()
 }
 
+/// When workloads are made, and where each says so.
+pub(super) fn created(requests: &[Request]) -> Vec<(Instant, FieldRef)> {
+    let place = |one: &Request| FieldRef {
+        path: one.request.origin.path.key("createdAt"),
+        ..one.request.origin.clone()
+    };
+    let mut all: Vec<_> = requests.iter().map(|one| (one.created, place(one))).collect();
+    all.dedup();
+    all
+}
+
+/// Refuses workloads that are made when nobody sends any more.
+pub(super) fn check_created(created: &[(Instant, FieldRef)], end: Instant, refusals: &mut Vec<Refusal>) {
+    let late = created.iter().filter(|(at, _)| *at >= end);
+    refusals.extend(late.map(|(_, field)| {
+        Refusal::new("E-EVENT", field.clone(), format!("the run has ended by then, at {end}"))
+            .why("nothing is sent any more that could reach it")
+            .help("use an earlier time, or a longer `duration`")
+    }));
+}
+
 fn find_node(value: &Value, nodes: &[Machine]) -> Result<usize, Wrong> {
     let name = text(value)?;
     let known = || nodes.iter().map(|node| &*node.name);
