@@ -116,3 +116,22 @@ fn sim_options() -> Options {
         jobs: 1,
     }
 }
+
+/// The scenarios for one backend, as the page lists them: each with the reason that stands beside its `backends`.
+#[test]
+fn a_scenario_for_one_backend_says_why_there_and_on_the_page() {
+    let mut listed = Vec::new();
+    for file in select(&[root().join("scenarios")]).files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let Some(line) = text.lines().find(|line| line.starts_with("  backends:")) else {
+            continue;
+        };
+        let name = file.strip_prefix(root()).unwrap().display().to_string();
+        let reason = line.split_once('#').map(|(_, reason)| reason.trim().to_owned());
+        let reason = reason.unwrap_or_else(|| panic!("{name}: say behind `backends` why, after a `#`"));
+        listed.push(format!("| [{name}](../{name}) | {reason} |"));
+    }
+    let page = std::fs::read_to_string(root().join("docs/backends.md")).unwrap();
+    let told: Vec<&str> = page.lines().filter(|line| line.starts_with("| [scenarios/")).collect();
+    assert_eq!(told, listed, "docs/backends.md is to list exactly these");
+}
