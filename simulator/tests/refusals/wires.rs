@@ -206,3 +206,11 @@ error[E-CHECK]: `onprem` has no `sourceDestCheck`
    = help: remove `sourceDestCheck`, or use the preset of a cloud
 "#);
 }
+
+#[test]
+fn a_fault_on_machines_without_wires_is_no_second_cause() {
+    let event = "timeline:\n    - {name: lossy, at: 1s, fault: {between: [a1, b1], loss: 5%}}\n  phases:";
+    let text = broken("phases:", event).replace("    main:\n      preset: aws", "    main: 7\n    other:\n      preset: aws");
+    let refusals = rendered(text.replace("other:\n      preset: aws", "other:\n      preset: 3"));
+    assert!(refusals.contains("error[") && !refusals.contains("E-FAULT"), "{refusals}");
+}

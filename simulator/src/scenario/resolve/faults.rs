@@ -184,8 +184,15 @@ fn cards(value: &Value, cast: &Cast) -> Result<BTreeSet<NicId>, Wrong> {
     let name = text(value)?;
     let machines = cast.nodes.iter().chain(&cast.hosts);
     let is_meant = |underlay: usize, subnet: usize, machine: &str| {
-        let wires = &cast.underlays[underlay];
-        let within = &*wires.subnets[subnet].name;
+        // A machine whose underlay was refused lies nowhere.
+        let wires = cast
+            .underlays
+            .get(underlay)
+            .and_then(|wires| Some((wires, wires.subnets.get(subnet)?)));
+        let Some((wires, within)) = wires else {
+            return name == machine;
+        };
+        let within = &*within.name;
         name == machine || name == within || name == &*wires.name || name.split_once('/') == Some((&wires.name, within))
     };
     let cards: BTreeSet<NicId> = machines
