@@ -1,5 +1,6 @@
 //! What must never point where: the `use` lines and paths of every module against one table.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -139,6 +140,43 @@ fn what_the_page_of_truths_names_is_there() {
                 false => tests.iter().any(|text| text.contains(&format!("fn {name}"))),
             };
             assert!(there, "{name} of truth {number} is not there");
+        }
+    }
+}
+
+/// Numbers of issues in a text.
+fn issues(text: &str) -> BTreeSet<&str> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit());
+    numbers.filter(|number| number.len() >= 3).collect()
+}
+
+/// Every report of a case from the field is named by the comment above one of its scenarios.
+#[test]
+fn scenarios_of_the_field_name_the_reports_that_they_show() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("docs/cases.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| F")).collect();
+    assert!(!rows.is_empty());
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (reports, shown) = (cells[4], cells[5]);
+        assert!(!issues(reports).is_empty(), "{row}");
+        if shown.starts_with("missing: ") {
+            continue;
+        }
+        let scenarios = shown.split('`').filter(|name| name.starts_with("scenarios/"));
+        let comments: String = scenarios
+            .map(|name| std::fs::read_to_string(root.join(name)).unwrap())
+            .flat_map(|text| {
+                text.lines()
+                    .take_while(|line| line.starts_with('#'))
+                    .map(|line| format!("{line}\n"))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let named = issues(&comments);
+        for report in issues(reports) {
+            assert!(named.contains(report), "no scenario names {report}: {row}");
         }
     }
 }

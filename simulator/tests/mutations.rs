@@ -289,6 +289,9 @@ fn a_changed_cluster_turns_the_claims_red_that_it_breaks(#[case] from: &str, #[c
     ("cidr: 10.0.0.0/16\n", "cidr: 10.0.0.0/16\n      routes: [{to: 192.168.3.0/26, via: n1}]\n")], "passed n1 again at 0.000")]
 #[case::a_record_of_another_address("outer-owned", "E-INV-03", &[("kind: IPPool", "kind: Node\nmetadata: {name: n3}\nspec: {bgp: {ipv4Address: 10.0.2.99/24}}\n---\napiVersion: projectcalico.org/v3\nkind: IPPool")],
     "10.0.2.99 is no node card's")]
+#[case::a_virtual_address_that_another_machine_holds("outer-owned", "E-INV-03", &[("  flows:\n", "  hosts: {balancer: {subnet: rack-2, ip: 10.0.2.100}}\n  flows:\n"),
+    ("kind: IPPool", "kind: Node\nmetadata: {name: n3}\nspec: {bgp: {ipv4Address: 10.0.2.100/24}}\n---\napiVersion: projectcalico.org/v3\nkind: IPPool")],
+    "10.0.2.100 is no node card's")]
 fn a_broken_invariant_fails(#[case] invariant: &str, #[case] code: &str, #[case] changes: &[(&str, &str)], #[case] text: &str) {
     let changed = changes.iter().fold(BASE.to_owned(), |base, (from, to)| {
         assert!(base.contains(from), "{from}");
