@@ -147,3 +147,131 @@ fn ends(ip: &Ip<'_>) -> Option<Ends> {
         SocketAddr::new(ip.header.destination, u16::from_be_bytes([d0, d1])),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use pnet::packet::ipv4::MutableIpv4Packet;
+    use pnet::packet::tcp::MutableTcpPacket;
+
+    use super::*;
+
+    const FLOW: FlowId = FlowId(3);
+    const POD: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 168, 1, 2), 12_345);
+    /// What the pod's node makes of it on the way out.
+    const NODE: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 1, 11), 6000);
+    const HOST: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 9, 20), 8080);
+
+    fn segments() -> Segments {
+        Segments {
+            flows: BTreeMap::from([(POD.1, (FLOW, HOST.1))]),
+            ..Segments::default()
+        }
+    }
+
+    fn segment(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), flags: u8, sequence: u32) -> Vec<u8> {
+        let mut bytes = vec![0; 44];
+        let mut ip = MutableIpv4Packet::new(&mut bytes).unwrap();
+        ip.set_version(4);
+        ip.set_header_length(5);
+        ip.set_total_length(44);
+        ip.set_next_level_protocol(IpNextHeaderProtocols::Tcp);
+        ip.set_source(from.0);
+        ip.set_destination(to.0);
+        let mut tcp = MutableTcpPacket::new(&mut bytes[20..]).unwrap();
+        tcp.set_source(from.1);
+        tcp.set_destination(to.1);
+        tcp.set_data_offset(5);
+        tcp.set_flags(flags);
+        tcp.set_sequence(sequence);
+        let checksum = tcp::ipv4_checksum(&tcp.to_immutable(), &from.0, &to.0);
+        tcp.set_checksum(checksum);
+        bytes
+    }
+
+    fn number(segments: &mut Segments, bytes: &[u8]) -> Option<(Direction, u32)> {
+        let key = segments.number(&Ip::read(bytes)?)?;
+        assert_eq!(key.flow, FLOW);
+        Some((key.direction, key.sequence))
+    }
+
+    fn key(direction: Direction, sequence: u32) -> PacketKey {
+        PacketKey {
+            flow: FLOW,
+            direction,
+            sequence,
+        }
+    }
+
+    #[test]
+    fn segments_are_counted_in_each_direction() {
+        let mut segments = segments();
+        let (ask, answer) = (segment(POD, HOST, TcpFlags::ACK, 7), segment(HOST, POD, TcpFlags::ACK, 9));
+        assert_eq!(number(&mut segments, &ask), Some((Direction::Forward, 0)));
+        assert_eq!(number(&mut segments, &answer), Some((Direction::Reverse, 0)));
+        assert_eq!(number(&mut segments, &ask), Some((Direction::Forward, 1)), "sent again");
+        let stranger = segment(HOST, (POD.0, 12_346), TcpFlags::ACK, 9);
+        assert_eq!(number(&mut segments, &stranger), None);
+    }
+
+    #[test]
+    fn what_comes_back_through_a_translation_is_known_by_the_first_segment() {
+        let mut segments = segments();
+        let back = segment(HOST, NODE, TcpFlags::SYN | TcpFlags::ACK, 1);
+        assert_eq!(number(&mut segments, &back), None, "nobody has seen this port yet");
+        number(&mut segments, &segment(POD, HOST, TcpFlags::SYN, 0));
+        let arrived = segment(NODE, HOST, TcpFlags::SYN, 0);
+        assert_eq!(
+            segments.arrived(key(Direction::Forward, 0), &arrived),
+            Some(Arrival::Unanswered)
+        );
+        assert_eq!(number(&mut segments, &back), Some((Direction::Reverse, 0)));
+    }
+
+    #[test]
+    fn the_answer_tells_what_became_of_a_request_to_open() {
+        for (flags, refused) in [(TcpFlags::SYN | TcpFlags::ACK, false), (TcpFlags::RST | TcpFlags::ACK, true)] {
+            let mut segments = segments();
+            let request = key(Direction::Forward, 0);
+            segments.arrived(request, &segment(POD, HOST, TcpFlags::SYN, 0));
+            assert_eq!(
+                segments.answer(key(Direction::Forward, 1), &[]),
+                None,
+                "its own sender answers nothing"
+            );
+            let answer = segments.answer(key(Direction::Reverse, 0), &segment(HOST, POD, flags, 0));
+            let requests = vec![request];
+            assert_eq!(answer, Some(Answer { requests, refused }));
+            assert_eq!(segments.answer(key(Direction::Reverse, 1), &[]), None, "once");
+        }
+    }
+
+    #[test]
+    fn a_segment_with_a_bit_wrong_is_not_taken() {
+        let mut segments = segments();
+        let mut bytes = segment(POD, HOST, TcpFlags::ACK, 7);
+        assert_eq!(segments.arrived(key(Direction::Forward, 0), &bytes), Some(Arrival::Taken));
+        bytes[43] ^= 1;
+        assert_eq!(segments.arrived(key(Direction::Forward, 0), &bytes), Some(Arrival::Corrupt));
+    }
+
+    #[test]
+    fn an_error_is_about_the_last_segment_that_began_where_the_quoted_one_does() {
+        let mut segments = segments();
+        for sequence in [100, 200, 100] {
+            number(&mut segments, &segment(POD, HOST, TcpFlags::ACK, sequence));
+        }
+        let quoted = |sequence| {
+            let whole = segment(POD, HOST, TcpFlags::ACK, sequence);
+            segments.quoted(&Ip::read(&whole[..28]).unwrap())
+        };
+        assert_eq!(
+            quoted(100),
+            Some(key(Direction::Forward, 2)),
+            "eight bytes behind the IP header are enough"
+        );
+        assert_eq!(quoted(200), Some(key(Direction::Forward, 1)));
+        assert_eq!(quoted(300), None);
+    }
+}
