@@ -148,15 +148,20 @@ fn check_one(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
     })
 }
 
+/// As many deleted objects are named.
+const NAMED: usize = 8;
+
 fn check_update(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
     let there = open(&args.update)?.manifests();
     let both: Vec<&Path> = args.update.iter().map(PathBuf::as_path).chain([file]).collect();
     let written = open(&both)?;
     let new = written.manifests().saturating_sub(there);
     let deleted = written.update(there, args.prune, args.profile)?;
-    let deleted = match deleted {
-        0 => String::new(),
-        count => format!(", {count} objects deleted"),
+    let (first, rest) = deleted.split_at(deleted.len().min(NAMED));
+    let deleted = match (first, rest.len()) {
+        ([], _) => String::new(),
+        (first, 0) => format!("; deleted: {}", first.join(", ")),
+        (first, more) => format!("; deleted: {} and {more} more", first.join(", ")),
     };
     Ok(Sound {
         holds: format!("an update that Calico takes: {new} documents{deleted}"),
@@ -168,10 +173,17 @@ fn check_update(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
 fn check_scenario(file: &Path, written: Written) -> Result<Sound, Vec<Diagnostic>> {
     let variants = written.variants();
     let Loaded { model, mut warnings, .. } = written.resolve()?;
+    let mut wrong: Vec<Diagnostic> = Vec::new();
     for variant in &variants {
-        let of_variant = load_variant(file, Some(variant))?.warnings;
-        let new: Vec<_> = of_variant.into_iter().filter(|warning| !warnings.contains(warning)).collect();
-        warnings.extend(new);
+        let (found, all) = match load_variant(file, Some(variant)) {
+            Ok(loaded) => (loaded.warnings, &mut warnings),
+            Err(diagnostics) => (diagnostics, &mut wrong),
+        };
+        let new: Vec<_> = found.into_iter().filter(|one| !all.contains(one)).collect();
+        all.extend(new);
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
     let claims = model
         .expectations

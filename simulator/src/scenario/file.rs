@@ -17,6 +17,8 @@ use super::yaml;
 /// The API version of scenarios.
 const API_VERSION: &str = "overlab.dev/v1alpha1";
 const KIND: &str = "Scenario";
+/// What is carried, which only costs are computed from.
+const TRAFFIC: &str = "Traffic";
 
 /// The largest file that is read, in bytes: what a cluster of 5,000 nodes and 100,000 pods is dumped to, and no more.
 const LARGEST: u64 = 256 << 20;
@@ -204,8 +206,11 @@ fn is_scenario(document: &Document, refusals: &mut Vec<Refusal>) -> bool {
         path: FieldPath::root().key(key),
     };
     if api == API_VERSION && kind != KIND {
-        let refusal = Refusal::new("K-VALUE", field("kind"), format!("unknown kind {kind:?}"));
-        refusals.push(refusal.help(format!("write `kind: {KIND}`")));
+        let refusal = Refusal::new("K-VALUE", field("kind"), format!("expected `{KIND}`, found {kind:?}"));
+        refusals.push(match kind {
+            TRAFFIC => refusal.help("`overlab cost SCENARIO --traffic FILE` reads it"),
+            _ => refusal.help(format!("write `kind: {KIND}`")),
+        });
     } else if api != API_VERSION && kind == KIND {
         let refusal = Refusal::new(
             "K-VERSION",

@@ -133,11 +133,11 @@ impl Written {
     }
 
     /// Judges these manifests as applied to a datastore that holds the first `there` documents of them already. If it is pruned,
-    /// the objects there that are not applied again are deleted; how many is returned.
+    /// the objects there that are not applied again are deleted; which is returned, by kind and name.
     ///
     /// # Errors
     /// Everything that is wrong with them, and everything that Calico would not take as an update.
-    pub fn update(self, there: usize, prune: bool, profile: Profile) -> Result<usize, Vec<Diagnostic>> {
+    pub fn update(self, there: usize, prune: bool, profile: Profile) -> Result<Vec<String>, Vec<Diagnostic>> {
         resolve::update(&self, there, prune, profile).map_err(|refusals| self.sources.diagnostics(&refusals))
     }
 

@@ -155,7 +155,7 @@ fn what_the_new_files_leave_out_is_deleted_on_demand() {
     update(&[]).code(0).stdout(contains("1 documents\n"));
     update(&["--prune"])
         .code(0)
-        .stdout(contains("1 documents, 1 objects deleted\n"));
+        .stdout(contains("1 documents; deleted: IPPool b\n"));
     fs::write(&old, format!("{POOL}---\n{environment}")).unwrap();
     fs::write(&new, environment).unwrap();
     command(&["check", "--update", old.to_str().unwrap()])

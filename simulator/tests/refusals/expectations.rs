@@ -194,6 +194,8 @@ fn windows_are_made_of_times_events_and_their_ends(#[case] phase: &str, #[case] 
 
 #[rstest]
 #[case("p: [0s, gone]", "p", "error[E-EVENT]: unknown event \"gone\"")]
+#[case("p: [0s, all]", "p", "error[E-EVENT]: `all` is a phase, and this is an instant")]
+#[case("p: [0s, oops + 1s]", "p", "error[E-EVENT]: \"oops + 1s\" is no instant")]
 #[case("p: [0s, gone]", "[slow.end, 500ms]", "error[E-EVENT]: event \"slow\" has no end")]
 #[case("oops: [0s, 1ms]", "early", "error[E-PHASE]: an event is called \"oops\" too")]
 #[case("p: [0s, 1ms]", "slow", "error[E-WINDOW]: event \"slow\" has no end")]

@@ -199,7 +199,7 @@ fn not_modelled(field: FieldRef, what: &str) -> Refusal {
 ///
 /// # Errors
 /// Everything in them that is wrong, and everything that Calico would not take.
-pub(super) fn update(written: &Written, there: usize, prune: bool, profile: Profile) -> Result<usize, Vec<Refusal>> {
+pub(super) fn update(written: &Written, there: usize, prune: bool, profile: Profile) -> Result<Vec<String>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let (old, new) = written.manifests.split_at(there.min(written.manifests.len()));
     let mut resources = |documents| belief::of_documents(documents, &mut refusals).resources;
@@ -214,7 +214,7 @@ pub(super) fn update(written: &Written, there: usize, prune: bool, profile: Prof
         .filter(|object| prune && !keys.contains(&(object.kind(), object.name())));
     let deletions: Vec<Deletion> = missing.map(Deletion::of).collect();
     calico::delete(&after, &deletions, profile)?;
-    Ok(deletions.len())
+    Ok(deletions.iter().map(|gone| format!("{} {}", gone.kind, gone.name)).collect())
 }
 
 /// The cluster of bare manifests, and how many objects of each kind do not take part.

@@ -194,6 +194,10 @@ impl Clock {
         let Some(written) = value.as_str().filter(|text| text.starts_with(|c: char| c.is_alphabetic())) else {
             return Ok(Instant::ZERO.saturating_add(quantity::duration(value)?));
         };
+        if written.contains(' ') {
+            let wrong = Wrong::rule("E-EVENT", format!("{written:?} is no instant"));
+            return Err(wrong.help("write it without blanks, as `switch+3s`"));
+        }
         // Names have hyphens too, so the longest name that the text begins with is meant.
         let begins = |name: &&Arc<str>| {
             written
@@ -202,6 +206,10 @@ impl Clock {
         };
         let Some(name) = self.events.keys().filter(begins).max_by_key(|name| name.len()) else {
             let stem = written.split(['+', '.']).next().unwrap_or(written);
+            if let Some(Ok(phase)) = self.phases.get(stem) {
+                let wrong = Wrong::rule("E-EVENT", format!("`{stem}` is a phase, and this is an instant"));
+                return Err(wrong.help(format!("write when it begins or ends: {} or {}", phase.from, phase.to)));
+            }
             let wrong = Wrong::rule("E-EVENT", format!("unknown event {stem:?}")).why("events are declared in `timeline`");
             return Err(match suggestion(stem, self.events.keys().map(|name| &**name)) {
                 Some(near) => wrong.help(format!("did you mean `{near}`?")),
