@@ -1,7 +1,11 @@
 //! What events make of the nodes of a scenario: who has which tables when, and which wires.
 
+use std::path::Path;
+
 use overlab_dataplane::Instant;
-use overlab_simulator::scenario::{Loaded, Machine, Model, load};
+use overlab_dataplane::route::node_tables;
+use overlab_simulator::run::{cases, select};
+use overlab_simulator::scenario::{Loaded, Machine, Model, load, load_variant};
 
 fn model(timeline: &str, manifests: &str) -> Model {
     loaded(timeline, manifests).model
@@ -182,4 +186,43 @@ fn workloads_that_are_not_made_anew_keep_an_mtu_that_is_too_large() {
     let found = stale(&format!("{switch}{}", anew("w1")));
     assert!(found[0].contains("stays with workload w2, and"), "{}", found[0]);
     assert_eq!(stale(&format!("{switch}{}{}", anew("w1"), anew("w2"))).len(), 0);
+}
+
+#[test]
+fn the_settings_of_one_node_restart_its_felix_alone() {
+    let apply = "    - name: p\n      at: 1s\n      apply: {apiVersion: projectcalico.org/v3, kind: FelixConfiguration, metadata: {name: \
+                 node.n2}, spec: {vxlanMTU: 1400}}\n";
+    assert_eq!(changes(&model(apply, "")), [(4500, "n2", "Felix has restarted")]);
+}
+
+/// However a change came to the nodes: in the end each has the tables that follow from the datastore, workloads' MTUs aside.
+#[test]
+fn every_rollout_of_every_scenario_ends_in_the_tables_of_the_last_datastore() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut compared = 0;
+    for case in cases(&select(std::slice::from_ref(&root)).files) {
+        let model = load_variant(&case.file, case.variant.as_deref()).unwrap().model;
+        let Some(last) = model.versions.last() else { continue };
+        let is_back = |place: &usize| {
+            model
+                .outages
+                .iter()
+                .all(|outage| outage.node != *place || outage.until.is_some())
+        };
+        let is_node = |place: &usize| last.cluster.nodes().contains_key(&model.nodes[*place].name);
+        for place in (0..model.nodes.len()).filter(is_back).filter(is_node) {
+            let change = model.table_changes.iter().rfind(|change| change.machine == place);
+            let Some(change) = change else { continue };
+            let mtus = change
+                .tables
+                .workloads
+                .iter()
+                .map(|workload| (workload.name.clone(), workload.mtu));
+            let wanted = node_tables(&last.cluster, &model.host_network(&model.nodes[place]));
+            let wanted = wanted.with_workload_mtus(&mtus.collect());
+            assert_eq!(*change.tables, wanted, "{case}, {}", model.nodes[place].name);
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "{compared}");
 }
