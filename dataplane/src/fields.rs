@@ -152,7 +152,10 @@ pub struct Fields<'v> {
     /// The value is no mapping and was refused for that; nothing in it is missed as well.
     refused: bool,
     at: FieldRef,
+    /// The keys that are known, each once.
     asked: Vec<&'static str>,
+    /// Those that nobody is told to write, since they are refused.
+    withheld: Vec<&'static str>,
 }
 
 impl<'v> Fields<'v> {
@@ -168,6 +171,7 @@ impl<'v> Fields<'v> {
             refused,
             at,
             asked: Vec::new(),
+            withheld: Vec::new(),
         }
     }
 
@@ -186,13 +190,24 @@ impl<'v> Fields<'v> {
 
     /// A key's value; none if absent or null. Asking makes the key a known one.
     pub fn value(&mut self, key: &'static str) -> Option<&'v Value> {
-        self.asked.push(key);
+        self.know(key);
         self.map?.get(key).filter(|value| !value.is_null())
     }
 
     /// Makes keys known that are tolerated and not read.
     pub fn ignore(&mut self, keys: &[&'static str]) {
-        self.asked.extend_from_slice(keys);
+        keys.iter().for_each(|key| self.know(key));
+    }
+
+    /// Keeps keys from being offered to those who wrote an unknown one: whoever wrote these would be refused too.
+    pub fn withhold(&mut self, keys: &[&'static str]) {
+        self.withheld.extend_from_slice(keys);
+    }
+
+    fn know(&mut self, key: &'static str) {
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
     }
 
     /// A key's value read by `read`, which says in its error what would be right. A refusal is recorded, and the value is
@@ -221,7 +236,7 @@ impl<'v> Fields<'v> {
         read: impl FnOnce(&'v Value) -> Result<T, Wrong>,
     ) -> Option<T> {
         if !self.refused && self.map.and_then(|map| map.get(key)).is_none_or(Value::is_null) {
-            self.asked.push(key);
+            self.know(key);
             refusals.push(
                 Refusal::new("K-MISSING", self.at.clone(), format!("`{key}` is missing"))
                     .help(format!("add `{key}:` to {}", place_name(&self.at.path))),
@@ -241,6 +256,7 @@ impl<'v> Fields<'v> {
                 refused: self.refused,
                 at,
                 asked: Vec::new(),
+                withheld: Vec::new(),
             },
         }
     }
@@ -298,6 +314,8 @@ impl<'v> Fields<'v> {
     /// Ends the reading: every key that nobody asked for is refused, with the nearest known one.
     pub fn finish(self, refusals: &mut Vec<Refusal>) {
         let Some(map) = self.map else { return };
+        let offered = self.asked.iter().copied().filter(|key| !self.withheld.contains(key));
+        let offered: Vec<&str> = offered.collect();
         for key in map.keys().filter(|key| !self.asked.contains(&key.as_str())) {
             let field = self.field(key);
             let mut refusal = Refusal::new(
@@ -307,9 +325,9 @@ impl<'v> Fields<'v> {
             )
             .why("a key that nobody reads would silently have no effect")
             .at_key();
-            refusal = match suggestion(key, self.asked.iter().copied()) {
+            refusal = match suggestion(key, offered.iter().copied()) {
                 Some(near) => refusal.help(format!("did you mean `{near}`?")),
-                None => refusal.help(format!("known keys are {}", self.asked.join(", "))),
+                None => refusal.help(format!("known keys are {}", offered.join(", "))),
             };
             refusals.push(refusal);
         }
@@ -470,6 +488,21 @@ mod tests {
         assert_eq!(refusals.len(), 1);
         assert_eq!(refusals[0].field.path.to_string(), "ipipMod");
         assert_eq!(refusals[0].help.as_deref(), Some("did you mean `ipipMode`?"));
+    }
+
+    #[test]
+    fn known_keys_are_told_once_each_and_those_that_are_refused_anyhow_are_not() {
+        let value = json!({"cidr": "10.0.0.0/8", "colour": "red", "wireguar": true});
+        let mut refusals = Vec::new();
+        let mut fields = Fields::new(&value, FieldRef::default(), &mut refusals);
+        assert!(fields.value("cidr").is_some());
+        fields.require("cidr", &mut refusals, text);
+        fields.ignore(&["kind", "cidr"]);
+        fields.withhold(&["wireguard"]);
+        assert!(fields.value("wireguard").is_none());
+        fields.finish(&mut refusals);
+        let help: Vec<_> = refusals.iter().filter_map(|refusal| refusal.help.as_deref()).collect();
+        assert_eq!(help, ["known keys are cidr, kind"; 2]);
     }
 
     #[test]

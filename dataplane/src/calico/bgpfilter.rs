@@ -166,6 +166,7 @@ fn read_rule(value: &Value, at: FieldRef, family: Family, refusals: &mut Vec<Ref
         metric: metric.and_then(|metric| u32::try_from(metric).ok()),
         accept: action.unwrap_or_default(),
     };
+    fields.withhold(&["communities", "interface", "operations"]);
     for (key, what) in [("communities", "a match on communities"), ("interface", "a match on devices")] {
         if fields.value(key).is_some() {
             refusals.push(not_modelled(fields.field(key), what));

@@ -168,6 +168,7 @@ fn read_nodes(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Nodes {
 fn read_peer(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Option<Peer> {
     let number = spec.parse("asNumber", refusals, as_number);
     let address = spec.parse("peerIP", refusals, peer_address).flatten();
+    spec.withhold(&["reachableBy", "localWorkloadSelector"]);
     if let Some(gateway) = spec.parse("reachableBy", refusals, peer_address).flatten() {
         let fits = address.is_some_and(|address| Family::of(address) == Family::of(gateway));
         refusals.push(if fits {

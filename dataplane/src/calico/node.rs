@@ -177,6 +177,7 @@ impl Node {
         node.labels = labels(value);
         node.pod_cidrs = pod_cidrs(value.pointer("/status/podCIDRs"));
         spec.ignore(&["orchRefs"]);
+        spec.withhold(&["wireguard"]);
         if spec.value("wireguard").is_some() {
             refusals.push(not_modelled(spec.field("wireguard"), "WireGuard"));
         }

@@ -311,6 +311,7 @@ fn finish_claims(mut fields: Fields<'_>, cast: &Cast, needed: bool, refusals: &m
 }
 
 pub(super) fn misplaced(entry: &mut Fields<'_>, key: &'static str, what: &str, help: &str, refusals: &mut Vec<Refusal>) {
+    entry.withhold(&[key]);
     if entry.value(key).is_some() {
         refusals.push(Refusal::new("E-EXP-05", entry.field(key), what).at_key().help(help));
     }

@@ -178,6 +178,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
 
 /// Refuses keys that scenarios have and that nothing here can do yet.
 fn refuse_unmodelled(fields: &mut Fields<'_>, keys: &[&'static str], refusals: &mut Vec<Refusal>) {
+    fields.withhold(keys);
     for key in keys {
         if fields.value(key).is_some() {
             refusals.push(

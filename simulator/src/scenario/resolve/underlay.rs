@@ -146,6 +146,7 @@ fn refuse_misplaced(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
         ("acl", "write it as `acl` of a subnet"),
     ];
     for (key, help) in places {
+        fields.withhold(&[key]);
         if fields.value(key).is_some() {
             let refusal = Refusal::new("K-UNKNOWN", fields.field(key), format!("an underlay has no `{key}`")).at_key();
             refusals.push(refusal.why("an underlay is one network with one router").help(help));
