@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// With --update: objects of OLD that the files do not hold are deleted, as by `kubectl apply --prune`
     #[arg(long, requires = "update")]
     prune: bool,
-    /// The Calico version whose rules hold for bare manifests, as calico/v3.32
+    /// Whose rules hold for bare manifests: calico/v3.22 (up to v3.22), calico/v3.32 (v3.23 to v3.32), calico/v3.33 (from v3.33 on)
     #[arg(long, value_name = "PROFILE", default_value_t)]
     profile: Profile,
     /// Lints are errors

@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// Only this kind of table
     #[arg(long, value_enum, value_name = "KIND")]
     table: Option<Table>,
-    /// The Calico version whose rules hold for bare manifests, as calico/v3.32
+    /// Whose rules hold for bare manifests: calico/v3.22 (up to v3.22), calico/v3.32 (v3.23 to v3.32), calico/v3.33 (from v3.33 on)
     #[arg(long, value_name = "PROFILE", default_value_t)]
     profile: Profile,
     /// The MTU of the nodes' cards, for bare manifests

@@ -1,5 +1,6 @@
 //! Bad input: each is refused with its place, its text, why, and what would be right.
 
+mod documented;
 mod expectations;
 mod families;
 mod files;
