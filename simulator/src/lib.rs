@@ -3,8 +3,9 @@
 //! The data's way, each arrow one function and each stop one type:
 //!
 //! ```text
-//! scenario::file      a file           -> Scenario    as written, every value with its position
-//! scenario::resolve   Scenario         -> Model       as meant: defaults, names, units; truth and belief apart
+//! scenario::file      a file           -> Written     as written, every value with its position
+//! scenario::resolve   Written          -> Model       as meant: defaults, names, units; truth and belief apart
+//! scenario::rollout   Model            -> TableChange who learns what when: the tables of nodes through the run
 //! topology::build     Model            -> Topology    nodes, subnets, underlay routers
 //! fabric              Topology         -> Fabric      carries packets between network cards; takes `now`, asks no clock
 //! world               engines + fabric -> World       one state machine: inject, advance, next_deadline
@@ -13,6 +14,10 @@
 //! expectations        Trace            -> Verdict
 //! run                 Verdict          -> overlab_reports::Report
 //! ```
+//!
+//! `host` is the vocabulary of the waist and `workload` the network stacks behind it in virtual time. Beside the line stand
+//! `rows` (tables as they are printed and claimed), `import` (dumps made scenarios) and `cost` (what a mode costs); `cli` is how
+//! people call all of it.
 
 pub mod backend;
 pub mod cli;

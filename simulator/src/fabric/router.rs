@@ -1,4 +1,5 @@
-//! Underlay routers: they know the underlay's own subnets and nothing else.
+//! Underlay routers: they know their own subnets, the routes that are written, and what they learned from other routers or by
+//! BGP from nodes; of workloads they know nothing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -49,7 +49,7 @@ fn devices(tables: &History<Arc<NodeTables>>) -> Vec<&Device> {
 }
 
 impl World {
-    /// The world of a model at the start of time, with every table converged.
+    /// The world of a model at the start of time, with the tables that its machines have then; later ones are queued.
     pub fn new(model: &Model, topology: &Topology, capture: Capture) -> World {
         let histories = tables(model);
         let vxlan_ports: BTreeSet<u16> = histories

@@ -76,6 +76,8 @@ struct Mapping {
 }
 
 /// For how long a NAT gateway remembers a silent conversation.
+///
+/// Source: AWS VPC user guide, NAT gateways, idle timeout.
 const IDLE: Duration = Duration::from_secs(350);
 
 /// The ports that it gives out.

@@ -15,7 +15,7 @@ use crate::scenario::knobs::protocols;
 use crate::scenario::model::{Gateway, Underlay};
 use crate::scenario::quantity::{address, any_duration, cidr, duration, mtu};
 
-/// For how long a firewall remembers a silent connection, unless the scenario says otherwise.
+/// For how long a firewall remembers a silent connection, unless the scenario says otherwise: an hour, which is usual.
 const FIREWALL_IDLE: Duration = Duration::from_secs(3600);
 
 /// Every address of a family.

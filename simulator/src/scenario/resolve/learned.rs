@@ -116,8 +116,8 @@ pub(super) fn learn(
     notes
 }
 
-/// Lets everybody who learned a way to the origin's own addresses use it for this destination too, unless a node has told him
-/// himself.
+/// Lets everybody who learned a way to the origin's own addresses use it for this destination too, unless a node has told it
+/// itself.
 fn tell(origin: usize, destination: IpNet, direct: &[(usize, IpNet)], underlays: &mut [Underlay], gateways: &mut [Gateway]) {
     let own = prefixes(&underlays[origin]);
     for (place, underlay) in underlays.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Security groups, access lists and routes of an underlay, as scenarios write them.
+//! Security groups, access lists and rules of firewalls, as scenarios write them.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

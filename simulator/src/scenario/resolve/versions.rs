@@ -18,9 +18,8 @@ use crate::scenario::model::{AgentOutage, Machine, Rollout, Version};
 use crate::scenario::quantity::duration;
 use crate::scenario::stage::Stage;
 
-/// From Felix's end until it has its tables again.
-///
-/// Measured on calico-node: the supervisor starts it at once, and it needs a second or two to be in sync.
+/// From Felix's end until it has its tables again. A round figure of ours, since it depends on the size of the cluster; the
+/// rollout of an event may say another.
 const AGENT_RESTART: Duration = Duration::from_millis(1500);
 
 /// BIRD's rendering and its scan of the kernel's routes.
