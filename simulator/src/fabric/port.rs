@@ -47,8 +47,8 @@ pub(super) struct Port {
     allowances: Allowances,
     security: Security,
     /// Whether security groups are asked at all.
-    guarded: bool,
-    groups: Vec<Arc<str>>,
+    pub(super) guarded: bool,
+    pub(super) groups: Vec<Arc<str>>,
     rules: SecurityGroup,
     connections: Connections,
     /// Where the next piece of a packet begins, by source and identification.
@@ -230,22 +230,38 @@ impl Port {
     }
 }
 
+/// Whether rules of a card's groups let a packet out.
+pub(super) fn leaving(ports: &[Port], nic: NicId, flow: &FlowKey) -> Admission {
+    let (port, destination) = (&ports[nic.0 as usize], flow.destination);
+    let member = |group: &str| {
+        ports
+            .iter()
+            .any(|other| other.is_own(destination) && other.is_in(group, port))
+    };
+    admission((&port.rules.egress, &port.rules.ingress), flow, destination, member)
+}
+
+/// Whether rules of a card's groups let a packet in. `sender` is the card that sent it, if one did.
+pub(super) fn entering(ports: &[Port], nic: NicId, sender: Option<NicId>, flow: &FlowKey) -> Admission {
+    let (port, source) = (&ports[nic.0 as usize], flow.source);
+    let member = |group: &str| match port.security.group_match {
+        GroupMatch::SenderCard => sender.is_some_and(|sender| ports[sender.0 as usize].is_in(group, port)),
+        GroupMatch::SourceAddress => ports.iter().any(|other| other.is_own(source) && other.is_in(group, port)),
+    };
+    admission((&port.rules.ingress, &port.rules.egress), flow, source, member)
+}
+
 impl Fabric {
     /// Why a packet does not leave a card's port, if it does not.
     pub(super) fn refused_leaving(&mut self, now: Instant, nic: NicId, packet: &Packet, header: &IpView<'_>) -> Option<Refused> {
-        let (flow, destination) = (FlowKey::of(header), header.destination());
+        let flow = FlowKey::of(header);
         let port = &self.ports[nic.0 as usize];
         if port.check.source
             && let Some(refused) = port.wrong_address("source", header.source())
         {
             return Some(refused);
         }
-        let member = |group: &str| {
-            self.ports
-                .iter()
-                .any(|other| other.is_own(destination) && other.is_in(group, port))
-        };
-        let admission = admission((&port.rules.egress, &port.rules.ingress), &flow, destination, member);
+        let admission = leaving(&self.ports, nic, &flow);
         let carried = port.is_carried(header).or_else(|| port.too_long(packet, header));
         let port = &mut self.ports[nic.0 as usize];
         let refused = port.refused_by_groups(now, &flow, admission, None, |_| {
@@ -262,16 +278,8 @@ impl Fabric {
         sender: Option<NicId>,
         header: &IpView<'_>,
     ) -> Option<Refused> {
-        let (flow, source) = (FlowKey::of(header), header.source());
-        let port = &self.ports[nic.0 as usize];
-        let member = |group: &str| match port.security.group_match {
-            GroupMatch::SenderCard => sender.is_some_and(|sender| self.ports[sender.0 as usize].is_in(group, port)),
-            GroupMatch::SourceAddress => self
-                .ports
-                .iter()
-                .any(|other| other.is_own(source) && other.is_in(group, port)),
-        };
-        let admission = admission((&port.rules.ingress, &port.rules.egress), &flow, source, member);
+        let flow = FlowKey::of(header);
+        let admission = entering(&self.ports, nic, sender, &flow);
         let about = quoted(header);
         let port = &mut self.ports[nic.0 as usize];
         if let Some(refused) = port.out_of_order(header) {

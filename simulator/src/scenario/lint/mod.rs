@@ -3,6 +3,7 @@
 
 mod bgp;
 mod clouds;
+mod groups;
 mod mtu;
 mod nodes;
 mod pools;
@@ -33,7 +34,7 @@ pub struct Lint {
 }
 
 /// Every lint.
-pub const LINTS: [&Lint; 19] = [
+pub const LINTS: [&Lint; 20] = [
     &nodes::NODE_ADDRESS_SLASH_32,
     &nodes::NODE_ADDRESS_SLASH_31,
     &nodes::NODE_MASKS_UNEQUAL,
@@ -53,6 +54,7 @@ pub const LINTS: [&Lint; 19] = [
     &clouds::SRC_DST_CHECK_CROSS_SUBNET,
     &clouds::SRC_DST_CHECK_NO_ENCAPSULATION,
     &clouds::IPIP_IN_AZURE,
+    &groups::TUNNEL_NOT_ADMITTED,
 ];
 
 /// What is looked at.
