@@ -226,3 +226,19 @@ fn every_rollout_of_every_scenario_ends_in_the_tables_of_the_last_datastore() {
     }
     assert!(compared > 100, "{compared}");
 }
+
+#[test]
+fn a_derived_record_loses_its_address_and_gets_it_back() {
+    let patch = |name: &str, at: &str, bgp: &str| {
+        format!("    - {{name: {name}, at: {at}, patch: {{kind: Node, name: n2, spec: {{bgp: {bgp}}}}}}}\n")
+    };
+    let timeline = patch("lost", "1s", "null") + &patch("back", "2s", "{ipv4Address: 10.0.1.12/24}");
+    let model = model(&timeline, "");
+    let recorded = |version: usize| model.versions[version].cluster.nodes()["n2"].ipv4.is_some();
+    assert_eq!((recorded(0), recorded(1)), (false, true));
+    let of_n1 = changes(&model).into_iter().filter(|(_, node, _)| *node == "n1");
+    assert_eq!(
+        of_n1.collect::<Vec<_>>(),
+        [(1000, "n1", "hears of lost"), (2000, "n1", "hears of back")]
+    );
+}

@@ -60,7 +60,7 @@ impl Written {
                 let at = self.event_field(event, key);
                 touched |= match key.as_str() {
                     "patch" => self.patch(&mut stage, what, &at, refusals),
-                    "apply" => self.apply_objects(&mut stage, what, &at),
+                    "apply" => self.apply_objects(&mut stage, what, &at, refusals),
                     "delete" => self.delete(&mut stage, what, &at, refusals),
                     "node" => Self::node_event(&mut stage, what, &at, refusals),
                     _ => false,
@@ -109,6 +109,12 @@ impl Written {
             refusals.push(refusal.help("say what is new: `spec: {KEY: VALUE}`"));
             return false;
         }
+        let renames = |new: &&Value| new.as_str() != Some(name);
+        if patch.pointer("/metadata/name").filter(renames).is_some() {
+            let refusal = Refusal::new("E-EVENT", at.clone(), "an object keeps its name").at_key();
+            refusals.push(refusal.help("`delete` it, and `apply` one of the other name"));
+            return false;
+        }
         let Some(place) = find(&stage.manifests, kind, name).or_else(|| self.make(stage, kind, name, at)) else {
             refusals.push(unknown(stage, kind, name, at));
             return false;
@@ -144,7 +150,9 @@ impl Written {
         }
         let old = document.origin;
         let origin = self.sources.add_beside(old, positions);
-        if self.completed.contains(&old) {
+        // Of a record that loses its addresses nothing is filled in from the wires.
+        let loses = patch.pointer("/spec/bgp").is_some_and(Value::is_null);
+        if self.completed.contains(&old) && !loses {
             self.completed.push(origin);
         }
         stage.manifests[place.0] = Document { origin, value };
@@ -168,7 +176,12 @@ impl Written {
     }
 
     /// Puts whole objects in the place of those of their kinds and names, or beside them.
-    fn apply_objects(&mut self, stage: &mut Stage, objects: &Value, at: &FieldRef) -> bool {
+    fn apply_objects(&mut self, stage: &mut Stage, objects: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
+        if objects.as_array().is_some_and(Vec::is_empty) {
+            let refusal = Refusal::new("E-EVENT", at.clone(), "nothing is applied").at_key();
+            refusals.push(refusal.help("write the manifests, as they are given to `kubectl apply`"));
+            return false;
+        }
         let objects: Vec<(FieldRef, Value)> = match objects.as_array() {
             Some(items) => {
                 let field = |item| FieldRef {

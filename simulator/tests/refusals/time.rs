@@ -46,6 +46,13 @@ fn refused(events: &str) -> String {
     "E-EVENT",
     "the patch changes nothing"
 )]
+#[case::another_name(
+    "{name: x, at: 1s, patch: {kind: IPPool, name: pool, metadata: {name: other}}}",
+    "E-EVENT",
+    "an object keeps its name"
+)]
+#[case::nothing_applied("{name: x, at: 1s, apply: []}", "E-EVENT", "nothing is applied")]
+#[case::nobody_down("{name: x, at: 1s, agent: {down: []}}", "K-VALUE", "expected a node, or several")]
 #[case::a_patch_of_what_was_deleted(
     "{name: z, at: 1s, delete: {kind: IPPool, name: pool}}\n    - {name: x, at: 2s, patch: {kind: IPPool, name: pool, spec: {ipipMode: Always}}}",
     "E-EVENT",

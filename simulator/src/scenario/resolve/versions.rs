@@ -289,6 +289,7 @@ impl Reader<'_> {
             let Some((What::Agent, value)) = entry.what else { continue };
             let mut fields = Fields::new(value, entry.at_key("agent"), refusals);
             let nodes = |value: &Value| match value.as_array() {
+                Some(items) if items.is_empty() => Err(Wrong::expected("a node, or several")),
                 Some(items) => items.iter().map(|item| find(item, self.nodes)).collect(),
                 None => find(value, self.nodes).map(|node| vec![node]),
             };
