@@ -1,4 +1,5 @@
-//! The pages on scenarios name every key that the reader knows: a key that nobody knows makes it tell them, one mapping after the other.
+//! The pages on scenarios name every key that the reader knows: a key that nobody knows makes it tell them, one mapping after the
+//! other. Drop reasons and codes are held against their pages too.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -135,11 +136,15 @@ fn section<'p>(page: &'p str, heading: &str) -> &'p str {
     &text[..ends.min().unwrap_or(text.len())]
 }
 
+/// What stands in backticks, blocks aside.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|prose| prose.split('`').skip(1).step_by(2))
+}
+
 /// Every word that stands in backticks.
 fn words(text: &str) -> BTreeSet<&str> {
-    let prose = text.split("```").step_by(2);
-    let spans = prose.flat_map(|prose| prose.split('`').skip(1).step_by(2));
-    spans
+    spans(text)
         .flat_map(|span| span.split(|c: char| !c.is_ascii_alphanumeric()))
         .collect()
 }
@@ -187,4 +192,54 @@ fn the_example_of_the_page_is_a_scenario() {
     let example = text.split("```").nth(1).and_then(|block| block.strip_prefix("yaml\n"));
     let (_folder, path) = Folder::with(example.unwrap());
     assert!(load(&path).is_ok());
+}
+
+#[test]
+fn every_reason_for_which_packets_are_lost_is_documented() {
+    let mut scenario = everything();
+    scenario["spec"]["expect"] = json!([{"flow": "f", "dropped": "qqqqqqqqqqqq"}]);
+    let messages = refused(&scenario);
+    let reasons = messages.iter().find_map(|message| message.split_once("drop reasons are "));
+    let reasons: BTreeSet<&str> = reasons.unwrap().1.split(", ").collect();
+    let page = page("drops");
+    let told: BTreeSet<&str> = spans(&page).collect();
+    let missing: Vec<_> = reasons.iter().filter(|reason| !told.contains(*reason)).collect();
+    assert_eq!(missing, Vec::<&&str>::new());
+}
+
+/// The codes of scenarios and files that the simulator's source names.
+fn codes() -> BTreeSet<String> {
+    let mut waiting = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut codes = BTreeSet::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        codes.extend(text.split('"').filter(is_code).map(str::to_owned));
+    }
+    codes
+}
+
+fn is_code(text: &&str) -> bool {
+    let name = text.strip_prefix(['E', 'F', 'Y']).and_then(|text| text.strip_prefix('-'));
+    name.is_some_and(|name| name.chars().all(|c| c == '-' || c.is_ascii_uppercase() || c.is_ascii_digit()))
+}
+
+#[test]
+fn every_code_of_scenarios_and_files_is_documented_and_no_other() {
+    let (errors, expectations) = (page("errors"), page("expectations"));
+    let told: BTreeSet<&str> = spans(&errors).chain(spans(&expectations)).collect();
+    let codes = codes();
+    // The first one's row tells the others as `02` and `03`.
+    let is_told = |code: &&String| told.contains(&***code) || code.starts_with("E-DLV-");
+    let missing: Vec<_> = codes.iter().filter(|code| !is_told(code)).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+    let gone: Vec<_> = told
+        .into_iter()
+        .filter(is_code)
+        .filter(|code| !codes.contains(*code))
+        .collect();
+    assert_eq!(gone, Vec::<&str>::new());
 }
