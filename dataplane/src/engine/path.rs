@@ -11,18 +11,12 @@ use std::time::Duration;
 use super::{Engine, Outcome, Step};
 use crate::encap::{Encap, Wire};
 use crate::route::NodeTables;
-use crate::wire::ipv4::protocol;
+use crate::wire::ipv4::{PATH_MTU_MIN, protocol};
 use crate::wire::{IcmpError, IcmpMessage, IpView, UdpView, ipv6, vxlan};
 use crate::{Family, Instant, Mtu};
 
 /// How long it holds: `net.ipv4.route.mtu_expires` and `net.ipv6.route.mtu_expires`.
 const EXPIRY: Duration = Duration::from_secs(600);
-
-/// Less than this IPv4 does not believe: `net.ipv4.route.min_pmtu`.
-const BELIEVED_V4: Mtu = match Mtu::new(552) {
-    Some(mtu) => mtu,
-    None => Mtu::MIN,
-};
 
 /// Destinations that are remembered at the same time.
 const DESTINATIONS_MAX: usize = 1024;
@@ -51,7 +45,7 @@ impl Paths {
         let held = self.limit(now, destination, known);
         let reported = Mtu::new(reported).unwrap_or(Mtu::MIN);
         let mtu = match Family::of(destination) {
-            Family::V4 => reported.max(BELIEVED_V4.min(held)),
+            Family::V4 => reported.max(PATH_MTU_MIN.min(held)),
             Family::V6 => Some(reported).filter(|mtu| *mtu >= ipv6::MTU_MIN)?,
         };
         if mtu > held {

@@ -5,12 +5,21 @@
 use std::net::Ipv4Addr;
 
 use super::{Ecn, Malformed, checksum};
+use crate::Mtu;
 
 /// The length of a header without options, in bytes.
 pub const HEADER_LEN: usize = 20;
 
 /// The TTL that a Linux host gives to its own packets.
 pub const DEFAULT_TTL: u8 = 64;
+
+/// The least path MTU that a Linux host believes: `net.ipv4.route.min_pmtu`.
+///
+/// Source: Linux net/ipv4/route.c, DEFAULT_MIN_PMTU.
+pub const PATH_MTU_MIN: Mtu = match Mtu::new(552) {
+    Some(mtu) => mtu,
+    None => Mtu::MIN,
+};
 
 /// Numbers of the protocols above IP.
 pub mod protocol {

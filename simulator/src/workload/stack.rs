@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use overlab_dataplane::wire::fragment::{Reassembly, split};
 use overlab_dataplane::wire::icmp::error_packet;
-use overlab_dataplane::wire::ipv4::protocol;
+use overlab_dataplane::wire::ipv4::{PATH_MTU_MIN, protocol};
 use overlab_dataplane::wire::{IcmpError, IcmpMessage, IpView, Reassembler, UdpView, ipv6};
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
@@ -16,12 +16,6 @@ use super::probe::{self, Addresses, Header};
 use crate::host::{Blackhole, FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
 use crate::observe::{Direction, read_stamp};
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
-
-/// What `net.ipv4.route.min_pmtu` holds path MTUs to (Linux: 552).
-const MIN_PATH_MTU: Mtu = match Mtu::new(552) {
-    Some(mtu) => mtu,
-    None => Mtu::MIN,
-};
 
 /// `net.ipv4.ip_default_ttl`, and `net.ipv6.conf.all.hop_limit`.
 const DEFAULT_TTL: u8 = 64;
@@ -328,7 +322,7 @@ impl HostStack {
                 quote,
             }) => {
                 let mtu = match ip.family() {
-                    Family::V4 => Mtu::new(mtu).unwrap_or(Mtu::MIN).max(MIN_PATH_MTU),
+                    Family::V4 => Mtu::new(mtu).unwrap_or(Mtu::MIN).max(PATH_MTU_MIN),
                     // Less than the least of IPv6 is no path's MTU (RFC 8201 section 4).
                     Family::V6 => match Mtu::new(mtu).filter(|mtu| *mtu >= ipv6::MTU_MIN) {
                         Some(mtu) => mtu,

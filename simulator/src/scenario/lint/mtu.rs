@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use overlab_dataplane::calico::{FelixConfiguration, Settings};
+use overlab_dataplane::encap::Encap;
 use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::{Family, Mtu};
 
@@ -73,21 +74,21 @@ fn tunnels_of(settings: &Settings) -> impl Iterator<Item = Tunnel> {
     let ipip = Tunnel {
         name: "IPIP",
         mtu: settings.ipip_mtu,
-        header: 20,
+        header: Encap::Ipip.overhead(Family::V4),
         key: "spec.ipipMTU",
         stated: |felix| felix.ipip_mtu.is_some(),
     };
     let vxlan_v4 = Tunnel {
         name: "VXLAN",
         mtu: vxlan(Family::V4),
-        header: 50,
+        header: Encap::Vxlan.overhead(Family::V4),
         key: "spec.vxlanMTU",
         stated: |felix| felix.vxlan_mtu.is_some(),
     };
     let vxlan_v6 = Tunnel {
         name: "VXLAN over IPv6",
         mtu: vxlan(Family::V6),
-        header: 70,
+        header: Encap::Vxlan.overhead(Family::V6),
         key: "spec.vxlanMTUV6",
         stated: |felix| felix.vxlan_mtu_v6.is_some(),
     };
