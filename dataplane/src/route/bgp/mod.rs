@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use self::paths::{Paths, Spread};
 use self::policy::Policy;
-use self::sessions::{Network, SpeakerId};
+use self::sessions::Network;
 use super::candidates::Candidate;
 use super::{AbsentReason, Index};
 use crate::calico::{ClusterState, IpPool};
@@ -106,16 +106,10 @@ impl Ribs {
 
     fn add(&mut self, cluster: &ClusterState, destinations: &[(IpNet, Arc<str>)], family: Family) {
         let network = Network::of(cluster, family);
-        let names = network
-            .speakers
-            .iter()
-            .enumerate()
-            .filter(|(_, speaker)| speaker.node.is_some());
-        let places: BTreeMap<&str, SpeakerId> = names.map(|(id, speaker)| (&*speaker.name, id)).collect();
         let own = owned(&network, destinations, family);
         let spread = Spread::settle(&network, Policy::of(cluster, family), own);
         let mut alike = BTreeMap::new();
-        for (name, id) in places {
+        for (name, id) in network.places() {
             let passes_on = spread.passes_on(id).then_some(id);
             let number = *alike.entry((passes_on, spread.situation(id))).or_insert_with(|| {
                 self.ribs.push(rib(&network, spread.learn_shared(id, passes_on)));
@@ -126,7 +120,7 @@ impl Ribs {
     }
 }
 
-/// A route that somebody outside the cluster learns from the nodes that peer with him.
+/// A route that somebody outside the cluster learns from the nodes that peer with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutsideRoute {
     /// Who learns it.
@@ -148,11 +142,7 @@ pub fn bgp_outside(cluster: &ClusterState) -> Vec<OutsideRoute> {
 
 fn outside(cluster: &ClusterState, destinations: &[(IpNet, Arc<str>)], family: Family) -> Vec<OutsideRoute> {
     let network = Network::of(cluster, family);
-    let strangers = network
-        .speakers
-        .iter()
-        .enumerate()
-        .filter(|(_, speaker)| speaker.node.is_none());
+    let strangers = network.speakers_that(|speaker| speaker.node.is_none());
     let strangers: Vec<_> = strangers.map(|(id, speaker)| (id, speaker.address)).collect();
     if strangers.is_empty() {
         return Vec::new();
@@ -173,12 +163,7 @@ fn outside(cluster: &ClusterState, destinations: &[(IpNet, Arc<str>)], family: F
 
 /// The destinations of a family by the speaker that has them.
 fn owned(network: &Network<'_>, destinations: &[(IpNet, Arc<str>)], family: Family) -> Vec<Vec<IpNet>> {
-    let names = network
-        .speakers
-        .iter()
-        .enumerate()
-        .filter(|(_, speaker)| speaker.node.is_some());
-    let places: BTreeMap<&str, SpeakerId> = names.map(|(id, speaker)| (&*speaker.name, id)).collect();
+    let places = network.places();
     let mut own = vec![Vec::new(); network.speakers.len()];
     for (destination, node) in destinations.iter().filter(|(net, _)| Family::of_net(*net) == family) {
         let place = places.get(&**node).and_then(|id| own.get_mut(*id));

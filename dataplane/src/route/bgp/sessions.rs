@@ -104,6 +104,17 @@ impl<'a> Network<'a> {
         self.speakers.iter().enumerate().filter_map(|(id, s)| Some((id, s.node?)))
     }
 
+    /// The speakers of which something is true.
+    pub(super) fn speakers_that(&self, is_so: impl Fn(&Speaker<'a>) -> bool) -> impl Iterator<Item = (SpeakerId, &Speaker<'a>)> {
+        self.speakers.iter().enumerate().filter(move |(_, speaker)| is_so(speaker))
+    }
+
+    /// The nodes by their names.
+    pub(super) fn places(&self) -> BTreeMap<&str, SpeakerId> {
+        let nodes = self.speakers_that(|speaker| speaker.node.is_some());
+        nodes.map(|(id, speaker)| (&*speaker.name, id)).collect()
+    }
+
     fn with_address(&self, address: IpAddr) -> Option<SpeakerId> {
         self.speakers.iter().position(|s| s.address == address)
     }
