@@ -25,7 +25,7 @@ pub(super) fn endpoint_to_host(value: &Value) -> Result<EndpointToHostAction, Wr
     match text(value)?.to_lowercase().as_str() {
         "drop" => Ok(EndpointToHostAction::Drop),
         "accept" => Ok(EndpointToHostAction::Accept),
-        "return" => Err(Wrong::rule("K-NOT-MODELLED", "`Return` is not modelled yet")
+        "return" => Err(Wrong::rule("K-NOT-MODELLED", "`Return` is not modelled")
             .why("what then happens is the host's own firewall's affair")
             .help("write `Accept` or `Drop`")),
         _ => Err(Wrong::expected("`Drop` or `Accept`")),

@@ -56,7 +56,7 @@ static EMPTY: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::Ob
 
 /// A refusal of a field that Calico knows and that is not modelled.
 pub(super) fn not_modelled(field: FieldRef, what: impl std::fmt::Display) -> Refusal {
-    Refusal::new(NOT_MODELLED, field, format!("{what} is not modelled yet"))
+    Refusal::new(NOT_MODELLED, field, format!("{what} is not modelled"))
         .why("it may change which packets are encapsulated or delivered, and nothing is guessed")
 }
 

@@ -1,4 +1,4 @@
-//! The file as a whole, and what is not modelled yet.
+//! The file as a whole, and what is not modelled.
 
 use crate::{GOOD, broken, rendered};
 
@@ -51,7 +51,7 @@ error[E-EXP-01]: the scenario expects nothing
 fn a_key_that_is_not_modelled_yet_is_refused() {
     let text = broken("  phases:", "  environment: {A: b}\n  phases:");
     insta::assert_snapshot!(rendered(text), @r#"
-error[K-NOT-MODELLED]: `environment` is not modelled yet
+error[K-NOT-MODELLED]: `environment` is not modelled
   --> x.yaml:21:3
    |
 21 |   environment: {A: b}

@@ -176,7 +176,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     })
 }
 
-/// Refuses keys that scenarios have and that nothing here can do yet.
+/// Refuses keys that scenarios have and that nothing here can do.
 fn refuse_unmodelled(fields: &mut Fields<'_>, keys: &[&'static str], refusals: &mut Vec<Refusal>) {
     fields.withhold(keys);
     for key in keys {
@@ -191,7 +191,7 @@ fn refuse_unmodelled(fields: &mut Fields<'_>, keys: &[&'static str], refusals: &
 }
 
 fn not_modelled(field: FieldRef, what: &str) -> Refusal {
-    Refusal::new(NOT_MODELLED, field, format!("{what} is not modelled yet"))
+    Refusal::new(NOT_MODELLED, field, format!("{what} is not modelled"))
         .why("what is not modelled is refused, since a guess would look like a result")
 }
 
