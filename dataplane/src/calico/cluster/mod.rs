@@ -22,6 +22,8 @@ use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
 use crate::{Family, Mtu};
 
+mod changes;
+
 /// The port of BGP unless configured.
 const BGP_PORT: u16 = 179;
 
@@ -102,31 +104,6 @@ impl ClusterState {
         workloads: Vec<WorkloadRequest>,
     ) -> Result<ClusterState, Vec<Refusal>> {
         ClusterState::assemble(profile, resources, workloads, None)
-    }
-
-    /// The cluster after its objects have become these. Blocks, and the addresses of workloads that were there, stay as they
-    /// are; tunnels keep theirs as long as a pool suits them, and give them back otherwise. The blocks of a pool that is gone
-    /// are affine to nobody; the blocks of a node that is gone stay its own until somebody collects them. Pools that calico-node
-    /// created by its environment stay, whatever becomes of that.
-    ///
-    /// Source: Calico node/pkg/allocateip/allocateip.go, ensureHostTunnelAddress; libcalico-go/lib/clientv3/ippool.go, Delete;
-    /// node/pkg/lifecycle/startup/startup.go, configureIPPools.
-    ///
-    /// # Errors
-    /// As [`ClusterState::build`].
-    pub fn succeed(&self, mut resources: Vec<Resource>, workloads: Vec<WorkloadRequest>) -> Result<ClusterState, Vec<Refusal>> {
-        let created = self.pools.values().filter(|pool| pool.is_of_environment());
-        let replaced = |pool: &&IpPool| {
-            let mut pools = resources.iter().filter(|resource| resource.kind() == "IPPool");
-            pools.any(|resource| *resource.name() == pool.name)
-        };
-        let created: Vec<Resource> = created
-            .filter(|pool| !replaced(pool))
-            .cloned()
-            .map(Resource::IpPool)
-            .collect();
-        resources.extend(created);
-        ClusterState::assemble(self.profile, resources, workloads, Some(self))
     }
 
     fn assemble(
@@ -222,58 +199,6 @@ impl ClusterState {
         })
     }
 
-    /// A workload that was there before has its addresses already.
-    fn keep_addresses(&self, workload: &mut WorkloadRequest) {
-        if let Some(endpoint) = self.endpoints.get(&workload.name) {
-            workload.addresses.clone_from(&endpoint.addresses);
-            workload.pool = None;
-        }
-    }
-
-    /// The blocks as they are when these are declared: those that are there stay, unless they are declared anew, and give back
-    /// the addresses of workloads that have gone, were it to another node.
-    fn succeeding_blocks(
-        &self,
-        declared: impl Iterator<Item = Block>,
-        pools: &BTreeMap<Arc<str>, IpPool>,
-        recorded: &BTreeMap<Arc<str>, WorkloadEndpoint>,
-        requested: &[WorkloadRequest],
-    ) -> Vec<Block> {
-        let mut blocks = self.blocks.clone();
-        for block in declared {
-            if self
-                .blocks
-                .get(&block.cidr)
-                .is_none_or(|there| there.at.origin != block.at.origin)
-            {
-                blocks.insert(block.cidr, block);
-            }
-        }
-        let recorded = recorded.values().map(|workload| (&*workload.name, &*workload.node));
-        let requested = requested.iter().map(|workload| (&*workload.name, &*workload.node));
-        let stay: BTreeSet<(&str, &str)> = recorded.chain(requested).collect();
-        let gone: BTreeSet<IpAddr> = self
-            .endpoints
-            .values()
-            .filter(|endpoint| !stay.contains(&(&*endpoint.name, &*endpoint.node)))
-            .flat_map(|endpoint| endpoint.addresses.iter().copied())
-            .collect();
-        let lost: Vec<IpNet> = self
-            .pools
-            .values()
-            .filter(|pool| !pools.contains_key(&pool.name))
-            .map(|pool| pool.cidr)
-            .collect();
-        for block in blocks.values_mut() {
-            gone.iter().for_each(|address| block.release(*address));
-            if lost.iter().any(|range| range.contains(&block.cidr)) {
-                block.affinity = None;
-            }
-        }
-        blocks.retain(|_, block| block.affinity.is_some() || !block.allocations.is_empty());
-        blocks.into_values().collect()
-    }
-
     /// The Calico version whose rules hold.
     pub fn profile(&self) -> Profile {
         self.profile
@@ -292,36 +217,6 @@ impl ClusterState {
     /// The blocks, by range.
     pub fn blocks(&self) -> &BTreeMap<IpNet, Block> {
         &self.blocks
-    }
-
-    /// Adds a block, and returns the one with its range that it replaces. Nothing is checked.
-    pub fn set_block(&mut self, block: Block) -> Option<Block> {
-        self.blocks.insert(block.cidr, block)
-    }
-
-    /// Takes a block out.
-    pub fn remove_block(&mut self, range: IpNet) -> Option<Block> {
-        self.blocks.remove(&range)
-    }
-
-    /// Adds a node, and returns the one of its name that it replaces. Nothing is checked.
-    pub fn set_node(&mut self, node: Node) -> Option<Node> {
-        self.nodes.insert(node.name.clone(), node)
-    }
-
-    /// Takes a node out; its blocks stay.
-    pub fn remove_node(&mut self, name: &str) -> Option<Node> {
-        self.nodes.remove(name)
-    }
-
-    /// Adds a pool, and returns the one of its name that it replaces. Nothing is checked.
-    pub fn set_pool(&mut self, pool: IpPool) -> Option<IpPool> {
-        self.pools.insert(pool.name.clone(), pool)
-    }
-
-    /// Takes a pool out; its blocks stay.
-    pub fn remove_pool(&mut self, name: &str) -> Option<IpPool> {
-        self.pools.remove(name)
     }
 
     /// The workloads, by name.
