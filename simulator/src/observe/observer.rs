@@ -6,12 +6,16 @@ use std::net::IpAddr;
 use overlab_dataplane::{Instant, Packet, Tag};
 
 use super::attribution::Attribution;
+use super::reader::Ip;
 use super::segments::Arrival;
 use super::{
     ConnectionEvent, Connections, Direction, Disposition, DropReason, Hop, HostDropReason, IcmpSeen, PacketKey, Place, Step,
     Trace, WirePacket,
 };
 use crate::scenario::{Flow, FlowId, Transport};
+
+/// What no stack takes, and drops without a word.
+const BAD_CHECKSUM: DropReason = DropReason::Node(overlab_dataplane::engine::DropReason::BadChecksum);
 
 /// Bytes of IP header, and of ICMP or UDP header, in front of a flow's payload.
 fn headers(flow: &Flow) -> usize {
@@ -138,20 +142,19 @@ impl Observer {
                 let from = super::headers::wire_packet(packet.bytes(), 0).map(|headers| headers.outer.source);
                 self.received(key, now, from);
             }
-            Some(Arrival::Corrupt) => {
-                let reason = DropReason::Node(overlab_dataplane::engine::DropReason::BadChecksum);
-                self.dropped(packet.tag(), reason, stack, now);
-            }
+            Some(Arrival::Corrupt) => self.dropped(packet.tag(), BAD_CHECKSUM, stack, now),
             Some(Arrival::Unanswered) | None => {}
         }
     }
 
     /// A packet reached a stack. One that nobody marked may be an ICMP error about one that somebody did.
     pub fn reached_stack(&mut self, packet: &Packet, stack: &Place, now: Instant) {
-        if let Some(key) = self.key(packet.tag())
-            && self.transport(key) == Some(Transport::Tcp)
-        {
-            self.segment_arrived(key, packet, stack, now);
+        match self.key(packet.tag()) {
+            Some(key) if self.transport(key) == Some(Transport::Tcp) => self.segment_arrived(key, packet, stack, now),
+            Some(_) if Ip::read(packet.bytes()).is_some_and(|ip| ip.is_spoiled()) => {
+                self.dropped(packet.tag(), BAD_CHECKSUM, stack, now);
+            }
+            Some(_) | None => {}
         }
         if packet.tag() == Tag::NONE
             && let Some(report) = self.attribution.error(packet.bytes())

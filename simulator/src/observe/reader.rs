@@ -2,9 +2,13 @@
 
 use std::net::IpAddr;
 
+use pnet::packet::icmp::{self, IcmpPacket};
+use pnet::packet::icmpv6::{self, Icmpv6Packet};
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
 use pnet::packet::ipv6::{FragmentPacket, Ipv6Packet};
+use pnet::packet::tcp::{self, TcpPacket};
+use pnet::packet::udp::{self, UdpPacket};
 
 use super::IpHeader;
 
@@ -33,6 +37,48 @@ impl<'a> Ip<'a> {
 
     pub(super) fn protocol(&self) -> IpNextHeaderProtocol {
         IpNextHeaderProtocol(self.header.protocol)
+    }
+
+    /// Whether a whole packet carries TCP, UDP or ICMP with a wrong checksum, which no stack takes.
+    ///
+    /// Source: RFC 9293 section 3.1; RFC 768 (0 stands for none); RFC 8200 section 8.1 (0 is wrong); RFC 792; RFC 4443 section 2.3.
+    pub(super) fn is_spoiled(&self) -> bool {
+        !self.header.fragment && self.checksums().is_some_and(|(right, found)| right != found)
+    }
+
+    /// The checksum that there should be, and the one that is there.
+    fn checksums(&self) -> Option<(u16, u16)> {
+        let ends = (self.header.source, self.header.destination);
+        Some(match (self.protocol(), ends) {
+            (IpNextHeaderProtocols::Tcp, ends) => {
+                let segment = TcpPacket::new(self.payload)?;
+                let right = match ends {
+                    (IpAddr::V4(source), IpAddr::V4(to)) => tcp::ipv4_checksum(&segment, &source, &to),
+                    (IpAddr::V6(source), IpAddr::V6(to)) => tcp::ipv6_checksum(&segment, &source, &to),
+                    _ => return None,
+                };
+                (right, segment.get_checksum())
+            }
+            (IpNextHeaderProtocols::Udp, ends) => {
+                let datagram = UdpPacket::new(self.payload)?;
+                let right = match ends {
+                    (IpAddr::V4(_), _) if datagram.get_checksum() == 0 => return None,
+                    (IpAddr::V4(source), IpAddr::V4(to)) => udp::ipv4_checksum(&datagram, &source, &to),
+                    (IpAddr::V6(source), IpAddr::V6(to)) => udp::ipv6_checksum(&datagram, &source, &to),
+                    _ => return None,
+                };
+                (if right == 0 { u16::MAX } else { right }, datagram.get_checksum())
+            }
+            (IpNextHeaderProtocols::Icmp, _) => {
+                let message = IcmpPacket::new(self.payload)?;
+                (icmp::checksum(&message), message.get_checksum())
+            }
+            (IpNextHeaderProtocols::Icmpv6, (IpAddr::V6(source), IpAddr::V6(to))) => {
+                let message = Icmpv6Packet::new(self.payload)?;
+                (icmpv6::checksum(&message, &source, &to), message.get_checksum())
+            }
+            _ => return None,
+        })
     }
 
     fn read_v4(bytes: &'a [u8]) -> Option<Ip<'a>> {
@@ -98,5 +144,66 @@ impl<'a> Ip<'a> {
             more_fragments,
             payload,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{PacketBuilder, PacketBuilderStep};
+    use rstest::rstest;
+
+    use super::*;
+
+    const PAYLOAD: [u8; 8] = *b"overlays";
+
+    fn v4() -> PacketBuilderStep<etherparse::IpHeaders> {
+        PacketBuilder::ipv4([192, 168, 1, 2], [192, 168, 2, 2], 64)
+    }
+
+    fn v6() -> PacketBuilderStep<etherparse::IpHeaders> {
+        PacketBuilder::ipv6([0xfd; 16], [0xfc; 16], 64)
+    }
+
+    fn written<T>(builder: PacketBuilderStep<T>, write: impl FnOnce(PacketBuilderStep<T>, &mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(builder, &mut bytes);
+        bytes
+    }
+
+    fn is_spoiled(bytes: &[u8]) -> bool {
+        Ip::read(bytes).unwrap().is_spoiled()
+    }
+
+    #[rstest]
+    #[case::tcp(written(v4().tcp(1, 2, 3, 4), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap()))]
+    #[case::tcp_v6(written(v6().tcp(1, 2, 3, 4), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap()))]
+    #[case::udp(written(v4().udp(1, 2), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap()))]
+    #[case::udp_v6(written(v6().udp(1, 2), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap()))]
+    #[case::icmp(written(v4().icmpv4_echo_request(1, 2), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap()))]
+    #[case::icmp_v6(written(v6().icmpv6_echo_request(1, 2), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap()))]
+    fn one_other_byte_spoils_a_checksum(#[case] mut bytes: Vec<u8>) {
+        assert!(!is_spoiled(&bytes));
+        *bytes.last_mut().unwrap() ^= 1;
+        assert!(is_spoiled(&bytes));
+    }
+
+    #[rstest]
+    #[case::none_was_computed(written(v4().udp(1, 2), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap()), 26, false)]
+    #[case::there_must_be_one(written(v6().udp(1, 2), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap()), 46, true)]
+    fn zero_is_no_checksum_over_ipv4_and_a_wrong_one_over_ipv6(
+        #[case] mut bytes: Vec<u8>,
+        #[case] at: usize,
+        #[case] spoiled: bool,
+    ) {
+        bytes[at..at + 2].fill(0);
+        assert_eq!(is_spoiled(&bytes), spoiled);
+    }
+
+    #[test]
+    fn a_piece_has_no_checksum_of_its_own() {
+        let mut bytes = written(v4().udp(1, 2), |builder, bytes| builder.write(bytes, &PAYLOAD).unwrap());
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes[6] |= 0x20; // more fragments
+        assert!(!is_spoiled(&bytes));
     }
 }
