@@ -57,6 +57,59 @@ fn a_changed_expectation_fails_with_what_was_seen_the_packet_s_hops_and_a_replay
         .stdout(contains("replay  overlab run "));
 }
 
+/// A scenario in which a claim was changed, so that it fails.
+fn changed(path: &str, from: &str, to: &str) -> tempfile::NamedTempFile {
+    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap();
+    assert!(shipped.contains(from), "{path} has {from}");
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+    fs::write(&file, shipped.replace(from, to)).unwrap();
+    file
+}
+
+#[test]
+fn a_loss_in_a_rollout_names_the_table_that_let_it_happen_and_asks_for_no_encapsulation() {
+    let claim = "delivered: {is: 70, netns: {min: 69, max: 71}}";
+    let file = changed(
+        "scenarios/time/ipip-to-vxlan-bird-routes-linger.yaml",
+        claim,
+        "delivered: all",
+    );
+    overlab(&["run", file.path().to_str().unwrap()])
+        .code(1)
+        .stdout(contains("cause   no route to 192.168.2.0/26 of n2"))
+        .stdout(contains("; tables of n1 since 1.980 s: BIRD follows switch"))
+        .stdout(contains("try ").not());
+}
+
+#[rstest]
+#[case::ipip(
+    "aws/ipip-group-without-rule-opened-by-the-other-side.yaml",
+    "b1/eni that admits protocol 4, from the peers' group"
+)]
+#[case::vxlan(
+    "aws/vxlan-group-without-rule-never-opened.yaml",
+    "b1/eni that admits UDP to port 4789, from the peers' group"
+)]
+fn what_groups_deny_is_told_with_the_rule_that_they_lack(#[case] path: &str, #[case] rule: &str) {
+    let file = changed(&format!("scenarios/{path}"), "delivered: none", "delivered: all");
+    overlab(&["run", file.path().to_str().unwrap()])
+        .code(1)
+        .stdout(contains(format!("try     a rule in the groups of {rule}")));
+}
+
+#[test]
+fn a_workload_outside_every_pool_is_told_to_be_so() {
+    let path = "scenarios/onprem/ipip-always-two-racks-delivered.yaml";
+    let file = changed(path, "ip: 192.168.3.2", "ip: 172.30.3.2");
+    overlab(&["run", file.path().to_str().unwrap()])
+        .code(1)
+        .stdout(contains("cause   172.30.3.2 of web-n3 lies in no pool"))
+        .stdout(contains(
+            "try     an IPPool that holds 172.30.3.2, or an address of a pool for web-n3",
+        ))
+        .stdout(contains("an encapsulation across subnets").not());
+}
+
 #[test]
 fn two_reports_of_one_run_are_the_same_bytes_and_junit_counts_as_json_does() {
     let first = overlab(&["run", "scenarios/guide", "--report", "json"])

@@ -10,7 +10,7 @@ use overlab_dataplane::route::{NodeTables, RouteId, RouteKind};
 use serde_json::{Map, Value, json};
 
 use super::{Exit, refuse};
-use crate::observe::{Capture, Direction, Disposition, Hop, Step, Trace, icmp_error, missing, reasons, tell};
+use crate::observe::{Capture, Direction, Disposition, Hop, Step, Trace, changed, icmp_error, missing, reasons, tell};
 use crate::run::{Run, attempt, packet_report};
 use crate::scenario::{BackendKind, Diagnostic, Flow, Loaded, Model, Sources, open};
 
@@ -208,10 +208,7 @@ fn print_hop(hop: &Hop, loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> 
     let later = if hop.later_fragment { "  (a later fragment)" } else { "" };
     writeln!(out, "{later}")?;
     if let Some(tables) = hop.tables.as_ref().filter(|_| !model.table_changes.is_empty()) {
-        let since = match model.last_table_change(&tables.node, hop.at) {
-            Some(change) => format!("since {}: {}", change.at, change.cause),
-            None => "as at the start".to_owned(),
-        };
+        let since = changed(hop, tables, model).unwrap_or_else(|| "as at the start".to_owned());
         writeln!(out, "{:14}tables {since}", "")?;
     }
     for step in &hop.steps {

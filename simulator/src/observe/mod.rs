@@ -1,5 +1,6 @@
 //! What is observed of a run: packet, hop, step, disposition; and captures of the same packets.
 
+mod advice;
 mod attribution;
 mod capture;
 mod connection;
@@ -12,6 +13,7 @@ mod segments;
 mod tell;
 mod trace;
 
+pub use advice::{Told, advice};
 pub use attribution::{read_stamp, stamp};
 pub use capture::{Capture, TapId};
 pub use connection::{ConnectionEvent, Connections};
@@ -19,5 +21,5 @@ pub use drop::{DropReason, HostDropReason};
 pub use headers::{outermost, wire_packet};
 pub use history::History;
 pub use observer::Observer;
-pub use tell::{Told, advice, decided, icmp_error, missing, reasons, tell};
+pub use tell::{changed, decided, icmp_error, missing, reasons, tell};
 pub use trace::*;

@@ -10,8 +10,8 @@ use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::route::{Decision, Mode, NodeTables, Route, SubnetTest};
 use overlab_dataplane::wire::translate::End;
 
-use super::{Disposition, Hop, Step, Trace};
-use crate::scenario::Sources;
+use super::{Hop, Step};
+use crate::scenario::{Model, Sources};
 
 /// One step of a hop as a line.
 pub fn tell(step: &Step, tables: Option<&NodeTables>) -> String {
@@ -208,57 +208,8 @@ fn at(field: Option<&FieldRef>, sources: &Sources) -> String {
         })
 }
 
-/// What may help with a packet that offends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// What made it so, with its place.
-    pub cause: Option<String>,
-    /// The rule behind it.
-    pub rule: Option<String>,
-    /// What to try.
-    pub remedy: Option<String>,
-}
-
-/// What made a packet end or look as it did, and what to try.
-pub fn advice(trace: &Trace, sources: &Sources) -> Told {
-    let decided = trace.hops.iter().find_map(decided);
-    let decision = decided.map(|(_, decision, _)| decision);
-    let mut reasons = decided
-        .map(|(_, decision, tables)| reasons(decision, tables, sources))
-        .unwrap_or_default()
-        .into_iter();
-    let cause = reasons.next();
-    let because: Vec<_> = reasons.collect();
-    let rule = (!because.is_empty()).then(|| because.join("; "));
-    match &trace.disposition {
-        Disposition::Dropped { reason, place, .. } => {
-            let rule = Some(format!("{place}: {}", reason.meaning()));
-            Told {
-                cause,
-                rule,
-                remedy: remedy(reason.name(), decision),
-            }
-        }
-        Disposition::Delivered { .. } | Disposition::Unknown => Told {
-            cause,
-            rule,
-            remedy: None,
-        },
-    }
-}
-
-fn remedy(reason: &str, decision: Option<&Decision>) -> Option<String> {
-    let crosses = decision.is_some_and(|decision| decision.mode == Mode::CrossSubnet);
-    let text = match reason {
-        "src_dst_check" if crosses => "awsSrcDstCheck: Disable in FelixConfiguration, or mode Always",
-        "src_dst_check" => "awsSrcDstCheck: Disable in FelixConfiguration, or an encapsulation",
-        "fabric_no_route" => "an encapsulation across subnets, CrossSubnet or Always",
-        "neighbour_failed" => "record the node's address with its subnet's own prefix length",
-        "too_big" => "an MTU of the underlay's less the overhead: leave ipipMTU and vxlanMTU at 0",
-        "tunnel_source_denied" => "the sender's node address in its Node resource, or externalNodesList",
-        "workload_encap_denied" => "allowVXLANPacketsFromWorkloads or allowIPIPPacketsFromWorkloads",
-        "policy_deny" => "defaultEndpointToHostAction: Accept in FelixConfiguration",
-        _ => return None,
-    };
-    Some(text.to_owned())
+/// Since when and by what a node had the tables of a hop, as `since 1.500 s: switch`; none if it has them since the start.
+pub fn changed(hop: &Hop, tables: &NodeTables, model: &Model) -> Option<String> {
+    let change = model.last_table_change(&tables.node, hop.at)?;
+    Some(format!("since {}: {}", change.at, change.cause))
 }

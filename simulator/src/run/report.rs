@@ -173,9 +173,7 @@ fn verdict(loaded: &Loaded, run: &Run, context: &Context<'_>, judged: &Judged<'_
 
 /// What would help: where the cause stands, the rule behind it, what to try, how to see it again.
 fn advice(loaded: &Loaded, context: &Context<'_>, judged: &Judged<'_>, trace: Option<&Trace>) -> Advice {
-    let told = trace
-        .map(|trace| crate::observe::advice(trace, &loaded.sources))
-        .unwrap_or_default();
+    let told = trace.map(|trace| crate::observe::advice(trace, loaded)).unwrap_or_default();
     let replay = format!(
         "overlab run {}{} --backend {} --seed {} --expect '{}'",
         context.file.display(),

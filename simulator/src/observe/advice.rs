@@ -1,0 +1,147 @@
+//! What made a packet offend, and what may help.
+
+use std::net::IpAddr;
+
+use overlab_dataplane::encap::Encap;
+use overlab_dataplane::engine;
+use overlab_dataplane::route::{Decision, Mode, NodeTables, RouteKind};
+
+use super::tell::{changed, decided, missing, reasons};
+use super::{Disposition, DropReason, Hop, Place, Step, Trace};
+use crate::scenario::{Loaded, Model, Workload};
+
+/// What may help with a packet that offends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What made it so, with its place.
+    pub cause: Option<String>,
+    /// The rule behind it.
+    pub rule: Option<String>,
+    /// What to try.
+    pub remedy: Option<String>,
+}
+
+/// What made a packet end or look as it did, and what to try.
+pub fn advice(trace: &Trace, loaded: &Loaded) -> Told {
+    let turn = trace.hops.iter().find_map(turn);
+    let mut causes = turn.as_ref().map(|turn| turn.causes(loaded)).unwrap_or_default().into_iter();
+    let since = turn.as_ref().and_then(|turn| {
+        let (tables, since) = (turn.tables, changed(turn.hop, turn.tables, &loaded.model)?);
+        Some(format!("tables of {} {since}", tables.node))
+    });
+    let cause = causes
+        .next()
+        .into_iter()
+        .chain(since)
+        .reduce(|cause, since| format!("{cause}; {since}"));
+    let because: Vec<_> = causes.collect();
+    match &trace.disposition {
+        Disposition::Dropped { reason, place, .. } => Told {
+            cause,
+            rule: Some(format!("{place}: {}", reason.meaning())),
+            remedy: remedy(*reason, place, trace, turn.as_ref(), &loaded.model),
+        },
+        Disposition::Delivered { .. } | Disposition::Unknown => Told {
+            cause,
+            rule: (!because.is_empty()).then(|| because.join("; ")),
+            remedy: None,
+        },
+    }
+}
+
+/// Where a packet's way was decided.
+struct Turn<'t> {
+    hop: &'t Hop,
+    tables: &'t NodeTables,
+    by: By<'t>,
+}
+
+/// What decided.
+enum By<'t> {
+    /// A route that follows from the datastore.
+    Cluster(&'t Decision),
+    /// A route of the node's own, which knows nothing of the cluster, for want of a better one to this destination.
+    Node(IpAddr),
+}
+
+/// The decision of a hop, if one was taken there.
+fn turn(hop: &Hop) -> Option<Turn<'_>> {
+    if let Some((_, decision, tables)) = decided(hop) {
+        let by = By::Cluster(decision);
+        return Some(Turn { hop, tables, by });
+    }
+    let tables = hop.tables.as_deref()?;
+    hop.steps.iter().find_map(|step| match step {
+        Step::Engine(engine::Step::Routed { route, destination }) => {
+            let by = By::Node(*destination);
+            (tables.route(*route)?.kind == RouteKind::Host).then_some(Turn { hop, tables, by })
+        }
+        Step::Engine(_) | Step::Fabric(_) | Step::Stack(_) | Step::Dropped(_) => None,
+    })
+}
+
+impl Turn<'_> {
+    fn causes(&self, loaded: &Loaded) -> Vec<String> {
+        match self.by {
+            By::Cluster(decision) => reasons(decision, self.tables, &loaded.sources),
+            By::Node(destination) if self.tables.is_in_pool(destination) => missing(destination, self.tables, &loaded.sources),
+            By::Node(destination) => {
+                let told = |workload: &Workload| {
+                    let name = &workload.name;
+                    format!("{destination} of {name} lies in no pool: other nodes have no route to it")
+                };
+                self.outsider(&loaded.model).map(told).into_iter().collect()
+            }
+        }
+    }
+
+    /// The workload that the packet is for, if its address lies in no pool.
+    fn outsider<'m>(&self, model: &'m Model) -> Option<&'m Workload> {
+        let By::Node(destination) = self.by else { return None };
+        let has_it = |workload: &&Workload| workload.addresses.iter().flatten().any(|own| *own == destination);
+        let workload = model.workloads.iter().find(has_it);
+        workload.filter(|_| !self.tables.is_in_pool(destination))
+    }
+}
+
+fn remedy(reason: DropReason, place: &Place, trace: &Trace, turn: Option<&Turn<'_>>, model: &Model) -> Option<String> {
+    let by = turn.map(|turn| &turn.by);
+    let crosses = matches!(by, Some(By::Cluster(decision)) if decision.mode == Mode::CrossSubnet);
+    let text = match (reason.name(), by) {
+        ("sg_deny", _) => return admit(trace, place),
+        ("src_dst_check", _) if crosses => "awsSrcDstCheck: Disable in FelixConfiguration, or mode Always",
+        ("src_dst_check", _) => "awsSrcDstCheck: Disable in FelixConfiguration, or an encapsulation",
+        // No encapsulation is missing where the cluster has no route at all.
+        ("fabric_no_route" | "neighbour_failed", Some(By::Node(destination))) => {
+            let outsider = turn.and_then(|turn| turn.outsider(model));
+            return outsider.map(|workload| {
+                format!(
+                    "an IPPool that holds {destination}, or an address of a pool for {}",
+                    workload.name
+                )
+            });
+        }
+        ("fabric_no_route", _) => "an encapsulation across subnets, CrossSubnet or Always",
+        ("neighbour_failed", _) => "record the node's address with its subnet's own prefix length",
+        ("too_big", _) => "an MTU of the underlay's less the overhead: leave ipipMTU and vxlanMTU at 0",
+        ("tunnel_source_denied", _) => "the sender's node address in its Node resource, or externalNodesList",
+        ("workload_encap_denied", _) => "allowVXLANPacketsFromWorkloads or allowIPIPPacketsFromWorkloads",
+        ("policy_deny", _) => "defaultEndpointToHostAction: Accept in FelixConfiguration",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// The rule that the security groups of a card lack.
+fn admit(trace: &Trace, card: &Place) -> Option<String> {
+    let packet = trace.first_hop.first()?;
+    let what = match (packet.encap, packet.ports) {
+        (Encap::Ipip, _) => "protocol 4, from the peers' group".to_owned(),
+        (Encap::Vxlan, Some((_, port))) => format!("UDP to port {port}, from the peers' group"),
+        (Encap::Vxlan | Encap::None, _) => format!(
+            "what is bare, protocol {} from {}",
+            packet.outer.protocol, packet.outer.source
+        ),
+    };
+    Some(format!("a rule in the groups of {card} that admits {what}"))
+}
