@@ -171,7 +171,7 @@ fn check_update(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
 }
 
 fn check_scenario(file: &Path, written: Written) -> Result<Sound, Vec<Diagnostic>> {
-    let variants = written.variants();
+    let (variants, ignored) = (written.variants(), written.ignored());
     let Loaded { model, mut warnings, .. } = written.resolve()?;
     let mut wrong: Vec<Diagnostic> = Vec::new();
     for variant in &variants {
@@ -202,7 +202,7 @@ fn check_scenario(file: &Path, written: Written) -> Result<Sound, Vec<Diagnostic
             model.flows.len(),
             claims.sum::<usize>()
         ),
-        ignored: BTreeMap::new(),
+        ignored,
         warnings,
     })
 }

@@ -141,6 +141,11 @@ impl Written {
         resolve::update(&self, there, prune, profile).map_err(|refusals| self.sources.diagnostics(&refusals))
     }
 
+    /// How many objects of which kind there are in the manifests that take no part.
+    pub fn ignored(&self) -> BTreeMap<String, usize> {
+        resolve::ignored(self)
+    }
+
     /// How many manifests there are.
     pub fn manifests(&self) -> usize {
         self.manifests.len()

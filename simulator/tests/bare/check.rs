@@ -30,6 +30,17 @@ fn a_sound_stream_is_0_and_kinds_that_take_no_part_are_listed_once() {
 }
 
 #[test]
+fn kinds_that_take_no_part_are_listed_beside_a_scenario_too() {
+    let scenario = "apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata: {name: x}\nspec:\n  \
+        underlay: {main: {preset: aws, subnets: {az-a: {nodes: 2}}}}\n  \
+        expect: [{matrix: all, classes: {same-subnet: {delivered: all}}}]\n";
+    let policy = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: p}\n";
+    check(&format!("{scenario}---\n{POOL}---\n{policy}"), &[])
+        .code(0)
+        .stderr(contains("no part is taken by 1 NetworkPolicy"));
+}
+
+#[test]
 fn the_second_of_two_overlapping_pools_is_refused_and_both_are_named_for_machines_too() {
     let text = format!("{POOL}---\n{}", POOL.replace("name: a", "name: b").replace("/16", "/24"));
     let refused = check(&text, &["--json"]).code(2).stderr(contains("error[R6]"));

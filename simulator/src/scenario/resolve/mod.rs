@@ -218,6 +218,11 @@ pub(super) fn update(written: &Written, there: usize, prune: bool, profile: Prof
     Ok(deletions.iter().map(|gone| format!("{} {}", gone.kind, gone.name)).collect())
 }
 
+/// How many objects of which kind do not take part. What is wrong with the others is told elsewhere.
+pub(super) fn ignored(written: &Written) -> BTreeMap<String, usize> {
+    belief::objects(written, &mut Vec::new()).ignored
+}
+
 /// The cluster of bare manifests, and how many objects of each kind do not take part.
 ///
 /// # Errors
