@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use overlab_dataplane::{Instant, Packet};
@@ -45,6 +46,12 @@ use crate::scenario::Transport;
 
 /// Packets that are read from one device before the others have their turn.
 const BATCH: usize = 64;
+
+/// The most that the clock goes on by while packets are handled, between one look at what is ready and the next.
+const STRIDE: Duration = Duration::from_millis(1);
+
+/// The least step of the clock.
+const GRAIN: Duration = Duration::from_nanos(1);
 
 /// Packet buffers that are kept for reuse.
 const POOL: usize = 1024;
@@ -286,13 +293,36 @@ impl Netns {
         result.map_err(failed(format!("watch device {}", device.name)))
     }
 
-    /// Until when to wait, with `deadline` as the driver's own limit.
-    fn timeout(&self, deadline: Option<Instant>) -> Timeout {
+    /// What the clock must not pass: the driver's `deadline`, and the next packet that is to be sent. What found no room in a socket
+    /// no longer waits for its time.
+    fn limit(&self, deadline: Option<Instant>) -> Option<Instant> {
         let due = self.prober.next_send().into_iter().chain(self.streams.next_due());
-        match due.chain(deadline).min() {
-            None => Timeout::Never,
-            Some(at) => Timeout::After(at.since(self.clock.now())),
+        due.filter(|at| *at > self.clock.now()).chain(deadline).min()
+    }
+
+    /// Waits until something is ready, or `limit` is there, and lets the clock go on. What is ready came before what is planned for
+    /// the limit.
+    fn look(&mut self, limit: Option<Instant>) -> Result<(), BackendError> {
+        self.poll(Timeout::NONE)?;
+        if self.sources.is_empty() {
+            self.clock.pass(STRIDE.min(self.left(limit)));
+            self.poll(limit.map_or(Timeout::Never, |_| Timeout::After(self.left(limit))))?;
+            let before = if self.sources.is_empty() { Duration::ZERO } else { GRAIN };
+            self.clock.pass(self.left(limit).saturating_sub(before));
+        } else {
+            self.clock.pass(STRIDE.min(self.left(limit).saturating_sub(GRAIN)));
         }
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Timeout) -> Result<(), BackendError> {
+        let ready = self.poller.wait(timeout, &mut self.sources);
+        ready.map_err(failed("wait for events"))
+    }
+
+    /// How long it is until `limit`.
+    fn left(&self, limit: Option<Instant>) -> Duration {
+        limit.map_or(Duration::MAX, |limit| limit.since(self.clock.now()))
     }
 }
 
@@ -307,14 +337,17 @@ impl Backend for Netns {
         loop {
             self.prober.send_due(self.clock, deadline, events);
             self.streams.advance(self.clock, deadline, events);
-            let news = events.len() > before;
-            let timeout = if news { Timeout::NONE } else { self.timeout(deadline) };
-            if timeout == Timeout::Never && self.ports.is_empty() {
-                return Ok(());
+            if events.len() > before {
+                // Packets are read at the instant that they were sent at.
+                self.poll(Timeout::NONE)?;
+                self.clock.pass(Duration::ZERO);
+            } else {
+                let limit = self.limit(deadline);
+                if limit.is_none() && self.ports.is_empty() {
+                    return Ok(());
+                }
+                self.look(limit)?;
             }
-            self.poller
-                .wait(timeout, &mut self.sources)
-                .map_err(failed("wait for events"))?;
             self.handle(events)?;
             if events.len() > before || deadline.is_some_and(|deadline| deadline <= self.clock.now()) {
                 return Ok(());

@@ -90,7 +90,7 @@ impl Poller {
         Ok(self.epoll.modify(descriptor, &mut EpollEvent::new(flags, source.encode()))?)
     }
 
-    /// Waits, and lists what is ready. A signal ends the wait early, with nothing ready.
+    /// Waits, and lists what is ready, the timer left out. A signal ends the wait early, with nothing ready.
     pub(super) fn wait(&mut self, timeout: Timeout, ready: &mut Vec<Source>) -> io::Result<()> {
         ready.clear();
         let limit = match timeout {
@@ -113,7 +113,8 @@ impl Poller {
             self.events
                 .iter()
                 .take(count)
-                .filter_map(|event| Source::decode(event.data())),
+                .filter_map(|event| Source::decode(event.data()))
+                .filter(|source| *source != Source::Timer),
         );
         Ok(())
     }
