@@ -375,6 +375,28 @@ fn a_subnet_has_the_families_of_its_prefixes() {
 }
 
 #[test]
+fn flows_and_workloads_begin_and_end_at_events() {
+    let text = HELLO.replace(
+        "  expect:\n",
+        "  workloads:
+    one: {node: a1}
+    two: {node: a2}
+    three: {node: b1}
+    late: {node: a2, createdAt: away-1s}
+  flows:
+    one: {from: one, to: late, start: away, stop: away.end+500ms}
+  duration: 6s
+  timeline:
+    - {name: away, at: 2s, for: 1s, agent: {down: b1}}
+  expect:\n",
+    );
+    let model = model(&text);
+    let flow = &model.flows[0];
+    assert_eq!(model.versions[0].at.as_nanos(), 1_000_000_000);
+    assert_eq!((flow.start.as_nanos(), flow.count), (2_000_000_000, 15));
+}
+
+#[test]
 fn a_matrix_is_of_the_workloads_that_are_there_at_its_instant_and_of_where_they_are() {
     let text = HELLO
         .replace(

@@ -349,7 +349,7 @@ fn times(fields: &mut Fields<'_>, clock: &Clock, load: &Load, refusals: &mut Vec
 }
 
 fn stop(value: &Value, start: Instant, clock: &Clock) -> Result<Instant, Wrong> {
-    let stop = Instant::ZERO.saturating_add(quantity::duration(value)?);
+    let stop = clock.read_instant(value)?;
     if stop <= start {
         return Err(
             Wrong::rule("E-FLOW", format!("the flow stops at {stop}, before it sends anything"))

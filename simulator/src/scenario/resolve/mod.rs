@@ -83,7 +83,9 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let mut machines = machines::read(&mut spec, &wires, &mut names, refusals);
     routes::resolve(&mut wires, &machines, refusals);
     provided::finish(&mut wires, &machines, refusals);
-    let requests = workloads::read(&mut spec, &wires, &machines, &mut names, refusals);
+    let timeline = timeline::read(&mut spec, &mut names, refusals);
+    let clock = time::Clock::read(&mut spec, run.duration, &timeline, refusals);
+    let requests = workloads::read(&mut spec, &wires, &machines, &clock, &mut names, refusals);
     let mut notes = wires.notes.clone();
     let sound = refusals.is_empty();
     let cluster = belief::cluster(
@@ -110,7 +112,6 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         false => None,
     };
 
-    let timeline = timeline::read(&mut spec, &mut names, refusals);
     let reader = versions::Reader {
         written,
         entries: &timeline,
@@ -123,11 +124,8 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     let first = cluster.iter().map(|cluster| (Instant::ZERO, cluster));
     let later = versions.iter().map(|version| (version.at, &version.cluster));
     let clusters: Vec<_> = first.chain(later).collect();
-    let created = workloads::created(&requests);
     let mut cast = Cast::new(wires, machines, requests, &clusters);
     cast.add_places(timeline.iter().map(|entry| &*entry.name));
-    let clock = time::Clock::read(&mut spec, run.duration, &timeline, refusals);
-    workloads::check_created(&created, clock.end, refusals);
     let mut flows = flows::read(&mut spec, &cast, &clock, refusals);
     let faults = faults::read(&timeline, &cast, &flows, refusals);
     let settings: Vec<_> = timeline.iter().flat_map(|entry| entry.settings(refusals)).collect();

@@ -36,7 +36,11 @@ impl Names {
 }
 
 fn article(kind: &str, other: &str) -> &'static str {
-    if kind == other { "another" } else { "a" }
+    match other {
+        _ if kind == other => "another",
+        "event" => "an",
+        _ => "a",
+    }
 }
 
 /// Refuses a name that could not be told from a path, a pattern or a window.

@@ -190,7 +190,7 @@ impl Clock {
 
 impl Clock {
     /// A time since the start of the run, or an event, `event.end`, and a time before or after it: `switch+3s`.
-    fn read_instant(&self, value: &Value) -> Result<Instant, Wrong> {
+    pub(super) fn read_instant(&self, value: &Value) -> Result<Instant, Wrong> {
         let Some(written) = value.as_str().filter(|text| text.starts_with(|c: char| c.is_alphabetic())) else {
             return Ok(Instant::ZERO.saturating_add(quantity::duration(value)?));
         };

@@ -13,9 +13,9 @@ use super::addresses;
 use super::machines::Machines;
 use super::names::Names;
 use super::refuse_unmodelled;
+use super::time::Clock;
 use super::underlay::Wires;
 use crate::scenario::model::Machine;
-use crate::scenario::quantity::duration;
 
 /// A workload, and the place of its node.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub(super) fn read(
     spec: &mut Fields<'_>,
     wires: &Wires,
     machines: &Machines,
+    clock: &Clock,
     names: &mut Names,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Request> {
@@ -45,7 +46,7 @@ pub(super) fn read(
     }
     for (name, field, value) in spec.entries("workloads", refusals) {
         let fields = Fields::new(value, field, refusals);
-        requests.extend(read_one(name, fields, wires, machines, names, refusals));
+        requests.extend(read_one(name, fields, wires, machines, clock, names, refusals));
     }
     requests
 }
@@ -55,6 +56,7 @@ fn read_one(
     mut fields: Fields<'_>,
     wires: &Wires,
     machines: &Machines,
+    clock: &Clock,
     names: &mut Names,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Request> {
@@ -62,8 +64,9 @@ fn read_one(
     let ip = addresses::ips(&mut fields, refusals);
     let pool = fields.parse("pool", refusals, text).map(Arc::from);
     let count = fields.parse("count", refusals, |v| integer(v, 1, 1000));
-    let created = fields.parse("createdAt", refusals, duration).unwrap_or_default();
-    let created = Instant::ZERO.saturating_add(created);
+    let created = fields
+        .parse("createdAt", refusals, |v| clock.instant(v))
+        .unwrap_or(Instant::ZERO);
     refuse_unmodelled(&mut fields, &["labels", "namespace"], refusals);
     let (at, count_at) = (fields.at().clone(), fields.field("count"));
     fields.finish(refusals);
@@ -113,27 +116,6 @@ fn request(name: String, on: (usize, &Machine), addresses: Vec<IpAddr>, pool: Op
 pub(super) fn there(requests: &[Request], at: Instant, unrecorded: &BTreeSet<String>) -> Vec<WorkloadRequest> {
     let there = |one: &&Request| one.created <= at && !unrecorded.contains(&*one.request.node);
     requests.iter().filter(there).map(|one| one.request.clone()).collect()
-}
-
-/// When workloads are made, and where each says so.
-pub(super) fn created(requests: &[Request]) -> Vec<(Instant, FieldRef)> {
-    let place = |one: &Request| FieldRef {
-        path: one.request.origin.path.key("createdAt"),
-        ..one.request.origin.clone()
-    };
-    let mut all: Vec<_> = requests.iter().map(|one| (one.created, place(one))).collect();
-    all.dedup();
-    all
-}
-
-/// Refuses workloads that are made when nobody sends any more.
-pub(super) fn check_created(created: &[(Instant, FieldRef)], end: Instant, refusals: &mut Vec<Refusal>) {
-    let late = created.iter().filter(|(at, _)| *at >= end);
-    refusals.extend(late.map(|(_, field)| {
-        Refusal::new("E-EVENT", field.clone(), format!("the run has ended by then, at {end}"))
-            .why("nothing is sent any more that could reach it")
-            .help("use an earlier time, or a longer `duration`")
-    }));
 }
 
 fn find_node(value: &Value, nodes: &[Machine]) -> Result<usize, Wrong> {
