@@ -9,6 +9,8 @@ pub enum DropReason {
     SrcDstCheck,
     /// No rule of the port's security group admits it.
     SgDeny,
+    /// No rule of a firewall admits it.
+    FirewallDeny,
     /// The subnet's access list refuses it.
     NaclDeny,
     /// A protocol or port that this fabric never carries.
@@ -50,6 +52,7 @@ impl DropReason {
     pub const ALL: &[DropReason] = &[
         DropReason::SrcDstCheck,
         DropReason::SgDeny,
+        DropReason::FirewallDeny,
         DropReason::NaclDeny,
         DropReason::FabricBlocked,
         DropReason::FragmentRefused,
@@ -87,7 +90,11 @@ impl DropReason {
             ),
             DropReason::SgDeny => (
                 "sg_deny",
-                "No rule of the port's security group, or of a firewall, admits it. Source: AWS VPC user guide, security groups.",
+                "No rule of the port's security group admits it. Source: AWS VPC user guide, security groups.",
+            ),
+            DropReason::FirewallDeny => (
+                "firewall_deny",
+                "No rule of a firewall between networks admits it. Source: RFC 2979 section 1.",
             ),
             DropReason::NaclDeny => (
                 "nacl_deny",

@@ -72,7 +72,7 @@ impl Guard {
         let mut rules = self.firewall.rules.iter().flatten();
         if self.firewall.rules.is_some() && !rules.any(|rule| rule.admits(&flow)) {
             let text = format!("firewall: no rule lets {} pass", describe(&flow));
-            return Some((DropReason::SgDeny, text));
+            return Some((DropReason::FirewallDeny, text));
         }
         if !stateful {
             return None;
