@@ -10,7 +10,7 @@ use overlab_dataplane::wire::{FlowKey, IcmpError, IpMut, IpView, Ipv4Mut, checks
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
 use super::segment::{Station, index};
-use super::{DropReason, Fabric, Journey, NicId, NoRoute, Output, ReversePath, Transit};
+use super::{DropReason, Fabric, Journey, NicId, NoRoute, Output, RpFilter, Transit};
 use crate::observe::{Place, PlaceKind};
 use crate::scenario::{GatewayKind, Model, UnderlayRoute, Via};
 use crate::topology::{Topology, Vertex};
@@ -26,7 +26,7 @@ pub(super) struct Router {
     tells_size: bool,
     icmp_quote: Option<u32>,
     clears_dscp: bool,
-    reverse_path: ReversePath,
+    rp_filter: RpFilter,
     /// Route tables: the main one, then the others.
     tables: Vec<Fib<Target>>,
     /// The table for what comes from somewhere, where it is not the main one.
@@ -82,7 +82,7 @@ fn one(model: &Model, topology: &Topology, underlay: usize) -> Router {
         tells_size: wires.knobs.router_tells_size,
         icmp_quote: wires.knobs.icmp_quote,
         clears_dscp: wires.knobs.clears_dscp,
-        reverse_path: wires.knobs.reverse_path,
+        rp_filter: wires.knobs.rp_filter,
         tables: Vec::new(),
         table_of: BTreeMap::new(),
     };
@@ -353,10 +353,10 @@ impl Fabric {
     fn came_the_right_way(&self, router: usize, from: Ingress, source: IpAddr) -> bool {
         let hop = &self.routers[router];
         let back = || hop.route(from, source).and_then(|target| self.next(target, source));
-        match hop.reverse_path {
-            ReversePath::Off => true,
-            ReversePath::Loose => back().is_some(),
-            ReversePath::Strict => match (back(), from) {
+        match hop.rp_filter {
+            RpFilter::Off => true,
+            RpFilter::Loose => back().is_some(),
+            RpFilter::Strict => match (back(), from) {
                 (Some(Next::Neighbour(back, _)), Ingress::Segment(from)) => back == from,
                 (Some(Next::Gateway(back)), Ingress::Gateway(from)) => back == from,
                 (Some(Next::Neighbour(..) | Next::Gateway(_)) | None, _) => false,

@@ -8,7 +8,7 @@ use overlab_dataplane::fields::{Fields, Refusal, Wrong, boolean, integer, word};
 use serde_json::{Value, json};
 
 use super::quantity::{any_duration, bit_rate, mtu};
-use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute, Preset, ReversePath};
+use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute, Preset, RpFilter};
 
 /// One knob.
 pub struct Knob {
@@ -43,10 +43,10 @@ const L2S: &[(&str, L2)] = &[
     ("none", L2::None),
 ];
 const NO_ROUTES: &[(&str, NoRoute)] = &[("silent", NoRoute::Silent), ("netUnreachable", NoRoute::NetUnreachable)];
-const REVERSE_PATHS: &[(&str, ReversePath)] = &[
-    ("off", ReversePath::Off),
-    ("loose", ReversePath::Loose),
-    ("strict", ReversePath::Strict),
+const RP_FILTERS: &[(&str, RpFilter)] = &[
+    ("off", RpFilter::Off),
+    ("loose", RpFilter::Loose),
+    ("strict", RpFilter::Strict),
 ];
 const FRAGMENTS: &[(&str, FragmentPolicy)] = &[
     ("pass", FragmentPolicy::Pass),
@@ -73,10 +73,10 @@ pub const KNOBS: &[Knob] = &[
         set: |k, v| put(&mut k.no_route, word(v, NO_ROUTES)),
     },
     Knob {
-        name: "reversePathFilter",
+        name: "rpFilter",
         meaning: "which sources the router takes: all, those that it has a route to, or those that it would route back",
-        show: |k| spelling(REVERSE_PATHS, k.reverse_path),
-        set: |k, v| put(&mut k.reverse_path, word(v, REVERSE_PATHS)),
+        show: |k| spelling(RP_FILTERS, k.rp_filter),
+        set: |k, v| put(&mut k.rp_filter, word(v, RP_FILTERS)),
     },
     Knob {
         name: "routerDecrementsTtl",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use overlab_dataplane::Mtu;
 
-use super::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, IdleTimes, Knobs, L2, NoRoute, ReversePath, Security};
+use super::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, IdleTimes, Knobs, L2, NoRoute, RpFilter, Security};
 
 /// An ordinary IP network: Ethernet segments, a router that follows RFC 1812, nobody who inspects a packet.
 ///
@@ -14,7 +14,7 @@ pub(super) fn network() -> Knobs {
     Knobs {
         l2: L2::BroadcastDomain,
         no_route: NoRoute::NetUnreachable,
-        reverse_path: ReversePath::Off,
+        rp_filter: RpFilter::Off,
         router_decrements_ttl: true,
         address_check: AddressCheck {
             source: false,

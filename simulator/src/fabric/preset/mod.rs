@@ -95,7 +95,7 @@ pub enum NoRoute {
 
 /// Which sources an underlay router takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReversePath {
+pub enum RpFilter {
     /// All.
     Off,
     /// Those that it has a route to.
@@ -112,7 +112,7 @@ pub struct Knobs {
     /// What the router does without a route.
     pub no_route: NoRoute,
     /// Which sources the router takes.
-    pub reverse_path: ReversePath,
+    pub rp_filter: RpFilter,
     /// Whether the router takes one from the TTL, and can be seen in a traceroute.
     pub router_decrements_ttl: bool,
     /// What a network card's port holds against its own addresses while the check is on.
