@@ -365,7 +365,7 @@ fn a_plan_shows_every_knob_and_which_of_them_a_scenario_changed() {
         (&underlay["preset"], &underlay["changed"]),
         (&"aws".into(), &serde_json::json!(["routeQuota"]))
     );
-    assert_eq!(underlay["knobs"]["fragmentsPerSecond"], 1024);
+    assert_eq!(underlay["knobs"]["fragmentRate"], "1024/s");
 }
 
 #[test]

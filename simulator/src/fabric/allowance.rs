@@ -1,4 +1,4 @@
-//! What a provider grants a network card and no more: pieces of packets and bits of one flow, by the clock.
+//! What a provider grants a network card and no more: fragments and bits of one flow, by the clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use overlab_dataplane::{Instant, Packet};
 use super::port::Refused;
 use super::{DropReason, Knobs};
 
-/// The time over which pieces are counted.
-const PIECES_OVER: Duration = Duration::from_secs(1);
+/// The time over which fragments are counted.
+const FRAGMENTS_OVER: Duration = Duration::from_secs(1);
 
 /// The time over which a flow's bits are counted: short, so that a burst counts as one.
 const BITS_OVER: Duration = Duration::from_millis(100);
@@ -42,20 +42,20 @@ impl Meter {
 
 /// The allowances of a card.
 ///
-/// Sources: AWS ENA driver, "Linux best practices" (`pps_allowance_exceeded`: pieces in a second); AWS EC2 user guide, "Network
+/// Sources: AWS ENA driver, "Linux best practices" (`pps_allowance_exceeded`: fragments in a second); AWS EC2 user guide, "Network
 /// bandwidth" (a flow is a five-tuple, for other protocols than TCP and UDP a three-tuple).
 #[derive(Debug, Default)]
 pub(super) struct Allowances {
-    fragments_per_second: Option<u32>,
+    fragment_rate: Option<u32>,
     flow_rate: Option<u64>,
-    pieces: Meter,
+    fragments: Meter,
     flows: BTreeMap<FlowKey, Meter>,
 }
 
 impl Allowances {
     pub(super) fn of(knobs: &Knobs) -> Allowances {
         Allowances {
-            fragments_per_second: knobs.fragments_per_second,
+            fragment_rate: knobs.fragment_rate,
             flow_rate: knobs.flow_rate,
             ..Allowances::default()
         }
@@ -63,15 +63,15 @@ impl Allowances {
 
     /// Takes over what was counted before the allowances were changed.
     pub(super) fn succeed(&mut self, earlier: Allowances) {
-        (self.pieces, self.flows) = (earlier.pieces, earlier.flows);
+        (self.fragments, self.flows) = (earlier.fragments, earlier.flows);
     }
 
     /// Why a packet is one too many, if it is.
     pub(super) fn exceeded(&mut self, now: Instant, packet: &Packet, header: &IpView<'_>) -> Option<Refused> {
-        if let Some(limit) = self.fragments_per_second.filter(|_| header.is_fragment())
-            && !self.pieces.takes(now, PIECES_OVER, 1, u64::from(limit))
+        if let Some(limit) = self.fragment_rate.filter(|_| header.is_fragment())
+            && !self.fragments.takes(now, FRAGMENTS_OVER, 1, u64::from(limit))
         {
-            let text = format!("the interface has sent its {limit} pieces of this second");
+            let text = format!("the interface has sent its {limit} fragments of this second");
             return Some((DropReason::RateLimited, text));
         }
         let rate = self.flow_rate?;
@@ -79,7 +79,7 @@ impl Allowances {
         if self.flows.len() >= FLOWS_MAX {
             self.flows.pop_first();
         }
-        let granted = rate / (PIECES_OVER.as_millis() / BITS_OVER.as_millis()) as u64;
+        let granted = rate / (FRAGMENTS_OVER.as_millis() / BITS_OVER.as_millis()) as u64;
         let meter = self.flows.entry(flow).or_default();
         (!meter.takes(now, BITS_OVER, bits, granted)).then(|| {
             let text = format!("the flow has taken its {granted} bits of these {} ms", BITS_OVER.as_millis());
@@ -97,7 +97,7 @@ mod tests {
         let mut meter = Meter::default();
         let at = |millis: u64| Instant::from_nanos(millis * 1_000_000);
         let taken: Vec<bool> = [0, 1, 999, 1000, 1001, 1002]
-            .map(|millis| meter.takes(at(millis), PIECES_OVER, 1, 2))
+            .map(|millis| meter.takes(at(millis), FRAGMENTS_OVER, 1, 2))
             .into();
         assert_eq!(taken, [true, true, false, true, true, false]);
     }

@@ -15,7 +15,7 @@ pub enum DropReason {
     NaclDeny,
     /// A protocol or port that this fabric never carries.
     FabricBlocked,
-    /// The fabric does not carry this piece of a packet.
+    /// The fabric does not carry this fragment.
     FragmentRefused,
     /// A stateful firewall has not seen its connection begin.
     OutOfState,
@@ -106,7 +106,7 @@ impl DropReason {
             ),
             DropReason::FragmentRefused => (
                 "fragment_refused",
-                "The fabric does not carry this piece of a packet. Source: Azure TCP/IP performance tuning.",
+                "The fabric does not carry this fragment. Source: Azure TCP/IP performance tuning.",
             ),
             DropReason::OutOfState => (
                 "out_of_state",

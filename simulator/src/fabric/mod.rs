@@ -172,8 +172,8 @@ impl Fabric {
             card: Some(nic),
             crossings: 0,
         };
-        for piece in router::pieces(packet, limit.unwrap_or(Mtu::MAX)) {
-            self.onto_segment(now, segment, next_hop, (journey, piece), &device, out);
+        for fragment in router::fragments(packet, limit.unwrap_or(Mtu::MAX)) {
+            self.onto_segment(now, segment, next_hop, (journey, fragment), &device, out);
         }
     }
 

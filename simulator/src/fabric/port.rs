@@ -19,8 +19,8 @@ use crate::scenario::{Gateway, GatewayKind, Machine, Model, Underlay, UnderlayRo
 /// The group of every card that the scenario puts into none.
 const DEFAULT_GROUP: &str = "default";
 
-/// Pieces of packets that are followed at the same time.
-const PIECES_MAX: usize = 1024;
+/// Fragments that are followed at the same time.
+const FRAGMENTS_MAX: usize = 1024;
 
 /// A refusal: why, and in what words.
 pub(super) type Refused = (DropReason, String);
@@ -43,7 +43,7 @@ pub(super) struct Port {
     blocked_udp_ports: Vec<u16>,
     drops_df_above: Option<Mtu>,
     pub(super) breaks_inner_checksums: bool,
-    fragments: FragmentPolicy,
+    fragment_policy: FragmentPolicy,
     allowances: Allowances,
     security: Security,
     /// Whether security groups are asked at all.
@@ -51,8 +51,8 @@ pub(super) struct Port {
     pub(super) groups: Vec<Arc<str>>,
     rules: SecurityGroup,
     connections: Connections,
-    /// Where the next piece of a packet begins, by source and identification.
-    pieces: BTreeMap<(IpAddr, u32), usize>,
+    /// Where the next fragment begins, by source and identification.
+    fragments: BTreeMap<(IpAddr, u32), usize>,
 }
 
 /// The ports of a model's cards, nodes first. `segment` gives the place of a machine's subnet among the segments.
@@ -117,14 +117,14 @@ fn port(machine: &Machine, underlay: &Underlay, own: &[IpNet], segment: usize) -
         blocked_udp_ports: knobs.blocked_udp_ports.clone(),
         drops_df_above: knobs.drops_df_above,
         breaks_inner_checksums: knobs.breaks_inner_checksums,
-        fragments: knobs.fragments,
+        fragment_policy: knobs.fragment_policy,
         allowances: Allowances::of(knobs),
         security: knobs.security.clone(),
         guarded: knobs.security.default != DefaultGroup::Open || !machine.groups.is_empty(),
         groups,
         rules,
         connections: Connections::default(),
-        pieces: BTreeMap::new(),
+        fragments: BTreeMap::new(),
     }
 }
 
@@ -151,7 +151,7 @@ fn default_group(default: &DefaultGroup, own: &[IpNet]) -> SecurityGroup {
 impl Port {
     /// Takes over what the same card's port remembered before its rules were changed.
     pub(super) fn succeed(&mut self, earlier: Port) {
-        (self.connections, self.pieces) = (earlier.connections, earlier.pieces);
+        (self.connections, self.fragments) = (earlier.connections, earlier.fragments);
         self.allowances.succeed(earlier.allowances);
     }
 
@@ -198,33 +198,30 @@ impl Port {
         })
     }
 
-    /// Whether a piece of a packet follows its predecessor, where that matters.
+    /// Whether a fragment follows its predecessor, where that matters.
     fn out_of_order(&mut self, header: &IpView<'_>) -> Option<Refused> {
         if !header.is_fragment() {
             return None;
         }
-        match self.fragments {
+        match self.fragment_policy {
             FragmentPolicy::Pass => return None,
             FragmentPolicy::InOrder => {}
             FragmentPolicy::Drop => {
-                return Some((
-                    DropReason::FragmentRefused,
-                    "this fabric carries no pieces of packets".to_owned(),
-                ));
+                return Some((DropReason::FragmentRefused, "this fabric carries no fragments".to_owned()));
             }
         }
         let key = (header.source(), header.identification());
         let end = header.fragment_offset() + header.payload().len();
-        let due = self.pieces.remove(&key);
+        let due = self.fragments.remove(&key);
         if header.fragment_offset() > 0 && due != Some(header.fragment_offset()) {
-            let text = format!("a piece at {} came out of order", header.fragment_offset());
+            let text = format!("a fragment at {} came out of order", header.fragment_offset());
             return Some((DropReason::FragmentRefused, text));
         }
         if header.more_fragments() {
-            if self.pieces.len() >= PIECES_MAX {
-                self.pieces.pop_first();
+            if self.fragments.len() >= FRAGMENTS_MAX {
+                self.fragments.pop_first();
             }
-            self.pieces.insert(key, end);
+            self.fragments.insert(key, end);
         }
         None
     }

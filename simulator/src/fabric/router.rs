@@ -24,7 +24,7 @@ pub(super) struct Router {
     addresses: Vec<(usize, IpAddr)>,
     splits: bool,
     tells_size: bool,
-    icmp_quote: Option<u32>,
+    icmp_quote: Option<usize>,
     clears_dscp: bool,
     rp_filter: RpFilter,
     /// Route tables: the main one, then the others.
@@ -212,10 +212,10 @@ impl Fabric {
         match next {
             Next::Neighbour(segment, neighbour) => {
                 let wires = &self.segments[segment];
-                let (pieces, next) = (pieces(packet, wires.mtu), wires.place.clone());
-                for piece in pieces {
-                    out.record(&piece, &place, None, || format!("routed to {next}"));
-                    self.onto_segment(now, segment, neighbour, (journey, piece), &place, out);
+                let (fragments, next) = (fragments(packet, wires.mtu), wires.place.clone());
+                for fragment in fragments {
+                    out.record(&fragment, &place, None, || format!("routed to {next}"));
+                    self.onto_segment(now, segment, neighbour, (journey, fragment), &place, out);
                 }
             }
             Next::Gateway(gateway) => {
@@ -258,7 +258,7 @@ impl Fabric {
         let answer = source.and_then(|source| error_packet(error, source, about.bytes()));
         if let Some(mut answer) = answer {
             if let Some(bytes) = hop.icmp_quote {
-                shorten_quote(&mut answer, bytes as usize);
+                shorten_quote(&mut answer, bytes);
             }
             self.pass_on(now, router, next, (Journey::default(), answer), out);
         }
@@ -399,15 +399,15 @@ fn shorten_quote(error: &mut Packet, bytes: usize) {
     }
 }
 
-/// A packet in pieces of at most this size; whole if it fits.
-pub(super) fn pieces(packet: Packet, mtu: Mtu) -> Vec<Packet> {
+/// A packet in fragments of at most this size; whole if it fits.
+pub(super) fn fragments(packet: Packet, mtu: Mtu) -> Vec<Packet> {
     if mtu.fits(packet.longest_wire_packet()) {
         return vec![packet];
     }
-    let mut pieces = Vec::new();
+    let mut fragments = Vec::new();
     // A header that was judged is one that can be split.
-    let _ = split(&packet, mtu, 0, &mut pieces);
-    pieces
+    let _ = split(&packet, mtu, 0, &mut fragments);
+    fragments
 }
 
 #[cfg(test)]

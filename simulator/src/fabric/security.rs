@@ -40,7 +40,7 @@ impl Traffic {
         ports: None,
     };
 
-    /// A piece of a packet shows no ports, and is held to be of those that are asked for.
+    /// A fragment shows no ports, and is held to be of those that are asked for.
     pub(super) fn holds(&self, flow: &FlowKey) -> bool {
         let protocol = self.protocols.is_empty() || self.protocols.contains(&flow.protocol);
         let port = flow

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use overlab_dataplane::Mtu;
-use overlab_dataplane::fields::{Fields, Refusal, Wrong, boolean, integer, word};
+use overlab_dataplane::fields::{Fields, Refusal, Wrong, boolean, integer, text, word};
 use serde_json::{Value, json};
 
-use super::quantity::{any_duration, bit_rate, mtu};
+use super::quantity::{any_duration, bit_rate, mtu, size};
 use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute, Preset, RpFilter};
 
 /// One knob.
@@ -48,7 +48,7 @@ const RP_FILTERS: &[(&str, RpFilter)] = &[
     ("loose", RpFilter::Loose),
     ("strict", RpFilter::Strict),
 ];
-const FRAGMENTS: &[(&str, FragmentPolicy)] = &[
+const FRAGMENT_POLICIES: &[(&str, FragmentPolicy)] = &[
     ("pass", FragmentPolicy::Pass),
     ("inOrder", FragmentPolicy::InOrder),
     ("drop", FragmentPolicy::Drop),
@@ -99,8 +99,8 @@ pub const KNOBS: &[Knob] = &[
     Knob {
         name: "icmpQuote",
         meaning: "bytes behind a packet's IP header that the router's ICMP errors quote",
-        show: |k| or_none(k.icmp_quote),
-        set: |k, v| put(&mut k.icmp_quote, unless_none(v, count)),
+        show: |k| or_none(k.icmp_quote.map(|bytes| format!("{bytes}B"))),
+        set: |k, v| put(&mut k.icmp_quote, unless_none(v, |v| size(v, 1, usize::from(u16::MAX)))),
     },
     Knob {
         name: "routeQuota",
@@ -145,24 +145,21 @@ pub const KNOBS: &[Knob] = &[
         set: |k, v| put(&mut k.drops_df_above, unless_none(v, |v| mtu(v, u16::MAX))),
     },
     Knob {
-        name: "fragments",
-        meaning: "what becomes of pieces of packets",
-        show: |k| spelling(FRAGMENTS, k.fragments),
-        set: |k, v| put(&mut k.fragments, word(v, FRAGMENTS)),
+        name: "fragmentPolicy",
+        meaning: "what becomes of fragments",
+        show: |k| spelling(FRAGMENT_POLICIES, k.fragment_policy),
+        set: |k, v| put(&mut k.fragment_policy, word(v, FRAGMENT_POLICIES)),
     },
     Knob {
-        name: "fragmentsPerSecond",
-        meaning: "pieces that a card may send in a second",
-        show: |k| or_none(k.fragments_per_second),
-        set: |k, v| put(&mut k.fragments_per_second, unless_none(v, count)),
+        name: "fragmentRate",
+        meaning: "fragments that a card may send in a second",
+        show: |k| or_none(k.fragment_rate.map(|count| format!("{count}/s"))),
+        set: |k, v| put(&mut k.fragment_rate, unless_none(v, per_second)),
     },
     Knob {
         name: "flowRate",
         meaning: "what one flow of a card may take: a five-tuple, or addresses and protocol where there are no ports",
-        show: |k| {
-            k.flow_rate
-                .map_or_else(|| "none".into(), |bits| format!("{bits}bit/s").into())
-        },
+        show: |k| or_none(k.flow_rate.map(|bits| format!("{bits}bit/s"))),
         set: |k, v| put(&mut k.flow_rate, unless_none(v, bit_rate)),
     },
     Knob {
@@ -298,6 +295,13 @@ fn count(value: &Value) -> Result<u32, Wrong> {
     u32::try_from(number).map_err(|_| Wrong::expected("a number up to 1000000"))
 }
 
+fn per_second(value: &Value) -> Result<u32, Wrong> {
+    let count = text(value).ok().and_then(|text| text.strip_suffix("/s")?.parse::<u32>().ok());
+    count
+        .filter(|count| *count > 0)
+        .ok_or_else(|| Wrong::expected("a number in a second, such as `1024/s`"))
+}
+
 fn numbers<T: TryFrom<u64>>(value: &Value, max: u64) -> Result<Vec<T>, Wrong> {
     let expected = || Wrong::expected(format!("a list of numbers from 0 to {max}"));
     let items = value.as_array().ok_or_else(expected)?;
@@ -338,7 +342,10 @@ mod tests {
     #[rstest]
     #[case(json!({"routeQuota": 0}), "K-VALUE knobs.routeQuota")]
     #[case(json!({"protocols": [256]}), "K-VALUE knobs.protocols")]
-    #[case(json!({"fragments": "never"}), "K-VALUE knobs.fragments")]
+    #[case(json!({"fragmentPolicy": "never"}), "K-VALUE knobs.fragmentPolicy")]
+    #[case(json!({"fragmentRate": 1024}), "K-VALUE knobs.fragmentRate")]
+    #[case(json!({"fragmentRate": "0/s"}), "K-VALUE knobs.fragmentRate")]
+    #[case(json!({"icmpQuote": "0B"}), "K-VALUE knobs.icmpQuote")]
     #[case(json!({"fragmentsAt": 20}), "K-VALUE knobs.fragmentsAt")]
     #[case(json!({"routeQuotas": 10}), "K-UNKNOWN knobs.routeQuotas")]
     fn what_a_knob_cannot_be_is_refused(#[case] knobs: Value, #[case] expected: &str) {

@@ -14,7 +14,7 @@ pub use firewall::{Firewall, FirewallRule};
 pub use kind::{GatewayKind, GatewayKnobs};
 
 use super::port::Refused;
-use super::router::{Ingress, pieces};
+use super::router::{Ingress, fragments};
 use super::segment::Station;
 use super::{DropReason, Fabric, Journey, Output, Transit};
 use crate::observe::{Place, PlaceKind};
@@ -185,7 +185,7 @@ impl Fabric {
             header.decrement_ttl();
         }
         let next = self.routers[router].place.clone();
-        for packet in pieces(packet, self.gateways[gateway].mtu) {
+        for packet in fragments(packet, self.gateways[gateway].mtu) {
             out.record(&packet, &place, None, || format!("on to {next}"));
             out.transits.push(Transit {
                 at: now,

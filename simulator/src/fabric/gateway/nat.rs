@@ -113,7 +113,7 @@ impl Translator {
             return Ok(None);
         };
         if header.is_fragment() {
-            let text = "a NAT gateway finds no ports in a piece of a packet".to_owned();
+            let text = "a NAT gateway finds no ports in a fragment".to_owned();
             return Err((DropReason::FragmentRefused, text));
         }
         let about = quoted(&header);

@@ -17,7 +17,7 @@ use super::{DefaultGroup, GroupMatch, IdleTimes, Knobs, L2, Security};
 pub(super) fn knobs() -> Knobs {
     Knobs {
         l2: L2::MacSwitchedUnicast,
-        fragments_per_second: Some(1024),
+        fragment_rate: Some(1024),
         security: Security {
             default: DefaultGroup::Members,
             covers_routes: false,

@@ -9,7 +9,7 @@ use super::{DefaultGroup, FragmentPolicy, IdleTimes, Knobs, L2, Security};
 
 /// Sources: Azure virtual networks FAQ (no layer 2, no multicast; TCP, UDP and ICMP only, IP in IP and GRE are blocked; UDP source
 /// port 65330 is reserved; five addresses of a subnet are), traffic routing (private ranges outside the network lead nowhere;
-/// IP forwarding is the interface's address check), TCP/IP performance tuning (1500 B at the machine, pieces at 1400 B, those out
+/// IP forwarding is the interface's address check), TCP/IP performance tuning (1500 B at the machine, fragments at 1400 B, those out
 /// of order are dropped). That drops are silent is inferred. The security group is the default one: everything within
 /// the network, which by the page on service tags includes what is peered and what user-defined routes lead to.
 pub(super) fn knobs() -> Knobs {
@@ -19,7 +19,7 @@ pub(super) fn knobs() -> Knobs {
         reserved_source_ports: vec![65330],
         splits_at: Mtu::new(1400),
         router_tells_size: false,
-        fragments: FragmentPolicy::InOrder,
+        fragment_policy: FragmentPolicy::InOrder,
         security: Security {
             default: DefaultGroup::Underlay(Vec::new()),
             covers_routes: true,

@@ -31,8 +31,8 @@ pub(super) fn network() -> Knobs {
         icmp_quote: None,
         clears_dscp: false,
         breaks_inner_checksums: false,
-        fragments: FragmentPolicy::Pass,
-        fragments_per_second: None,
+        fragment_policy: FragmentPolicy::Pass,
+        fragment_rate: None,
         flow_rate: None,
         security: Security {
             default: DefaultGroup::Open,

@@ -34,12 +34,12 @@ pub struct AddressCheck {
     pub destination: bool,
 }
 
-/// What becomes of pieces of packets on the way to a card.
+/// What becomes of fragments on the way to a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FragmentPolicy {
     /// They are carried as everything else.
     Pass,
-    /// A piece that does not follow its predecessor is dropped.
+    /// A fragment that does not follow its predecessor is dropped.
     InOrder,
     /// None is carried.
     Drop,
@@ -134,15 +134,15 @@ pub struct Knobs {
     /// Whether the router says so when it drops a packet for its size.
     pub router_tells_size: bool,
     /// So many bytes behind the IP header of a packet the router's ICMP errors quote; none for all that fits.
-    pub icmp_quote: Option<u32>,
+    pub icmp_quote: Option<usize>,
     /// Whether the router sets the DSCP to zero.
     pub clears_dscp: bool,
     /// Whether cards that offload VXLAN write wrong checksums into the TCP and UDP inside it.
     pub breaks_inner_checksums: bool,
-    /// What becomes of pieces.
-    pub fragments: FragmentPolicy,
-    /// So many pieces a card sends in a second, and no more; none for no limit.
-    pub fragments_per_second: Option<u32>,
+    /// What becomes of fragments.
+    pub fragment_policy: FragmentPolicy,
+    /// So many fragments a card sends in a second, and no more; none for no limit.
+    pub fragment_rate: Option<u32>,
     /// Bits in a second that one flow of a card may take: a flow is a five-tuple, and addresses and protocol where there are no
     /// ports; none for no limit.
     pub flow_rate: Option<u64>,
