@@ -1,12 +1,16 @@
 //! IPv6 on the wire: headers, VXLAN over it, fragments and ICMPv6, judged by a committed frame, by pnet and by etherparse.
 
 mod common;
+#[path = "ipv6/extensions.rs"]
+mod extensions;
+#[path = "ipv6/icmpv6.rs"]
+mod icmpv6;
 
 use std::net::Ipv6Addr;
 
 use common::packet;
 use overlab_dataplane::encap::{DecapError, Encap, Encapsulation, Ipip, Vxlan, Wire};
-use overlab_dataplane::wire::fragment::{Reassembly, ReassemblyError, split, timeout};
+use overlab_dataplane::wire::fragment::{Reassembly, split};
 use overlab_dataplane::wire::print::HeaderStack;
 use overlab_dataplane::wire::{
     Ecn, FlowKey, IcmpError, IcmpMessage, IpMut, IpView, Ipv6Header, Ipv6Mut, Ipv6View, Malformed, Reassembler, UdpHeader,
@@ -319,161 +323,6 @@ proptest! {
         let _ = end.pull(&mut Packet::from_bytes(&bytes));
         let _ = end.push(&end.template(NODE_B.into(), MAC_B).unwrap(), &mut Packet::from_bytes(&bytes), 1);
     }
-}
-
-/// A packet of these headers, each with the number of what follows, in front of eight bytes of UDP.
-fn with_extensions(first: u8, headers: &[u8]) -> Vec<u8> {
-    let udp = [0x9c, 0x40, 0x13, 0x88, 0, 8, 0, 0];
-    let ip = Ipv6Header::new(POD_A, POD_B, first, headers.len() + udp.len());
-    [&ip.to_bytes()[..], headers, &udp].concat()
-}
-
-#[rstest]
-#[case::none(17, &[], 17, 40)]
-#[case::hop_by_hop(0, &[17, 0, 1, 4, 0, 0, 0, 0], 17, 48)]
-#[case::destination_options_of_16_b(60, &[17, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 17, 56)]
-#[case::routing_behind_hop_by_hop(0, &[43, 0, 1, 4, 0, 0, 0, 0, 17, 0, 4, 0, 0, 0, 0, 0], 17, 56)]
-#[case::atomic_fragment(44, &[17, 0, 0, 0, 0, 0, 0, 1], 17, 48)]
-#[case::later_fragment_ends_the_chain(44, &[60, 0, 0, 8, 0, 0, 0, 1, 17, 0, 1, 4, 0, 0, 0, 0], 60, 48)]
-#[case::cut_short(60, &[17, 9, 1, 4, 0, 0, 0, 0], 60, 40)]
-fn the_chain_of_extension_headers_leads_to_the_protocol(
-    #[case] first: u8,
-    #[case] headers: &[u8],
-    #[case] protocol: u8,
-    #[case] header_len: usize,
-) {
-    let bytes = with_extensions(first, headers);
-    let view = Ipv6View::parse(&bytes).unwrap();
-    assert_eq!((view.protocol(), view.header_len()), (protocol, header_len));
-    assert_eq!(view.payload(), &bytes[header_len..]);
-}
-
-#[test]
-fn ports_are_found_behind_extension_headers_but_not_in_fragments() {
-    let ports = |bytes: &[u8]| FlowKey::of(&IpView::parse(bytes).unwrap()).ports;
-    assert_eq!(ports(&with_extensions(0, &[17, 0, 1, 4, 0, 0, 0, 0])), Some((40000, 5000)));
-    assert_eq!(ports(&with_extensions(44, &[17, 0, 0, 1, 0, 0, 0, 1])), None);
-}
-
-#[test]
-fn hop_by_hop_options_are_repeated_in_each_fragment_and_stand_before_the_fragment_header() {
-    let mut bytes = with_extensions(0, &[17, 0, 1, 4, 0, 0, 0, 0]);
-    bytes.extend([9; 1992]);
-    let length = (bytes.len() - 40) as u16;
-    bytes[4..6].copy_from_slice(&length.to_be_bytes());
-    let whole = Packet::from_bytes(&bytes);
-    let mut fragments = Vec::new();
-    split(&whole, Mtu::new(1280).unwrap(), 5, &mut fragments).unwrap();
-    let mut reassembler = Reassembler::default();
-    let mut last = Reassembly::Pending;
-    for fragment in fragments {
-        assert_eq!(fragment.bytes()[6], 0);
-        assert_eq!(fragment.bytes()[40..48], [44, 0, 1, 4, 0, 0, 0, 0]);
-        assert_eq!(fragment.bytes()[48], 17);
-        last = reassembler.push(Instant::ZERO, fragment);
-    }
-    assert_eq!(last, Reassembly::Complete(whole));
-}
-
-/// A fragment of offset and length in bytes.
-fn piece(offset: u16, len: usize, more: bool) -> Packet {
-    let word = (offset | u16::from(more)).to_be_bytes();
-    let fragment = [17, 0, word[0], word[1], 0, 0, 0, 9];
-    let ip = Ipv6Header::new(POD_A, POD_B, 44, 8 + len);
-    Packet::from_bytes(&[&ip.to_bytes()[..], &fragment, &vec![7; len]].concat())
-}
-
-#[rstest]
-#[case::e13_overlap(piece(8, 16, false), ReassemblyError::Overlap)]
-#[case::no_multiple_of_8(piece(16, 13, true), ReassemblyError::Inconsistent)]
-fn a_bad_ipv6_fragment_takes_the_whole_datagram_with_it(#[case] bad: Packet, #[case] reason: ReassemblyError) {
-    let mut reassembler = Reassembler::default();
-    assert_eq!(reassembler.push(Instant::ZERO, piece(0, 16, true)), Reassembly::Pending);
-    let Reassembly::Failed(failure) = reassembler.push(Instant::ZERO, bad) else {
-        panic!("it is refused")
-    };
-    assert_eq!((failure.reason, failure.fragments.len()), (reason, 2));
-    assert_eq!(reassembler.next_deadline(), None);
-}
-
-#[test]
-fn e15_ipv6_fragments_wait_for_60_s() {
-    let mut reassembler = Reassembler::default();
-    reassembler.push(Instant::ZERO, piece(0, 16, true));
-    let deadline = Instant::from_nanos(60_000_000_000);
-    assert_eq!(reassembler.next_deadline(), Some(deadline));
-    assert_eq!(deadline, Instant::ZERO.saturating_add(timeout(Family::V6)));
-    assert_eq!(reassembler.expire(Instant::from_nanos(59_999_999_999)), []);
-    assert_eq!(reassembler.expire(deadline)[0].reason, ReassemblyError::Timeout);
-}
-
-#[rstest]
-#[case::g14_too_big(IcmpError::TooBig { mtu: 1400 }, (2, 0), 1400)]
-#[case::no_route(IcmpError::NoRoute, (1, 0), 0)]
-#[case::prohibited(IcmpError::Prohibited, (1, 1), 0)]
-#[case::host_unreachable(IcmpError::HostUnreachable, (1, 3), 0)]
-#[case::port_unreachable(IcmpError::PortUnreachable, (1, 4), 0)]
-#[case::g16_hop_limit(IcmpError::TtlExpired, (3, 0), 0)]
-#[case::reassembly(IcmpError::ReassemblyTimeout, (3, 1), 0)]
-#[case::unknown_next_header_points_to_its_name(IcmpError::ProtocolUnreachable, (4, 1), 6)]
-fn an_icmpv6_error_has_the_numbers_of_rfc_4443_and_is_read_as_what_it_is(
-    #[case] error: IcmpError,
-    #[case] numbers: (u8, u8),
-    #[case] second_word: u32,
-) {
-    let about = datagram(100);
-    let ours = icmp::error_packet(error, NODE_A, about.bytes()).unwrap();
-    let outer = Ipv6Packet::new(ours.bytes()).unwrap();
-    let payload = outer.payload();
-    assert_eq!((payload[0], payload[1]), numbers);
-    assert_eq!(
-        u32::from_be_bytes([payload[4], payload[5], payload[6], payload[7]]),
-        second_word
-    );
-    let view = IpView::parse(ours.bytes()).unwrap();
-    let Ok(IcmpMessage::Error { error: read, quote }) = IcmpMessage::parse(&view) else {
-        panic!("it is an error")
-    };
-    assert_eq!((read, quote.destination()), (error, POD_B.into()));
-}
-
-/// An ICMPv6 packet of a type between two addresses.
-fn message(kind: u8, source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
-    let ip = Ipv6Header::new(source, destination, 58, 8);
-    [&ip.to_bytes()[..], &[kind, 0, 0, 0, 0, 0, 0, 0]].concat()
-}
-
-const MULTICAST: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const BIG: IcmpError = IcmpError::TooBig { mtu: 1280 };
-
-#[rstest]
-#[case::about_an_echo(IcmpError::NoRoute, message(128, POD_A, POD_B), true)]
-#[case::about_an_error(IcmpError::NoRoute, message(1, POD_A, POD_B), false)]
-#[case::about_too_big(BIG, message(2, POD_A, POD_B), false)]
-#[case::g15_to_multicast(IcmpError::TtlExpired, message(128, POD_A, MULTICAST), false)]
-#[case::g15_to_multicast_but_too_big(BIG, message(128, POD_A, MULTICAST), true)]
-#[case::from_multicast(BIG, message(128, MULTICAST, POD_B), false)]
-#[case::from_nobody(BIG, message(128, Ipv6Addr::UNSPECIFIED, POD_B), false)]
-fn icmpv6_errors_are_sent_only_about_packets_that_may_be_answered(
-    #[case] error: IcmpError,
-    #[case] about: Vec<u8>,
-    #[case] answered: bool,
-) {
-    assert_eq!(icmp::error_packet(error, NODE_A, &about).is_some(), answered);
-}
-
-#[test]
-fn g17_an_icmpv6_checksum_covers_the_addresses() {
-    let mut bytes = packet(FRAME)[INNER..].to_vec();
-    assert!(matches!(
-        IcmpMessage::parse(&IpView::parse(&bytes).unwrap()),
-        Ok(IcmpMessage::Echo { reply: false, .. })
-    ));
-    bytes[23] ^= 1;
-    assert!(matches!(
-        IcmpMessage::parse(&IpView::parse(&bytes).unwrap()),
-        Err(Malformed::Checksum { header: "ICMPv6", .. })
-    ));
 }
 
 #[test]

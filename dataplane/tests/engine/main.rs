@@ -8,6 +8,7 @@ mod firewall;
 mod host;
 mod memory;
 mod nat;
+mod nat_icmp;
 mod paths;
 mod rfc;
 mod robustness;
