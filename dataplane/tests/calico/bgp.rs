@@ -1,168 +1,12 @@
-//! BGP: what Calico refuses of its resources, and the sessions and routes that follow from them.
+//! BGP: the sessions and routes that follow from its resources.
 
-use crate::datastore::{cluster, felix, installation, machine, node, node_spec, pool, read, route, tables, workloads};
+use crate::bgp_resources::{configuration, filter, peer};
+use crate::datastore::{cluster, felix, machine, node, node_spec, pool, read, route, tables, workloads};
 use overlab_dataplane::Family;
-use overlab_dataplane::calico::{ClusterRoutes, ClusterState, Profile};
-use overlab_dataplane::fields::Refusal;
-use overlab_dataplane::route::{AbsentReason, Owner, RouteKind, bgp_sessions, node_tables};
+use overlab_dataplane::calico::{ClusterState, Profile};
+use overlab_dataplane::route::{AbsentReason, Owner, bgp_sessions, node_tables};
 use rstest::rstest;
 use serde_json::{Value, json};
-
-fn object(kind: &str, name: &str, spec: Value) -> Value {
-    json!({"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": name}, "spec": spec})
-}
-
-fn configuration(spec: Value) -> Value {
-    object("BGPConfiguration", "default", spec)
-}
-
-fn peer(name: &str, spec: Value) -> Value {
-    object("BGPPeer", name, spec)
-}
-
-fn filter(name: &str, spec: Value) -> Value {
-    object("BGPFilter", name, spec)
-}
-
-fn only(refused: Result<impl Sized, Vec<Refusal>>) -> Refusal {
-    let mut refusals = refused.err().expect("nothing was refused");
-    assert_eq!(refusals.len(), 1, "{refusals:#?}");
-    refusals.remove(0)
-}
-
-/// One rule of a filter's `exportV4`.
-fn rule(rule: Value) -> Value {
-    json!({"exportV4": [rule]})
-}
-
-#[rstest]
-#[case::password("BGPConfiguration", json!({"nodeToNodeMeshEnabled": false, "nodeMeshPassword": {}}), "BGP-MESH", "spec.nodeMeshPassword")]
-#[case::restart("BGPConfiguration", json!({"nodeToNodeMeshEnabled": false, "nodeMeshMaxRestartTime": "2m"}), "BGP-MESH", "spec.nodeMeshMaxRestartTime")]
-#[case::bind("BGPConfiguration", json!({"bindMode": "nodeip"}), "K-VALUE", "spec.bindMode")]
-#[case::as_number("BGPConfiguration", json!({"asNumber": "1.2.3"}), "K-VALUE", "spec.asNumber")]
-#[case::unknown("BGPConfiguration", json!({"nodeToNodeMesh": true}), "K-UNKNOWN", "spec.nodeToNodeMesh")]
-#[case::nodes("BGPPeer", json!({"node": "a", "nodeSelector": "all()", "peerSelector": "all()"}), "BGP-EXCLUSIVE", "spec.nodeSelector")]
-#[case::peers("BGPPeer", json!({"peerIP": "10.0.0.1", "peerSelector": "all()"}), "BGP-EXCLUSIVE", "spec.peerSelector")]
-#[case::as_of_nodes("BGPPeer", json!({"asNumber": 1, "peerSelector": "all()"}), "BGP-EXCLUSIVE", "spec.peerSelector")]
-#[case::no_as("BGPPeer", json!({"peerIP": "10.0.0.1"}), "K-MISSING", "spec")]
-#[case::workloads("BGPPeer", json!({"localWorkloadSelector": "all()"}), "BGP-WORKLOADS", "spec.localWorkloadSelector")]
-#[case::gateway("BGPPeer", json!({"peerIP": "10.0.0.1", "asNumber": 1, "reachableBy": "fd00::1"}), "BGP-REACHABLE-BY", "spec.reachableBy")]
-#[case::gateway_alone("BGPPeer", json!({"peerSelector": "all()", "reachableBy": "10.0.0.1"}), "BGP-REACHABLE-BY", "spec.reachableBy")]
-#[case::next_hop("BGPPeer", json!({"peerSelector": "all()", "keepOriginalNextHop": true, "nextHopMode": "Self"}), "BGP-EXCLUSIVE", "spec.nextHopMode")]
-#[case::mode("BGPPeer", json!({"peerSelector": "all()", "nextHopMode": "self"}), "K-VALUE", "spec.nextHopMode")]
-#[case::source("BGPPeer", json!({"peerSelector": "all()", "sourceAddress": "NodeIP"}), "K-VALUE", "spec.sourceAddress")]
-#[case::reverse("BGPPeer", json!({"peerSelector": "all()", "reversePeering": "Off"}), "K-VALUE", "spec.reversePeering")]
-#[case::selector("BGPPeer", json!({"peerSelector": "rack =="}), "BGP-SELECTOR", "spec.peerSelector")]
-#[case::address("BGPPeer", json!({"peerIP": "tor", "asNumber": 1}), "K-VALUE", "spec.peerIP")]
-#[case::action("BGPFilter", rule(json!({})), "K-MISSING", "spec.exportV4[0]")]
-#[case::cidr_alone("BGPFilter", rule(json!({"action": "Accept", "cidr": "10.0.0.0/8"})), "BGP-CIDR", "spec.exportV4[0].cidr")]
-#[case::operator_alone("BGPFilter", rule(json!({"action": "Accept", "matchOperator": "In"})), "BGP-CIDR", "spec.exportV4[0].matchOperator")]
-#[case::length_alone("BGPFilter", rule(json!({"action": "Accept", "prefixLength": {"min": 8}})), "BGP-CIDR", "spec.exportV4[0].prefixLength")]
-#[case::family("BGPFilter", rule(json!({"action": "Accept", "cidr": "fd00::/8", "matchOperator": "In"})), "K-VALUE", "spec.exportV4[0].cidr")]
-#[case::operation("BGPFilter", rule(json!({"action": "Reject", "operations": [{}]})), "BGP-OPERATIONS", "spec.exportV4[0].operations")]
-#[case::interface("BGPFilter", rule(json!({"action": "Accept", "interface": "cali*"})), "K-NOT-MODELLED", "spec.exportV4[0].interface")]
-#[case::communities("BGPFilter", rule(json!({"action": "Accept", "communities": {}})), "K-NOT-MODELLED", "spec.exportV4[0].communities")]
-fn what_calico_rejects_of_bgp_is_refused_in_both_forms(
-    #[case] kind: &str,
-    #[case] spec: Value,
-    #[case] code: &str,
-    #[case] field: &str,
-) {
-    for api in ["projectcalico.org/v3", "crd.projectcalico.org/v1"] {
-        let mut manifest = object(kind, "default", spec.clone());
-        manifest["apiVersion"] = json!(api);
-        let refusal = only(read(&[manifest]));
-        let found = (refusal.code, refusal.field.path.to_string());
-        assert_eq!(found, (code, field.to_owned()), "{refusal:#?}");
-        assert!(
-            refusal.help.is_some() || code == "K-VALUE" || code == "K-NOT-MODELLED",
-            "{refusal:#?}"
-        );
-    }
-}
-
-#[rstest]
-#[case("BGPConfiguration", json!({"nodeMeshPassword": {}, "bindMode": "NodeIP", "communities": [], "serviceClusterIPs": [{"cidr": "10.96.0.0/12"}]}))]
-#[case("BGPPeer", json!({"nodeSelector": "rack == 'r1'", "peerIP": "10.0.0.1:1790", "asNumber": "64512", "sourceAddress": "None", "password": {}}))]
-#[case("BGPPeer", json!({"node": "", "peerIP": "", "peerSelector": "all()", "keepOriginalNextHop": false, "nextHopMode": "Keep"}))]
-#[case("BGPPeer", json!({"peerIP": "fd00::1", "asNumber": 1, "filters": ["f"], "numAllowedLocalASNumbers": 1, "ttlSecurity": 3}))]
-#[case("BGPFilter", json!({"exportV4": [{"action": "Reject"}], "importV6": [{"action": "Accept", "cidr": "fd00::/8", "matchOperator": "In", "prefixLength": {"min": 64, "max": 128}}]}))]
-fn what_calico_accepts_of_bgp_is_read(#[case] kind: &str, #[case] spec: Value) {
-    assert_eq!(read(&[object(kind, "default", spec)]).map(|read| read.len()), Ok(1));
-}
-
-#[test]
-fn the_mesh_is_a_setting_of_all_nodes_and_a_filter_must_be_there() {
-    let own = object("BGPConfiguration", "node.a", json!({"nodeToNodeMeshEnabled": false}));
-    let refusal = only(read(&[own]));
-    assert_eq!(
-        (refusal.code, refusal.field.path.to_string()),
-        ("BGP-GLOBAL", "spec.nodeToNodeMeshEnabled".into())
-    );
-    let manifests = [
-        peer("p", json!({"peerSelector": "all()", "filters": ["no-pods", "nopods"]})),
-        filter("no-pods", rule(json!({"action": "Reject"}))),
-    ];
-    let refusal = only(cluster(&manifests, &[]));
-    assert_eq!(
-        (refusal.code, refusal.field.path.to_string()),
-        ("K-UNKNOWN", "spec.filters[1]".into())
-    );
-    assert!(refusal.help.unwrap().contains("no-pods"));
-}
-
-#[test]
-fn a_node_has_the_as_of_its_record_else_the_global_one() {
-    let own = node_spec("b", json!({"bgp": {"ipv4Address": "10.0.0.2/24", "asNumber": 65001}}));
-    let plain = cluster(&[node("a", "10.0.0.1/24")], &[]).unwrap();
-    assert_eq!(plain.bgp_configuration("a").as_number, 64512);
-    let set = [
-        configuration(json!({"asNumber": "1.10", "listenPort": 1790})),
-        node("a", "10.0.0.1/24"),
-        own,
-    ];
-    let set = cluster(&set, &[]).unwrap();
-    let numbers = ["a", "b"].map(|node| set.bgp_configuration(node).as_number);
-    assert_eq!(numbers, [65546, 65001]);
-    assert_eq!(set.bgp_configuration("a").listen_port, 1790);
-    assert!(set.bgp_configuration("a").mesh);
-}
-
-#[rstest]
-#[case(Profile::V3_22, None, (true, true))]
-#[case(Profile::V3_32, None, (true, true))]
-#[case(Profile::V3_32, Some("Disabled"), (false, false))]
-#[case(Profile::V3_32, Some("EnabledIPIPOnly"), (true, true))]
-#[case(Profile::V3_33, None, (false, true))]
-#[case(Profile::V3_33, Some("Enabled"), (true, true))]
-#[case(Profile::V3_33, Some("Disabled"), (false, false))]
-#[case(Profile::V3_33, Some("EnabledIPIPOnly"), (true, false))]
-#[case(Profile::V3_33, Some("EnabledNoEncapOnly"), (false, true))]
-#[case(Profile::V3_33, Some("enabled"), (false, true))]
-fn bird_programs_the_classes_that_its_configuration_names_in_words_that_its_version_knows(
-    #[case] profile: Profile,
-    #[case] value: Option<&str>,
-    #[case] (ipip, no_encap): (bool, bool),
-) {
-    let manifests: Vec<Value> = value
-        .map(|value| configuration(json!({"programClusterRoutes": value})))
-        .into_iter()
-        .collect();
-    let cluster = ClusterState::build(profile, read(&manifests).unwrap(), Vec::new()).unwrap();
-    assert_eq!(cluster.bird_routes("a"), ClusterRoutes { ipip, no_encap });
-}
-
-#[rstest]
-#[case(Profile::V3_22, "programClusterRoutes", json!("Enabled"))]
-#[case(Profile::V3_22, "ipv4NormalRoutePriority", json!(1000))]
-fn a_version_refuses_what_it_does_not_know_yet(#[case] profile: Profile, #[case] key: &str, #[case] value: Value) {
-    let manifests = [configuration(json!({key: value}))];
-    let refusal = only(ClusterState::build(profile, read(&manifests).unwrap(), Vec::new()));
-    assert_eq!(
-        (refusal.code, refusal.field.path.to_string()),
-        ("K-VERSION", format!("spec.{key}"))
-    );
-}
 
 /// Four nodes, the last of them in another subnet, with a pod and a block each; the first is `rr`.
 const NODES: [(&str, &str, &str); 4] = [
@@ -421,17 +265,15 @@ fn a_filter_suppresses_blocks_of_birds_classes(#[case] extra: Value, #[case] rul
 #[case(json!({"ipipMode": "Always"}), true)]
 #[case(json!({}), true)]
 #[case(json!({"vxlanMode": "Always"}), false)]
-fn truth_23_a_pool_that_is_not_exported_breaks_birds_classes_only(#[case] spec: Value, #[case] breaks: bool) {
+fn what_is_not_exported_is_not_told_to_a_reflector_either(#[case] spec: Value, #[case] breaks: bool) {
     let mut spec = spec;
     spec["disableBGPExport"] = json!(true);
-    for manifests in [vec![], vec![no_mesh(), reflector(), to_reflectors(json!({}))]] {
-        let cluster = four(Profile::V3_32, spec.clone(), &manifests);
-        assert!(
-            from_a(&cluster).iter().all(|route| route.is_empty() == breaks),
-            "{:?}",
-            from_a(&cluster)
-        );
-    }
+    let found = from_a(&four(
+        Profile::V3_32,
+        spec,
+        &[no_mesh(), reflector(), to_reflectors(json!({}))],
+    ));
+    assert!(found.iter().all(|route| route.is_empty() == breaks), "{found:?}");
 }
 
 #[test]
@@ -463,30 +305,6 @@ fn a_borrowed_address_is_announced_by_its_borrower_but_not_by_the_reflector_that
 fn owners(cluster: &ClusterState) -> [Option<Owner>; 2] {
     let tables = tables(cluster, "a", "10.0.1.5/24");
     [BLOCKS[3], BLOCKS[1]].map(|block| tables.route_to(block.parse().unwrap()).map(|route| route.owner))
-}
-
-#[rstest]
-#[case::ipip(Profile::V3_32, json!({"ipipMode": "Always"}), None)]
-#[case::no_encap(Profile::V3_32, json!({}), None)]
-#[case::vxlan(Profile::V3_32, json!({"vxlanMode": "Always"}), Some(Owner::Felix))]
-#[case::ipip_of_felix(Profile::V3_33, json!({"ipipMode": "Always"}), Some(Owner::Felix))]
-#[case::no_encap_of_bird(Profile::V3_33, json!({}), None)]
-fn truth_22_without_bgp_only_felix_has_routes_and_nobody_complains(
-    #[case] profile: Profile,
-    #[case] spec: Value,
-    #[case] owner: Option<Owner>,
-) {
-    let off = installation(json!({"bgp": "Disabled", "ipPools": []}));
-    let cluster = four(profile, spec, &[off]);
-    assert_eq!(owners(&cluster), [owner, owner]);
-    assert_eq!(bgp_sessions(&cluster, "a", Family::V4), []);
-    if owner.is_none() {
-        let tables = tables(&cluster, "a", "10.0.1.5/24");
-        assert_eq!(
-            tables.lookup("10.244.0.193".parse().unwrap()).unwrap().1.kind,
-            RouteKind::Host
-        );
-    }
 }
 
 const FELIX: Option<Owner> = Some(Owner::Felix);

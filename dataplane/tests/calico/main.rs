@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bgp;
+mod bgp_resources;
 mod codes;
 mod datastore;
 mod decisions;

@@ -1,8 +1,8 @@
-//! The tables that follow from a datastore: Calico's worked examples and its surprising truths.
+//! The tables that follow from a datastore: Calico's worked examples, and what the datastore states.
 
 use crate::datastore::{cluster, felix, installation, machine, node, node_spec, pool, printed, read, route, tables, workloads};
 use overlab_dataplane::calico::{ClusterState, Profile};
-use overlab_dataplane::route::{NodeTables, Owner, RouteKind, host_tables, node_tables};
+use overlab_dataplane::route::{NodeTables, RouteKind, host_tables, node_tables};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -122,120 +122,6 @@ fn a_decision_names_the_pool_the_records_and_the_fields_that_hold_them() {
         decision.destination.as_ref().unwrap().path.to_string(),
         "spec.workloads.pod-c.ip"
     );
-}
-
-/// Two nodes by their records, one pool, and what each does with packets to the other.
-fn kinds(spec: Value, a: &str, b: &str) -> (RouteKind, RouteKind) {
-    let manifests = [pool("p", spec), node("a", a), node("b", b)];
-    let cluster = cluster(&manifests, &["x a 10.244.0.1", "y b 10.244.1.1"]).unwrap();
-    let kind = |tables: NodeTables, to: &str| tables.lookup(to.parse().unwrap()).unwrap().1.kind;
-    (
-        kind(tables(&cluster, "a", a), "10.244.1.1"),
-        kind(tables(&cluster, "b", b), "10.244.0.1"),
-    )
-}
-
-#[rstest]
-#[case(json!({"cidr": "10.244.0.0/16", "ipipMode": "CrossSubnet"}), RouteKind::Ipip)]
-#[case(json!({"cidr": "10.244.0.0/16", "vxlanMode": "CrossSubnet"}), RouteKind::Vxlan)]
-fn truths_2_and_3_the_recorded_mask_of_the_sender_decides(#[case] spec: Value, #[case] tunnel: RouteKind) {
-    let direct = RouteKind::Direct;
-    assert_eq!(kinds(spec.clone(), "10.0.1.5/16", "10.0.2.5/24"), (direct, tunnel));
-    assert_eq!(kinds(spec.clone(), "10.0.1.5/32", "10.0.1.6/32"), (tunnel, tunnel));
-    assert_eq!(kinds(spec.clone(), "10.0.1.5", "10.0.1.6/24"), (tunnel, direct));
-    assert_eq!(kinds(spec, "10.0.1.5/24", "10.0.1.6/24"), (direct, direct));
-}
-
-#[rstest]
-#[case(json!({"cidr": "10.244.0.0/16", "ipipMode": "Always"}), "10.244.0.65 via 10.0.3.7 dev tunl0 proto bird metric 1024 onlink")]
-#[case(json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always"}), "10.244.0.65 via 10.244.0.128 dev vxlan.calico onlink mtu 1450")]
-fn truth_9_a_borrowed_address_is_routed_to_its_borrower(#[case] spec: Value, #[case] expected: &str) {
-    let manifests = [
-        pool("p", spec),
-        node("a", "10.0.1.5/24"),
-        node("b", "10.0.2.6/24"),
-        node("c", "10.0.3.7/24"),
-    ];
-    let pods = ["x a 10.244.0.1", "y b 10.244.0.64", "z c 10.244.0.65", "w c 10.244.0.129"];
-    let cluster = cluster(&manifests, &pods).unwrap();
-    assert_eq!(route(&tables(&cluster, "a", "10.0.1.5/24"), "10.244.0.65/32"), expected);
-    assert_eq!(route(&tables(&cluster, "b", "10.0.2.6/24"), "10.244.0.65/32"), expected);
-    let c = tables(&cluster, "c", "10.0.3.7/24");
-    assert_eq!(c.lookup("10.244.0.65".parse().unwrap()).unwrap().1.kind, RouteKind::Local);
-}
-
-#[test]
-fn truth_11_with_the_only_vxlan_pool_disabled_its_traffic_stops() {
-    let spec = json!({"cidr": "10.244.0.0/16", "vxlanMode": "CrossSubnet", "disabled": true});
-    let a = tables(&worked_example(Profile::V3_32, spec), "A", "10.0.1.5/24");
-    assert!(a.vxlan.v4.is_none());
-    assert_eq!(route(&a, "10.244.0.64/26") + &route(&a, "10.244.0.128/26"), "");
-    assert_eq!(route(&a, "10.244.0.0/26"), "blackhole 10.244.0.0/26 proto 80");
-    assert_eq!(a.workloads[0].mtu.bytes(), 1450);
-}
-
-#[test]
-fn truth_21_without_its_tunnel_address_a_node_keeps_ipip() {
-    let cluster = worked_example(
-        Profile::V3_32,
-        json!({"cidr": "10.244.0.0/16", "ipipMode": "Always", "disabled": true}),
-    );
-    let a = tables(&cluster, "A", "10.0.1.5/24");
-    assert_eq!(
-        route(&a, "10.244.0.128/26"),
-        "10.244.0.128/26 via 10.0.2.7 dev tunl0 proto bird metric 1024 onlink"
-    );
-    assert!(a.device(a.ipip.as_ref().unwrap().device).unwrap().addresses.is_empty());
-}
-
-#[test]
-fn truth_21_without_its_tunnel_address_a_node_is_unknown_to_its_vxlan_peers() {
-    let manifests = [
-        pool(
-            "p",
-            json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always", "nodeSelector": "!all()"}),
-        ),
-        node_spec(
-            "a",
-            json!({"bgp": {"ipv4Address": "10.0.1.5/24"}, "ipv4VXLANTunnelAddr": "10.244.0.0"}),
-        ),
-        node("b", "10.0.1.6/24"),
-        node_spec(
-            "c",
-            json!({"bgp": {"ipv4Address": "10.0.1.7/24"}, "ipv4VXLANTunnelAddr": "10.244.2.0"}),
-        ),
-    ];
-    let cluster = cluster(&manifests, &["y b 10.244.1.1"]).unwrap();
-    let a = tables(&cluster, "a", "10.0.1.5/24");
-    assert_eq!(a.vxlan_allowed.v4.as_ref().unwrap().to_string(), "10.0.1.7");
-    assert_eq!(route(&a, "10.244.1.0/26"), "");
-    assert_ne!(route(&a, "10.244.2.0/26"), "");
-    assert!(tables(&cluster, "b", "10.0.1.6/24").vxlan.v4.is_none());
-}
-
-#[test]
-fn truth_22_without_bgp_an_ipip_pool_has_no_routes_to_other_nodes() {
-    let manifests = [
-        installation(json!({"bgp": "Disabled", "ipPools": []})),
-        pool("p", json!({"cidr": "10.244.0.0/16", "ipipMode": "Always"})),
-        node("a", "10.0.1.5/24"),
-        node("b", "10.0.1.6/24"),
-    ];
-    let a = tables(
-        &cluster(&manifests, &["x a 10.244.0.1", "y b 10.244.1.1"]).unwrap(),
-        "a",
-        "10.0.1.5/24",
-    );
-    assert!(a.ipip.is_some());
-    assert_eq!(a.lookup("10.244.1.1".parse().unwrap()).unwrap().1.owner, Owner::Kernel);
-}
-
-#[rstest]
-#[case(json!({"cidr": "10.244.0.0/16", "ipipMode": "Always", "disableBGPExport": true}), 0)]
-#[case(json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always", "disableBGPExport": true}), 2)]
-fn truth_23_a_pool_kept_out_of_bgp_loses_routes_unless_it_is_vxlans(#[case] spec: Value, #[case] remote: usize) {
-    let a = tables(&worked_example(Profile::V3_32, spec), "A", "10.0.1.5/24");
-    assert_eq!(a.routes().filter(|route| route.node.is_some()).count(), remote);
 }
 
 #[test]

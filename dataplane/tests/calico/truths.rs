@@ -2,11 +2,12 @@
 //! packets can tell are scenarios.
 
 use overlab_dataplane::calico::{ClusterState, Profile};
-use overlab_dataplane::route::{AbsentReason, NodeTables, RouteKind};
+use overlab_dataplane::route::{AbsentReason, NodeTables, Owner, RouteKind, bgp_sessions};
 use overlab_dataplane::{Family, Mtu};
+use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::datastore::{cluster, felix, node, only, pool, read, route, tables, workloads};
+use crate::datastore::{cluster, felix, installation, node, only, pool, read, route, tables, workloads};
 
 /// Nodes a and b in one subnet and c in another, one pod each.
 fn three(profile: Profile, more: &[Value]) -> ClusterState {
@@ -45,28 +46,31 @@ fn truth_01_the_destinations_pool_decides_and_the_way_back_is_decided_apart() {
     assert_eq!(kind(&tables(&cluster, "b", "10.0.1.6/24"), "10.1.0.10"), RouteKind::Direct);
 }
 
-#[test]
-fn truth_02_unequal_masks_encapsulate_one_way() {
-    for spec in [
-        json!({"cidr": "10.244.0.0/16", "ipipMode": "CrossSubnet"}),
-        json!({"cidr": "10.244.0.0/16", "vxlanMode": "CrossSubnet"}),
-    ] {
-        let manifests = [pool("pool", spec), node("a", "10.0.1.5/16"), node("b", "10.0.2.6/24")];
-        let cluster = cluster(&manifests, &["p a 10.244.0.10", "q b 10.244.0.70"]).unwrap();
-        assert_eq!(kind(&tables(&cluster, "a", "10.0.1.5/16"), NEIGHBOUR), RouteKind::Direct);
-        assert_ne!(kind(&tables(&cluster, "b", "10.0.2.6/24"), "10.244.0.10"), RouteKind::Direct);
-    }
+/// Two nodes by their records, one pool, and what each does with packets to the other.
+fn kinds(spec: Value, a: &str, b: &str) -> (RouteKind, RouteKind) {
+    let manifests = [pool("pool", spec), node("a", a), node("b", b)];
+    let cluster = cluster(&manifests, &["p a 10.244.0.10", "q b 10.244.0.70"]).unwrap();
+    (
+        kind(&tables(&cluster, "a", a), NEIGHBOUR),
+        kind(&tables(&cluster, "b", b), "10.244.0.10"),
+    )
 }
 
-#[test]
-fn truth_03_a_32_has_no_neighbours() {
-    let manifests = [
-        pool("pool", json!({"cidr": "10.244.0.0/16", "vxlanMode": "CrossSubnet"})),
-        node("a", "10.0.1.5/32"),
-        node("b", "10.0.1.6/32"),
-    ];
-    let cluster = cluster(&manifests, &["p a 10.244.0.10", "q b 10.244.0.70"]).unwrap();
-    assert_eq!(kind(&tables(&cluster, "a", "10.0.1.5/24"), NEIGHBOUR), RouteKind::Vxlan);
+#[rstest]
+#[case(json!({"cidr": "10.244.0.0/16", "ipipMode": "CrossSubnet"}), RouteKind::Ipip)]
+#[case(json!({"cidr": "10.244.0.0/16", "vxlanMode": "CrossSubnet"}), RouteKind::Vxlan)]
+fn truth_02_unequal_masks_encapsulate_one_way(#[case] spec: Value, #[case] tunnel: RouteKind) {
+    let direct = RouteKind::Direct;
+    assert_eq!(kinds(spec.clone(), "10.0.1.5/16", "10.0.2.5/24"), (direct, tunnel));
+    assert_eq!(kinds(spec, "10.0.1.5/24", "10.0.1.6/24"), (direct, direct));
+}
+
+#[rstest]
+#[case(json!({"cidr": "10.244.0.0/16", "ipipMode": "CrossSubnet"}), RouteKind::Ipip)]
+#[case(json!({"cidr": "10.244.0.0/16", "vxlanMode": "CrossSubnet"}), RouteKind::Vxlan)]
+fn truth_03_a_32_has_no_neighbours(#[case] spec: Value, #[case] tunnel: RouteKind) {
+    assert_eq!(kinds(spec.clone(), "10.0.1.5/32", "10.0.1.6/32"), (tunnel, tunnel));
+    assert_eq!(kinds(spec, "10.0.1.5", "10.0.1.6/24"), (tunnel, RouteKind::Direct));
 }
 
 #[test]
@@ -94,24 +98,26 @@ fn truth_08_an_address_that_nobody_has_is_sent_to_the_blocks_node_and_dies_there
     assert_eq!(kind(&a, "10.244.0.11"), RouteKind::Blackhole);
 }
 
-#[test]
-fn truth_09_a_borrowed_address_goes_straight_to_the_borrower() {
+#[rstest]
+#[case(json!({"cidr": "10.244.0.0/16", "ipipMode": "Always"}), "10.244.0.65 via 10.0.3.7 dev tunl0 proto bird metric 1024 onlink")]
+#[case(json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always"}), "10.244.0.65 via 10.244.0.128 dev vxlan.calico onlink mtu 1450")]
+fn truth_09_a_borrowed_address_goes_straight_to_the_borrower(#[case] spec: Value, #[case] expected: &str) {
     let manifests = [
-        pool("pool", json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always"})),
+        pool("pool", spec),
         node("a", "10.0.1.5/24"),
-        node("b", "10.0.1.6/24"),
-        node("c", "10.0.2.7/24"),
+        node("b", "10.0.2.6/24"),
+        node("c", "10.0.3.7/24"),
     ];
-    let cluster = cluster(&manifests, &["p b 10.244.0.70", "q c 10.244.0.71"]).unwrap();
+    let pods = ["x a 10.244.0.1", "y b 10.244.0.64", "z c 10.244.0.65", "w c 10.244.0.129"];
+    let cluster = cluster(&manifests, &pods).unwrap();
     let a = tables(&cluster, "a", "10.0.1.5/24");
-    assert_eq!(
-        a.route_to("10.244.0.71/32".parse().unwrap()).unwrap().node.as_deref(),
-        Some("c")
-    );
+    assert_eq!(route(&a, "10.244.0.65/32"), expected);
     assert_eq!(
         a.route_to("10.244.0.64/26".parse().unwrap()).unwrap().node.as_deref(),
         Some("b")
     );
+    assert_eq!(route(&tables(&cluster, "b", "10.0.2.6/24"), "10.244.0.65/32"), expected);
+    assert_eq!(kind(&tables(&cluster, "c", "10.0.3.7/24"), "10.244.0.65"), RouteKind::Local);
 }
 
 #[test]
@@ -133,10 +139,18 @@ fn truth_10_a_disabled_pool_routes_as_before_while_another_one_gives_tunnel_addr
 fn truth_11_with_its_only_pool_disabled_vxlan_stops_and_ipip_of_pods_goes_on() {
     let disabled = |mode: &str| json!({"cidr": "10.244.0.0/16", mode: "Always", "disabled": true});
     let vxlan = on_a(Profile::V3_32, disabled("vxlanMode"), &[]);
-    assert_eq!(kind(&vxlan, ACROSS), RouteKind::Host);
+    assert_eq!(
+        (kind(&vxlan, NEIGHBOUR), kind(&vxlan, ACROSS)),
+        (RouteKind::Host, RouteKind::Host)
+    );
     assert!(vxlan.vxlan.v4.is_none() && reasons(&vxlan).contains(&AbsentReason::NoLocalVtep));
+    assert_eq!(route(&vxlan, "10.244.0.0/26"), "blackhole 10.244.0.0/26 proto 80");
+    assert_eq!(vxlan.workloads[0].mtu.bytes(), 1450);
     let ipip = on_a(Profile::V3_32, disabled("ipipMode"), &[]);
-    assert_eq!(kind(&ipip, ACROSS), RouteKind::Ipip);
+    assert_eq!(
+        route(&ipip, "10.244.0.128/26"),
+        "10.244.0.128/26 via 10.0.2.7 dev tunl0 proto bird metric 1024 onlink"
+    );
     let device = ipip.ipip.as_ref().unwrap().device;
     assert!(
         ipip.device(device).unwrap().addresses.is_empty(),
@@ -184,28 +198,61 @@ fn truth_15_what_a_new_pod_gets_changes_with_the_mode() {
 
 #[test]
 fn truth_21_a_node_without_its_tunnel_address_is_lost_to_vxlan_only() {
-    // An address out of every pool that its node states itself is obeyed; none is given where no pool is eligible.
-    let nowhere = json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always", "nodeSelector": "role == 'worker'"});
+    // No pool is eligible on a, which is given no address; on c neither, which states its own.
+    let workers = json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always", "nodeSelector": "role == 'worker'"});
     let mut b = node("b", "10.0.1.6/24");
-    let mut c = node("c", "10.0.2.7/24");
     b["metadata"]["labels"] = json!({"role": "worker"});
-    c["metadata"]["labels"] = json!({"role": "worker"});
+    let mut c = node("c", "10.0.2.7/24");
+    c["spec"]["ipv4VXLANTunnelAddr"] = json!("10.244.0.129");
     let pods = ["pod-a a 10.244.0.10", "pod-b b 10.244.0.70", "pod-c c 10.244.0.140"];
-    let cluster = cluster(&[pool("pool", nowhere), node("a", "10.0.1.5/24"), b, c], &pods).unwrap();
+    let cluster = cluster(&[pool("pool", workers), node("a", "10.0.1.5/24"), b, c], &pods).unwrap();
+    assert!(tables(&cluster, "a", "10.0.1.5/24").vxlan.v4.is_none());
     let of_b = tables(&cluster, "b", "10.0.1.6/24");
+    assert_eq!(of_b.vxlan_allowed.v4.as_ref().unwrap().to_string(), "10.0.2.7");
     assert_eq!(kind(&of_b, "10.244.0.10"), RouteKind::Host, "there is no route to a");
-    assert!(!of_b.vxlan_allowed.v4.as_ref().unwrap().contains("10.0.1.5".parse().unwrap()));
-    assert!(reasons(&of_b).contains(&AbsentReason::NoRemoteVtep));
+    assert_eq!(kind(&of_b, ACROSS), RouteKind::Vxlan);
+    assert_eq!(reasons(&of_b), [AbsentReason::NoRemoteVtep]);
 }
 
-#[test]
-fn truth_23_a_pool_that_is_not_exported_breaks_only_what_bird_programs() {
-    let spec = |mode: &str| json!({"cidr": "10.244.0.0/16", mode: "Always", "disableBGPExport": true});
-    let ipip = on_a(Profile::V3_32, spec("ipipMode"), &[]);
-    assert_eq!(kind(&ipip, ACROSS), RouteKind::Host);
-    assert!(reasons(&ipip).contains(&AbsentReason::NotExported));
-    assert_eq!(kind(&on_a(Profile::V3_33, spec("ipipMode"), &[]), ACROSS), RouteKind::Ipip);
-    assert_eq!(kind(&on_a(Profile::V3_32, spec("vxlanMode"), &[]), ACROSS), RouteKind::Vxlan);
+#[rstest]
+#[case::ipip(Profile::V3_32, json!({"cidr": "10.244.0.0/16", "ipipMode": "Always"}), None)]
+#[case::no_encap(Profile::V3_32, json!({"cidr": "10.244.0.0/16"}), None)]
+#[case::vxlan(Profile::V3_32, json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always"}), Some(Owner::Felix))]
+#[case::ipip_of_felix(Profile::V3_33, json!({"cidr": "10.244.0.0/16", "ipipMode": "Always"}), Some(Owner::Felix))]
+#[case::no_encap_of_bird(Profile::V3_33, json!({"cidr": "10.244.0.0/16"}), None)]
+fn truth_22_without_bgp_only_felix_has_routes_and_nobody_complains(
+    #[case] profile: Profile,
+    #[case] spec: Value,
+    #[case] owner: Option<Owner>,
+) {
+    let off = installation(json!({"bgp": "Disabled", "ipPools": []}));
+    let ipip = spec.get("ipipMode").is_some();
+    let cluster = three(profile, &[pool("pool", spec), off]);
+    assert_eq!(bgp_sessions(&cluster, "a", Family::V4), []);
+    let a = tables(&cluster, "a", "10.0.1.5/24");
+    let found = ["10.244.0.128/26", "10.244.0.0/26"].map(|block| a.route_to(block.parse().unwrap()).map(|route| route.owner));
+    assert_eq!(found, [owner, owner]);
+    assert_eq!(kind(&a, ACROSS) == RouteKind::Host, owner.is_none());
+    assert_eq!(a.ipip.is_some(), ipip);
+}
+
+#[rstest]
+#[case::ipip(Profile::V3_32, json!({"cidr": "10.244.0.0/16", "ipipMode": "Always"}), true)]
+#[case::no_encap(Profile::V3_32, json!({"cidr": "10.244.0.0/16"}), true)]
+#[case::vxlan(Profile::V3_32, json!({"cidr": "10.244.0.0/16", "vxlanMode": "Always"}), false)]
+#[case::ipip_of_felix(Profile::V3_33, json!({"cidr": "10.244.0.0/16", "ipipMode": "Always"}), false)]
+fn truth_23_a_pool_that_is_not_exported_breaks_only_what_bird_programs(
+    #[case] profile: Profile,
+    #[case] spec: Value,
+    #[case] breaks: bool,
+) {
+    let mut spec = spec;
+    spec["disableBGPExport"] = json!(true);
+    let a = on_a(profile, spec, &[]);
+    let remote = a.routes().filter(|route| route.node.is_some()).count();
+    assert_eq!(remote, if breaks { 0 } else { 2 });
+    assert_eq!(kind(&a, ACROSS) == RouteKind::Host, breaks);
+    assert_eq!(reasons(&a), vec![AbsentReason::NotExported; 2 - remote]);
 }
 
 #[test]
