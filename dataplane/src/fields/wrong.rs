@@ -107,14 +107,18 @@ pub fn integer(value: &Value, min: u64, max: u64) -> Result<u64, Wrong> {
         .ok_or_else(|| Wrong::expected(format!("a whole number from {min} to {max}")))
 }
 
-/// Reads one word of a closed list, in its exact spelling.
+/// Reads one word of a closed list, in its exact spelling. YAML takes a bare `off` for false, which is that word where there is one.
 ///
 /// # Errors
 /// If the value is no such word; the nearest one is suggested.
 pub fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Wrong> {
     let names = || words.iter().map(|(name, _)| *name);
     let list = names().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-    let Some(text) = value.as_str() else {
+    let text = match value.as_bool() {
+        Some(false) => names().find(|name| *name == "off"),
+        Some(true) | None => value.as_str(),
+    };
+    let Some(text) = text else {
         return Err(Wrong::expected(format!("one of {list}")));
     };
     words
@@ -134,6 +138,13 @@ pub fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Wrong> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_bare_off_is_the_word_where_there_is_one() {
+        assert_eq!(word(&json!(false), &[("strict", 1), ("off", 0)]), Ok(0));
+        assert!(word(&json!(false), &[("strict", 1)]).is_err());
+        assert!(word(&json!(true), &[("strict", 1), ("off", 0)]).is_err());
+    }
 
     #[test]
     fn a_word_in_the_wrong_case_is_refused_with_the_right_spelling() {

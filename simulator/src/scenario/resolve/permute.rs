@@ -14,7 +14,7 @@ const ORDERS: [(&str, Order); 3] = [
 
 /// Reads `permute`: each order, and where it is written.
 pub(super) fn read(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Vec<(Order, FieldRef)> {
-    let Some(value) = spec.value("permute").filter(|value| value.as_str() != Some("off")) else {
+    let Some(value) = spec.value("permute").filter(|value| word(value, &[("off", ())]).is_err()) else {
         return Vec::new();
     };
     if value.as_array().is_none_or(Vec::is_empty) {
