@@ -48,24 +48,28 @@ impl Expectation for Fortune {
         for (flow, events) in packets.connections().filter(|(flow, _)| flow.start < window.to) {
             let before = events.iter().filter(|(at, _)| *at < window.to);
             let has = |wanted: ConnectionEvent| before.clone().any(|(_, event)| *event == wanted);
-            let exchanged = before
+            let exchanges = before
                 .clone()
-                .filter(|(at, event)| *at >= window.from && *event == ConnectionEvent::Exchanged)
-                .count();
+                .filter(|(at, event)| *at >= window.from && *event == ConnectionEvent::Exchanged);
+            let last = exchanges.clone().map(|(at, _)| *at).max();
             let fortune = if has(ConnectionEvent::Reset) {
                 Fortune::Resets
-            } else if exchanged > 0 {
+            } else if last.is_some() {
                 Fortune::Survives
             } else {
                 Fortune::Stalls
             };
-            seen.push((flow, fortune, exchanged));
+            seen.push((flow, fortune, (exchanges.count(), last)));
         }
-        let Some((flow, fortune, exchanged)) = seen.iter().find(|(_, fortune, _)| fortune != self).or(seen.first()) else {
+        let Some((flow, fortune, (exchanged, last))) = seen.iter().find(|(_, fortune, _)| fortune != self).or(seen.first())
+        else {
             return Verdict::never_evaluated(self.to_string(), "no TCP connection was opened");
         };
         let actual = match fortune {
-            Fortune::Survives => format!("{} survives: {exchanged} exchanges completed", flow.name),
+            Fortune::Survives => {
+                let last = last.unwrap_or(window.from);
+                format!("{} survives: {exchanged} exchanges completed, the last at {last}", flow.name)
+            }
             Fortune::Resets => format!("{} was reset", flow.name),
             Fortune::Stalls => format!("{} stalls: no exchange completed", flow.name),
         };
