@@ -110,6 +110,59 @@ fn a_workload_outside_every_pool_is_told_to_be_so() {
         .stdout(contains("an encapsulation across subnets").not());
 }
 
+const SWITCH: &str = "scenarios/time/ipip-to-vxlan-bird-routes-linger.yaml";
+
+#[rstest]
+#[case::at_the_start(&[], "route   192.168.2.0/26 via 10.0.1.12 dev eth0 proto bird")]
+#[case::before_bird_follows(&["--at", "switch+990ms"], "route   192.168.2.0/26 via 10.0.1.12 dev eth0 proto bird")]
+#[case::after_it(&["--at", "switch+1s"], "none    192.168.2.0/26  (the encapsulation is off on this node)")]
+#[case::once_felix_is_back(&["--at", "4s"], "route   192.168.2.0/26 via 10.0.1.12 dev eth0 proto 80")]
+fn a_plan_is_of_the_instant_that_it_is_asked_for(#[case] at: &[&str], #[case] line: &str) {
+    let arguments = ["plan", SWITCH, "--node", "n1"].iter().chain(at).copied().collect::<Vec<_>>();
+    overlab(&arguments).code(0).stdout(contains(line));
+}
+
+#[test]
+fn a_plan_has_the_calendar_of_its_changes() {
+    overlab(&["plan", SWITCH, "--node", "n2"])
+        .code(0)
+        .stdout(contains("change  2.180 s n2  BIRD follows switch\n"))
+        .stdout(contains("change  1.980 s n1").not());
+    let plan = overlab(&["plan", SWITCH, "--at", "switch+1s", "--json"]).code(0);
+    let plan: Value = serde_json::from_slice(&plan.get_output().stdout).unwrap();
+    assert_eq!(plan["atNs"], 1_980_000_000);
+    assert_eq!(plan["pools"][0]["vxlanMode"], "CrossSubnet");
+    let bird = serde_json::json!({ "atNs": 1_980_000_000, "node": "n1", "cause": "BIRD follows switch" });
+    assert!(plan["changes"].as_array().unwrap().contains(&bird), "{}", plan["changes"]);
+}
+
+#[rstest]
+#[case(SWITCH, "swich+1s", "did you mean `switch`?")]
+#[case(SWITCH, "90s", "is not within the run")]
+#[case(
+    "simulator/tests/fixtures/manifests/worked-example.yaml",
+    "1s",
+    "manifests have no timeline"
+)]
+fn a_plan_of_no_instant_is_refused(#[case] file: &str, #[case] at: &str, #[case] says: &str) {
+    overlab(&["plan", file, "--at", at]).code(2).stderr(contains(says));
+}
+
+#[test]
+fn a_plan_has_the_rules_of_groups_and_lists_and_who_is_in_which_group() {
+    let groups = "scenarios/aws/ipip-group-without-rule-opened-by-the-other-side.yaml";
+    overlab(&["plan", groups])
+        .code(0)
+        .stdout(contains("group   nodes  in: allow nodes proto 6,17,1  out: allow any\n"))
+        .stdout(contains("\na1\n  groups  nodes\n"));
+    let lists = "scenarios/aws/ipip-acl-without-protocol-4-zone-boundary-dropped.yaml";
+    let plan = overlab(&["plan", lists, "--json"]).code(0);
+    let plan: Value = serde_json::from_slice(&plan.get_output().stdout).unwrap();
+    let rules = plan["underlays"][0]["subnets"][0]["acl"]["ingress"].as_array().unwrap();
+    assert!(rules.iter().any(|rule| rule["action"] == "allow"), "{rules:?}");
+    assert_eq!(plan["nodes"][0]["groups"], serde_json::json!([]));
+}
+
 #[test]
 fn two_reports_of_one_run_are_the_same_bytes_and_junit_counts_as_json_does() {
     let first = overlab(&["run", "scenarios/guide", "--report", "json"])

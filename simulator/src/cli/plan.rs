@@ -3,20 +3,21 @@
 mod text;
 mod wires;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use overlab_dataplane::Mtu;
 use overlab_dataplane::calico::{ClusterState, Profile};
 use overlab_dataplane::fields::suggestion;
 use overlab_dataplane::route::{NodeTables, Resolver};
+use overlab_dataplane::{Instant, Mtu};
 use serde_json::{Value, json};
 
 use super::{Exit, refuse, refuse_missing};
 use crate::rows::{self, Table};
 use crate::run::select_manifests;
-use crate::scenario::{Diagnostic, Gateway, LoadedCluster, Sources, Underlay, open};
+use crate::scenario::{Diagnostic, Gateway, LoadedCluster, Sources, TableChange, Underlay, Written, open};
 use crate::world;
 
 /// Prints what is derived: pools, blocks, and every node's devices, routes, tunnel ends, allow-lists, MTUs and translations.
@@ -37,6 +38,9 @@ pub(super) struct Args {
     /// The MTU of the nodes' cards, for bare manifests
     #[arg(long, value_name = "BYTES", default_value = "1500", value_parser = mtu)]
     mtu: Mtu,
+    /// When, in a scenario: a time, or an event of the timeline and a time before or after it, as switch+3s [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
     /// This variant of the scenario
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
@@ -65,6 +69,12 @@ struct Plan {
     /// None for bare manifests, which say nothing of any.
     underlays: Vec<Underlay>,
     gateways: Vec<Gateway>,
+    /// The security groups of each card that is in some, by its machine.
+    groups: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// When tables are looked at.
+    at: Instant,
+    /// The changes of tables, in their order.
+    changes: Vec<TableChange>,
 }
 
 /// Runs the verb.
@@ -89,26 +99,11 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
     let written = open(&selected.files).and_then(|written| written.with_variant(args.variant.as_deref()));
     let written = written.map_err(|diagnostics| refuse(&diagnostics))?;
     if written.is_scenario() {
-        let loaded = written.resolve().map_err(|diagnostics| refuse(&diagnostics))?;
-        let model = loaded.model;
-        let histories = world::tables(&model);
-        let mut tables: Vec<_> = histories.iter().map(|tables| tables.first().clone()).collect();
-        if let Some(name) = &args.node {
-            known(name, tables.iter().map(|tables| &*tables.node))?;
-            tables.retain(|tables| *tables.node == **name);
-        }
-        return Ok(Plan {
-            tables,
-            cluster: model.cluster,
-            sources: loaded.sources,
-            underlays: model.underlays,
-            gateways: model.gateways,
-            notes: model
-                .notes
-                .into_iter()
-                .chain(loaded.warnings.iter().map(Diagnostic::line))
-                .collect(),
-        });
+        return of_scenario(args, written);
+    }
+    if args.at.is_some() {
+        tell!("error: manifests have no timeline, so that --at means nothing");
+        return Err(Exit::BadInput);
     }
     let loaded = written.cluster(args.profile).map_err(|diagnostics| refuse(&diagnostics))?;
     let LoadedCluster {
@@ -134,6 +129,50 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
         sources,
         underlays: Vec::new(),
         gateways: Vec::new(),
+        groups: BTreeMap::new(),
+        at: Instant::ZERO,
+        changes: Vec::new(),
+    })
+}
+
+fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
+    let written = match &args.at {
+        Some(at) => written.with_instant(at),
+        None => written,
+    };
+    let loaded = written.resolve().map_err(|diagnostics| refuse(&diagnostics))?;
+    let mut model = loaded.model;
+    let at = args.at.as_ref().and(model.expectations.first());
+    let at = at.map_or(Instant::ZERO, |look| look.window.from);
+    let histories = world::tables(&model);
+    let mut tables: Vec<_> = histories.iter().map(|tables| tables.at(at).clone()).collect();
+    if let Some(name) = &args.node {
+        known(name, tables.iter().map(|tables| &*tables.node))?;
+        tables.retain(|tables| *tables.node == **name);
+        model.table_changes.retain(|change| *change.tables.node == **name);
+    }
+    if let Some(wires) = model.rewiring_at(at) {
+        model = model.rewired(&wires.clone());
+    }
+    let machines = model.nodes.iter().chain(&model.hosts);
+    let grouped = machines.filter(|machine| !machine.groups.is_empty());
+    let notes = model
+        .notes
+        .iter()
+        .cloned()
+        .chain(loaded.warnings.iter().map(Diagnostic::line));
+    Ok(Plan {
+        tables,
+        cluster: model.cluster_at(at).clone(),
+        sources: loaded.sources,
+        notes: notes.collect(),
+        groups: grouped
+            .map(|machine| (machine.name.clone(), machine.groups.clone()))
+            .collect(),
+        underlays: model.underlays,
+        gateways: model.gateways,
+        at,
+        changes: model.table_changes,
     })
 }
 
@@ -155,7 +194,8 @@ fn known<'a>(name: &str, mut nodes: impl Iterator<Item = &'a str> + Clone) -> Re
 
 fn as_json(args: &Args, plan: &Plan) -> Value {
     let profile = plan.cluster.profile().to_string();
-    let mut root = json!({ "schema": "overlab.dev/plan/v1", "profile": profile, "notes": plan.notes });
+    let mut root =
+        json!({ "schema": "overlab.dev/plan/v1", "profile": profile, "notes": plan.notes, "atNs": plan.at.as_nanos() });
     if args.wants(Table::Underlays) && args.node.is_none() {
         root["underlays"] = rows::underlays(&plan.underlays).into();
         root["gateways"] = rows::gateways(&plan.gateways, &plan.underlays).into();
@@ -166,18 +206,26 @@ fn as_json(args: &Args, plan: &Plan) -> Value {
     if args.wants(Table::Blocks) {
         root["blocks"] = rows::blocks(&plan.cluster).into();
     }
+    if args.table.is_none() {
+        root["changes"] = plan.changes.iter().map(change_json).collect();
+    }
     if args.needs_nodes() {
-        root["nodes"] = plan
-            .tables
-            .iter()
-            .map(|tables| node_json(args, tables, &plan.sources))
-            .collect();
+        root["nodes"] = plan.tables.iter().map(|tables| node_json(args, tables, plan)).collect();
     }
     root
 }
 
-fn node_json(args: &Args, tables: &NodeTables, sources: &Sources) -> Value {
+fn change_json(change: &TableChange) -> Value {
+    json!({ "atNs": change.at.as_nanos(), "node": &*change.tables.node, "cause": &*change.cause })
+}
+
+fn node_json(args: &Args, tables: &NodeTables, plan: &Plan) -> Value {
+    let sources = &plan.sources;
     let mut node = json!({ "name": &*tables.node });
+    if args.table.is_none() {
+        let groups = plan.groups.get(&tables.node).map(Vec::as_slice).unwrap_or_default();
+        node["groups"] = groups.iter().map(|group| &**group).collect();
+    }
     if args.wants(Table::Devices) {
         node["devices"] = rows::devices(tables).into();
     }

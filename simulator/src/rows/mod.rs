@@ -2,6 +2,7 @@
 //!
 //! It shapes values and decides nothing.
 
+mod firewall;
 mod table;
 
 use ipnet::IpNet;
@@ -10,6 +11,7 @@ use overlab_dataplane::route::{Absent, AllowList, Decision, Device, NatRules, No
 use overlab_dataplane::{Family, Mtu};
 use serde_json::{Value, json};
 
+pub use firewall::{acl, group, in_words};
 pub use table::{Keys, Shape, Table};
 
 use crate::scenario::knobs::KNOBS;
@@ -50,12 +52,17 @@ fn underlay(underlay: &Underlay) -> Value {
         .map(|knob| (knob.name.to_owned(), knob.show(&underlay.knobs)))
         .collect();
     let changed = KNOBS.iter().filter(|knob| knob.show(&usual) != knob.show(&underlay.knobs));
-    let subnet = |subnet: &crate::scenario::Subnet| json!({ "name": &*subnet.name, "cidrs": subnet.cidr.iter().flatten().collect::<Vec<_>>(), "mtu": subnet.mtu.bytes() });
+    let subnet = |subnet: &crate::scenario::Subnet| {
+        let cidrs: Vec<_> = subnet.cidr.iter().flatten().collect();
+        json!({ "name": &*subnet.name, "cidrs": cidrs, "mtu": subnet.mtu.bytes(), "acl": subnet.acl.as_ref().map(acl) })
+    };
+    let groups = underlay.security_groups.iter().map(|(name, rules)| group(name, rules));
     json!({
         "name": &*underlay.name,
         "preset": underlay.preset.name(),
         "cidrs": underlay.cidr.iter().flatten().collect::<Vec<_>>(),
         "subnets": underlay.subnets.iter().map(subnet).collect::<Vec<_>>(),
+        "securityGroups": groups.collect::<Vec<_>>(),
         "knobs": knobs,
         "changed": changed.map(|knob| knob.name).collect::<Vec<_>>(),
     })

@@ -4,6 +4,8 @@ use std::fmt;
 
 use clap::ValueEnum;
 
+use super::firewall::{ACL, GROUP};
+
 /// A kind of table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Table {
@@ -64,7 +66,11 @@ const UNDERLAY: Keys = &[
     ("name", Text),
     ("preset", Word(&["onprem", "aws", "azure", "gcp", "openstack", "internet"])),
     ("cidrs", Range),
-    ("subnets", Row(&[("name", Text), ("cidrs", Range), ("mtu", Number)])),
+    (
+        "subnets",
+        Row(&[("name", Text), ("cidrs", Range), ("mtu", Number), ("acl", Row(ACL))]),
+    ),
+    ("securityGroups", Row(GROUP)),
     ("knobs", Knobs),
     ("changed", Text),
 ];

@@ -79,10 +79,9 @@ fn rows(expectation: &Expectation, loaded: &Loaded, run: &Run) -> Option<Vec<Val
         Subject::Permuted(order) => Some(permute::rows(order, loaded)),
         Subject::Table { table, machine: None } => {
             let at = expectation.window.from;
-            let version = loaded.model.versions.iter().rev().find(|version| version.at <= at);
-            let cluster = version.map_or(&loaded.model.cluster, |version| &version.cluster);
-            let rewired = loaded.model.rewirings.iter().rev().find(|wires| wires.at <= at);
-            let underlays = rewired.map_or(&loaded.model.underlays, |wires| &wires.underlays);
+            let model = &loaded.model;
+            let (cluster, rewired) = (model.cluster_at(at), model.rewiring_at(at));
+            let underlays = rewired.map_or(&model.underlays, |wires| &wires.underlays);
             Some(rows::of_everybody(table, underlays, cluster, &loaded.sources))
         }
         Subject::Table {

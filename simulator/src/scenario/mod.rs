@@ -105,6 +105,21 @@ impl Written {
         self
     }
 
+    /// The scenario with nothing expected of any flow, but a look at its pools at an instant, as it is written in scenarios: the window
+    /// of its only expectation begins then.
+    #[must_use]
+    pub fn with_instant(mut self, at: &str) -> Written {
+        let look = serde_json::json!([{ "table": "pools", "at": at, "lacks": { "name": "" } }]);
+        let spec = self
+            .scenario
+            .as_mut()
+            .and_then(|document| document.value.get_mut("spec")?.as_object_mut());
+        if let Some(spec) = spec {
+            spec.insert("expect".to_owned(), look);
+        }
+        self
+    }
+
     /// Resolves the scenario.
     ///
     /// # Errors

@@ -206,6 +206,17 @@ impl Model {
         self.table_changes.iter().rev().find(until)
     }
 
+    /// What the datastore holds at an instant.
+    pub fn cluster_at(&self, at: Instant) -> &ClusterState {
+        let version = self.versions.iter().rev().find(|version| version.at <= at);
+        version.map_or(&self.cluster, |version| &version.cluster)
+    }
+
+    /// The wires as an event has left them at an instant; none if they are as at the start.
+    pub fn rewiring_at(&self, at: Instant) -> Option<&Rewiring> {
+        self.rewirings.iter().rev().find(|wires| wires.at <= at)
+    }
+
     /// The model with the first of its flows alone, and only what the timeline does to that one.
     #[must_use]
     pub fn with_first_flow_only(mut self) -> Model {

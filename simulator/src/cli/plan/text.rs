@@ -18,6 +18,9 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
     let cluster = &plan.cluster;
     if args.table.is_none() {
         writeln!(out, "profile {}", cluster.profile())?;
+        if args.at.is_some() {
+            writeln!(out, "at      {}", plan.at)?;
+        }
         for note in &plan.notes {
             writeln!(out, "note    {note}")?;
         }
@@ -41,7 +44,16 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
             writeln!(out, "block   {} {node}", block.cidr)?;
         }
     }
+    if args.table.is_none() {
+        for change in &plan.changes {
+            writeln!(out, "change  {} {}  {}", change.at, change.tables.node, change.cause)?;
+        }
+    }
     for tables in plan.tables.iter().filter(|_| args.needs_nodes()) {
+        writeln!(out, "\n{}", tables.node)?;
+        if let Some(groups) = plan.groups.get(&tables.node).filter(|_| args.table.is_none()) {
+            writeln!(out, "  groups  {}", groups.join(", "))?;
+        }
         print_node(args, tables, out)?;
     }
     Ok(())
@@ -66,6 +78,18 @@ fn print_underlay(underlay: &Underlay, out: &mut dyn Write) -> io::Result<()> {
             false => format!("  (preset: {})", text(&preset)),
         };
         writeln!(out, "  knob    {}: {}{changed}", knob.name, text(&value))?;
+    }
+    let mut rules = |what: &str, name: &str, of: &Value| {
+        let (ingress, egress) = (rows::in_words(&of["ingress"]), rows::in_words(&of["egress"]));
+        writeln!(out, "  {what:<7} {name}  in: {ingress}  out: {egress}")
+    };
+    for (name, group) in &underlay.security_groups {
+        rules("group", name, &rows::group(name, group))?;
+    }
+    for subnet in &underlay.subnets {
+        if let Some(acl) = &subnet.acl {
+            rules("acl", &subnet.name, &rows::acl(acl))?;
+        }
     }
     Ok(())
 }
@@ -92,7 +116,6 @@ fn print_pool(pool: &IpPool, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn print_node(args: &Args, tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "\n{}", tables.node)?;
     if args.wants(Table::Devices) || args.wants(Table::Mtu) {
         print_devices(tables, out)?;
     }
