@@ -57,7 +57,7 @@ fn a_change_comes_to_a_node_in_three_steps() {
 
 #[test]
 fn felix_is_away_as_long_as_the_change_says_that_ended_it() {
-    let later = format!("{SWITCH}    - {{name: m, at: 2s, workload: {{restart: w1}}}}\n");
+    let later = format!("{SWITCH}    - {{name: m, at: 2s, workload: {{recreate: w1}}}}\n");
     let model = model(&later, "");
     let restarts = changes(&model)
         .into_iter()
@@ -182,7 +182,7 @@ fn workloads_that_are_not_made_anew_keep_an_mtu_that_is_too_large() {
         "{}",
         found[0]
     );
-    let anew = |name: &str| format!("    - {{name: {name}-anew, at: 5s, workload: {{restart: {name}}}}}\n");
+    let anew = |name: &str| format!("    - {{name: {name}-anew, at: 5s, workload: {{recreate: {name}}}}}\n");
     let found = stale(&format!("{switch}{}", anew("w1")));
     assert!(found[0].contains("stays with workload w2, and"), "{}", found[0]);
     assert_eq!(stale(&format!("{switch}{}{}", anew("w1"), anew("w2"))).len(), 0);

@@ -116,7 +116,7 @@ fn refused(events: &str) -> String {
     "E-EVENT",
     "a2 is no node of the cluster then"
 )]
-#[case::an_unknown_workload("{name: x, at: 1s, workload: {restart: web-a9}}", "E-EVENT", "unknown workload \"web-a9\"")]
+#[case::an_unknown_workload("{name: x, at: 1s, workload: {recreate: web-a9}}", "E-EVENT", "unknown workload \"web-a9\"")]
 #[case::moved_without_a_place("{name: x, at: 1s, workload: {move: web-a1}}", "E-EVENT", "it is not said what happens")]
 #[case::an_unknown_agent("{name: x, at: 1s, agent: {down: a9}}", "E-NODE", "unknown node \"a9\"")]
 #[case::outages_that_overlap(

@@ -127,7 +127,7 @@ impl Reader<'_> {
             return wrong(format!("{to} is no node of the cluster then"), "let the node join first");
         }
         if node == Some(workload.node) {
-            return wrong(format!("{name} is on {to} already"), "name another node, or write `restart`");
+            return wrong(format!("{name} is on {to} already"), "name another node, or write `recreate`");
         }
         None
     }
@@ -267,16 +267,16 @@ impl Reader<'_> {
             })
         };
         let moved = fields.parse("move", refusals, workload);
-        let restarted = fields.parse("restart", refusals, workload);
+        let recreated = fields.parse("recreate", refusals, workload);
         let to = fields.parse("to", refusals, |value| find(value, self.nodes));
         let at = fields.at().clone();
         fields.finish(refusals);
-        match (moved, to, restarted) {
+        match (moved, to, recreated) {
             (Some(place), Some(node), None) => Some((place, Some(node))),
             (None, None, Some(place)) => Some((place, None)),
             _ => {
                 let refusal = Refusal::new("E-EVENT", at, "it is not said what happens to which workload");
-                refusals.push(refusal.help("write `workload: {move: NAME, to: NODE}` or `workload: {restart: NAME}`"));
+                refusals.push(refusal.help("write `workload: {move: NAME, to: NODE}` or `workload: {recreate: NAME}`"));
                 None
             }
         }
