@@ -23,7 +23,7 @@ fn traffic(spec: &str) -> String {
 }
 
 const CROSS_SUBNET: &str = "{cidr: 192.168.0.0/16, ipipMode: CrossSubnet}";
-const TERABYTE: &str = "{flows: [{from: pod-a1, to: pod-b1, payload: 1TB}]}";
+const TERABYTE: &str = "{flows: [{from: pod-a1, to: pod-b1, volume: 1TB}]}";
 
 /// A folder of files, and the command in it.
 struct Desk {
@@ -101,7 +101,7 @@ fn a_terabyte_between_zones_costs_so_much(
 /// of 500 B, are 14,000,000.
 #[test]
 fn the_text_shows_each_mode_and_distance_and_says_what_crosssubnet_saves() {
-    let spec = "{flows: [{from: pod-a1, to: pod-a2, payload: 100GB, proto: udp, size: 228B}, {class: cross-subnet, payload: 7GB, \
+    let spec = "{flows: [{from: pod-a1, to: pod-a2, volume: 100GB, proto: udp, size: 228B}, {class: cross-subnet, volume: 7GB, \
                 size: 540B}]}";
     let desk = Desk::new(&scenario(1500, CROSS_SUBNET), &traffic(spec));
     let (code, out, _) = desk.cost(&[]);
@@ -132,7 +132,7 @@ fn the_text_shows_each_mode_and_distance_and_says_what_crosssubnet_saves() {
 
 #[test]
 fn subnets_of_one_zone_are_one_zone() {
-    let spec = "{zones: {az-a: use1-az1, az-b: use1-az1}, flows: [{from: pod-a1, to: pod-b1, payload: 1TB}]}";
+    let spec = "{zones: {az-a: use1-az1, az-b: use1-az1}, flows: [{from: pod-a1, to: pod-b1, volume: 1TB}]}";
     let desk = Desk::new(&scenario(1500, CROSS_SUBNET), &traffic(spec));
     let row = desk.row("vxlan", "Always", &[]);
     assert_eq!(
@@ -152,7 +152,7 @@ fn between_regions_the_sender_is_billed() {
          e1: {{subnet: east/e, ip: 10.1.1.11}}\n    w1: {{subnet: west/w, ip: 10.2.1.11}}\n  workloads:\n    a: {{node: e1, ip: \
          192.168.10.2}}\n    b: {{node: w1, ip: 192.168.20.2}}\n---\n{POOL}spec: {CROSS_SUBNET}\n"
     );
-    let spec = "{regions: {east: us-east-1, west: eu-west-1}, flows: [{from: a, to: b, payload: 1000kB, size: 1040B}]}";
+    let spec = "{regions: {east: us-east-1, west: eu-west-1}, flows: [{from: a, to: b, volume: 1000kB, size: 1040B}]}";
     let row = Desk::new(&text, &traffic(spec)).row("vxlan", "Always", &[]);
     // 1000 packets of 1040 B and 50 B of tunnel.
     assert_eq!(row["distances"]["cross-region"]["wireBytes"], 1_090_000);
@@ -165,7 +165,7 @@ fn over_ipv6_there_is_no_ip_in_ip_and_vxlan_adds_70_bytes() {
     let text = text.replace("preset: aws,", "preset: onprem, cidr: 'fd00:1::/48',");
     let text = text.replace("{nodes: 2}", "{nodes: 2, cidr: 'fd00:1:0:1::/64'}");
     let text = text.replace("{nodes: 1}", "{nodes: 1, cidr: 'fd00:1:0:2::/64'}");
-    let spec = "{flows: [{from: pod-a1, to: pod-b1, payload: 137kB}]}";
+    let spec = "{flows: [{from: pod-a1, to: pod-b1, volume: 137kB}]}";
     let desk = Desk::new(&text, &traffic(spec));
     // 1370 B of payload behind 60 B of headers fit into 1430 B.
     let row = desk.row("vxlan", "Always", &[]);
@@ -196,7 +196,7 @@ fn other_prices_can_be_given() {
 #[test]
 fn an_installation_s_pools_are_compared_too() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/guide/installation-vxlan-cross-subnet.yaml");
-    let spec = "{flows: [{class: same-subnet, payload: 1GB}, {class: cross-subnet, payload: 1GB}]}";
+    let spec = "{flows: [{class: same-subnet, volume: 1GB}, {class: cross-subnet, volume: 1GB}]}";
     let desk = Desk::new(&fs::read_to_string(root).unwrap(), &traffic(spec));
     let shares = [
         ("none", "Never", false, false),
@@ -231,28 +231,28 @@ fn what_is_turned_off_is_not_paid_for() {
 }
 
 #[rstest]
-#[case::unknown_name("{flows: [{from: pod-a9, to: pod-b1, payload: 1TB}]}", "E-ENDPOINT", "did you mean `pod-a")]
-#[case::no_payload("{flows: [{from: pod-a1, to: pod-b1}]}", "K-MISSING", "add `payload:`")]
-#[case::a_fraction_of_a_byte("{flows: [{from: pod-a1, to: pod-b1, payload: 0.5B}]}", "K-VALUE", "a size from 1B")]
+#[case::unknown_name("{flows: [{from: pod-a9, to: pod-b1, volume: 1TB}]}", "E-ENDPOINT", "did you mean `pod-a")]
+#[case::no_volume("{flows: [{from: pod-a1, to: pod-b1}]}", "K-MISSING", "add `volume:`")]
+#[case::a_fraction_of_a_byte("{flows: [{from: pod-a1, to: pod-b1, volume: 0.5B}]}", "K-VALUE", "a size from 1B")]
 #[case::too_small(
-    "{flows: [{from: pod-a1, to: pod-b1, payload: 1TB, size: 20B}]}",
+    "{flows: [{from: pod-a1, to: pod-b1, volume: 1TB, size: 20B}]}",
     "K-VALUE",
     "a size from 61B"
 )]
-#[case::nobody_lies_so("{flows: [{class: same-node, payload: 1TB}]}", "E-CLASS", "name another class")]
+#[case::nobody_lies_so("{flows: [{class: same-node, volume: 1TB}]}", "E-CLASS", "name another class")]
 #[case::no_flows("{}", "K-MISSING", "add `flows`")]
 #[case::unknown_subnet(
-    "{zones: {az-z: one}, flows: [{from: pod-a1, to: pod-b1, payload: 1TB}]}",
+    "{zones: {az-z: one}, flows: [{from: pod-a1, to: pod-b1, volume: 1TB}]}",
     "E-NAME",
     "did you mean `az-"
 )]
 #[case::unknown_key(
-    "{flows: [{from: pod-a1, to: pod-b1, payload: 1TB, rate: 5}]}",
+    "{flows: [{from: pod-a1, to: pod-b1, volume: 1TB, rate: 5}]}",
     "K-UNKNOWN",
     "known keys are"
 )]
 #[case::another_family(
-    "{flows: [{from: pod-a1, to: pod-b1, payload: 1TB, family: ipv6}]}",
+    "{flows: [{from: pod-a1, to: pod-b1, volume: 1TB, family: ipv6}]}",
     "E-FAMILY",
     "another `family`"
 )]
@@ -294,7 +294,7 @@ fn what_is_no_scenario_has_no_pool_or_is_another_document_is_refused() {
     let without_pool = format!(
         "apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: bare}}\nspec: {{underlay: {wires}, workloads: {{}}}}\n"
     );
-    let between_nodes = traffic("{flows: [{from: n1, to: n2, payload: 1TB}]}");
+    let between_nodes = traffic("{flows: [{from: n1, to: n2, volume: 1TB}]}");
     for (text, matrix, code) in [
         (&bare, traffic(TERABYTE), "F-SCENARIO"),
         (&without_pool, between_nodes, "E-POOL"),

@@ -267,7 +267,7 @@ impl Reckoner<'_> {
     }
 }
 
-/// How many packets carry a payload between ends of this MTU, and their bytes of IP.
+/// How many packets carry a volume between ends of this MTU, and their bytes of IP.
 fn packets(demand: &Demand, largest: Mtu) -> (u64, u128) {
     let ip: u64 = match demand.family {
         Family::V4 => 20,
@@ -284,7 +284,7 @@ fn packets(demand: &Demand, largest: Mtu) -> (u64, u128) {
         Transport::Udp | Transport::Icmp => wanted,
     };
     let data = size.saturating_sub(headers).max(1);
-    let (full, rest) = (demand.payload / data, demand.payload % data);
+    let (full, rest) = (demand.volume / data, demand.volume % data);
     let last = (rest > 0).then_some(rest + headers);
     let sizes = [Some((full, size)), last.map(|size| (1, size))];
     let split = |(count, size): (u64, u64)| {
@@ -318,13 +318,13 @@ mod tests {
 
     use super::*;
 
-    fn demand(transport: Transport, payload: u64, size: Option<u16>) -> Demand {
+    fn demand(transport: Transport, volume: u64, size: Option<u16>) -> Demand {
         Demand {
             from: Endpoint::Node(0),
             to: Endpoint::Node(1),
             family: Family::V4,
             transport,
-            payload,
+            volume,
             size,
         }
     }
@@ -338,14 +338,14 @@ mod tests {
     #[case::segments_never_exceed_the_mtu(Transport::Tcp, 1461, Some(2000), 2, 1461 + 2 * 40)]
     #[case::datagrams(Transport::Udp, 400, Some(228), 2, 400 + 2 * 28)]
     #[case::split_datagrams(Transport::Udp, 3000, Some(2000), 3, 1500 + 520 + 1056)]
-    fn a_payload_is_so_many_packets_and_bytes(
+    fn a_volume_is_so_many_packets_and_bytes(
         #[case] transport: Transport,
-        #[case] payload: u64,
+        #[case] volume: u64,
         #[case] size: Option<u16>,
         #[case] count: u64,
         #[case] bytes: u128,
     ) {
-        let found = packets(&demand(transport, payload, size), Mtu::new(1500).unwrap());
+        let found = packets(&demand(transport, volume, size), Mtu::new(1500).unwrap());
         assert_eq!(found, (count, bytes));
     }
 

@@ -6,8 +6,8 @@
 //! metadata: {name: shop}
 //! spec:
 //!   flows:
-//!     - {from: web-a1, to: web-b1, payload: 1TB}
-//!     - {class: cross-subnet, payload: 200GB, proto: udp, size: 228B}
+//!     - {from: web-a1, to: web-b1, volume: 1TB}
+//!     - {class: cross-subnet, volume: 200GB, proto: udp, size: 228B}
 //! ```
 
 use std::collections::BTreeMap;
@@ -49,13 +49,13 @@ pub struct Demand {
     /// TCP or UDP. TCP fits its segments into what both ends take, and has no options; UDP has too long datagrams split.
     pub transport: Transport,
     /// Bytes behind the transport's header, in a month.
-    pub payload: u64,
+    pub volume: u64,
     /// The IP length of its packets, as far as MTUs allow it; the largest that they allow if none.
     pub size: Option<u16>,
 }
 
-/// A month's payload of one flow stays below this.
-const PAYLOAD_MAX: usize = 1_000_000_000_000_000_000;
+/// A month's volume of one flow stays below this.
+const VOLUME_MAX: usize = 1_000_000_000_000_000_000;
 
 /// The shortest packet that carries a byte: the longest header, and that byte.
 const SIZE_MIN: usize = 61;
@@ -85,7 +85,7 @@ pub fn traffic(path: &Path, model: &Model) -> Result<Traffic, Vec<Diagnostic>> {
     let flows = spec.items("flows", &mut refusals);
     if flows.is_empty() && refusals.is_empty() {
         let refusal = Refusal::new("K-MISSING", spec.field("flows"), "nothing is sent");
-        refusals.push(refusal.help("add `flows`, as `- {from: web-a, to: web-b, payload: 1TB}`"));
+        refusals.push(refusal.help("add `flows`, as `- {from: web-a, to: web-b, volume: 1TB}`"));
     }
     let mut demands = Vec::new();
     for (field, value) in flows {
@@ -132,7 +132,7 @@ fn places(
 /// Reads one flow: of one pair, or spread evenly over the pairs of a class.
 fn flow(mut fields: Fields<'_>, model: &Model, refusals: &mut Vec<Refusal>) -> Vec<Demand> {
     let before = refusals.len();
-    let payload = fields.require("payload", refusals, |value| quantity::size(value, 1, PAYLOAD_MAX));
+    let volume = fields.require("volume", refusals, |value| quantity::size(value, 1, VOLUME_MAX));
     let transport = fields.parse("proto", refusals, |value| {
         word(value, &[("tcp", Transport::Tcp), ("udp", Transport::Udp)])
     });
@@ -154,7 +154,7 @@ fn flow(mut fields: Fields<'_>, model: &Model, refusals: &mut Vec<Refusal>) -> V
     };
     let mut demands = Vec::new();
     let pairs = ends.len() as u64;
-    let payload = payload.unwrap_or_default() as u64;
+    let volume = volume.unwrap_or_default() as u64;
     for (place, (from, to)) in (0..).zip(ends) {
         let Some(family) = model.common_family(from, to, family) else {
             let (from, to) = (model.endpoint_name(from), model.endpoint_name(to));
@@ -168,7 +168,7 @@ fn flow(mut fields: Fields<'_>, model: &Model, refusals: &mut Vec<Refusal>) -> V
             to,
             family,
             transport: transport.unwrap_or(Transport::Tcp),
-            payload: payload / pairs + u64::from(place < payload % pairs),
+            volume: volume / pairs + u64::from(place < volume % pairs),
             size: size.and_then(|size| u16::try_from(size).ok()),
         });
     }
