@@ -48,17 +48,23 @@ error[E-EXP-01]: the scenario expects nothing
 }
 
 #[test]
-fn a_key_that_is_not_modelled_yet_is_refused() {
-    let text = broken("  phases:", "  environment: {A: b}\n  phases:");
+fn a_key_of_what_is_written_elsewhere_is_refused_and_says_where() {
+    let text = broken("  phases:", "  environment: {A: b}\n  faults: []\n  phases:");
     insta::assert_snapshot!(rendered(text), @r#"
-error[K-NOT-MODELLED]: `environment` is not modelled
+error[K-UNKNOWN]: a scenario has no key `environment`
   --> x.yaml:21:3
    |
 21 |   environment: {A: b}
    |   ^^^^^^^^^^^
    |
-   = note: what is not modelled is refused, since a guess would look like a result
-   = help: remove `environment`
+   = help: write calico-node's DaemonSet, with its `env`, as a manifest behind the scenario
+error[K-UNKNOWN]: a scenario has no key `faults`
+  --> x.yaml:22:3
+   |
+22 |   faults: []
+   |   ^^^^^^
+   |
+   = help: write `timeline: [{name: NAME, at: 1s, fault: {…}}]`
 "#);
 }
 

@@ -74,7 +74,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
     metadata.finish(refusals);
     let mut spec = root.fields("spec", refusals);
     let run = header::run(&mut spec, refusals);
-    refuse_unmodelled(&mut spec, &["environment", "faults"], refusals);
+    refuse_misplaced(&mut spec, refusals);
     variant::check(&mut spec, refusals);
 
     let mut names = Names::default();
@@ -172,6 +172,24 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         accepted_lints: run.accepted_lints,
         wire: run.wire,
     })
+}
+
+/// Refuses keys of what is written elsewhere.
+fn refuse_misplaced(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) {
+    let elsewhere = [
+        ("faults", "write `timeline: [{name: NAME, at: 1s, fault: {…}}]`"),
+        (
+            "environment",
+            "write calico-node's DaemonSet, with its `env`, as a manifest behind the scenario",
+        ),
+    ];
+    for (key, help) in elsewhere {
+        spec.withhold(&[key]);
+        if spec.value(key).is_some() {
+            let refusal = Refusal::new("K-UNKNOWN", spec.field(key), format!("a scenario has no key `{key}`"));
+            refusals.push(refusal.at_key().help(help));
+        }
+    }
 }
 
 /// Refuses keys that scenarios have and that nothing here can do.
