@@ -3,6 +3,7 @@
 mod check;
 mod import;
 mod lints;
+mod machines;
 mod plan;
 
 use std::path::{Path, PathBuf};
