@@ -25,6 +25,7 @@ pub use drop::DropReason;
 pub use fault::{Bottleneck, Effect, Fault, Scope, Share};
 pub use gateway::{Firewall, FirewallRule, GatewayKind, GatewayKnobs};
 pub use groups::Groups;
+pub use port::DEFAULT_GROUP;
 use port::{Port, is_to_be_split};
 pub use preset::*;
 use router::Router;

@@ -17,7 +17,7 @@ use crate::observe::{Place, PlaceKind};
 use crate::scenario::{Gateway, GatewayKind, Machine, Model, Underlay, UnderlayRoute, Via};
 
 /// The group of every card that the scenario puts into none.
-const DEFAULT_GROUP: &str = "default";
+pub const DEFAULT_GROUP: &str = "default";
 
 /// Fragments that are followed at the same time.
 const FRAGMENTS_MAX: usize = 1024;

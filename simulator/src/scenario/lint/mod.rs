@@ -34,7 +34,7 @@ pub struct Lint {
 }
 
 /// Every lint.
-pub const LINTS: [&Lint; 20] = [
+pub const LINTS: [&Lint; 22] = [
     &nodes::NODE_ADDRESS_SLASH_32,
     &nodes::NODE_ADDRESS_SLASH_31,
     &nodes::NODE_MASKS_UNEQUAL,
@@ -51,10 +51,12 @@ pub const LINTS: [&Lint; 20] = [
     &pools::VXLAN_ENABLED_STUCK,
     &pools::IPIP_ENABLED_STUCK,
     &pools::NO_TUNNEL_ADDRESS_POOL,
+    &pools::WORKLOAD_OUTSIDE_POOLS,
     &clouds::SRC_DST_CHECK_CROSS_SUBNET,
     &clouds::SRC_DST_CHECK_NO_ENCAPSULATION,
     &clouds::IPIP_IN_AZURE,
     &groups::TUNNEL_NOT_ADMITTED,
+    &groups::GROUP_ON_NO_CARD,
 ];
 
 /// What is looked at.

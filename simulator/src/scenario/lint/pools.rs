@@ -1,7 +1,9 @@
 //! Pools and settings of Felix that contradict each other.
 
+use std::net::IpAddr;
+
 use overlab_dataplane::Family;
-use overlab_dataplane::calico::{FelixConfiguration, IpPool, Node};
+use overlab_dataplane::calico::{ClusterState, FelixConfiguration, IpPool, Node};
 use overlab_dataplane::encap::Encap;
 
 use super::{Found, Lint, Subject};
@@ -74,5 +76,31 @@ fn no_tunnel_pool(subject: &Subject<'_>, found: &mut Found) {
                 found.push((pool.field(key), message));
             }
         }
+    }
+}
+
+pub(super) const WORKLOAD_OUTSIDE_POOLS: Lint = Lint {
+    id: "WORKLOAD_OUTSIDE_POOLS",
+    why: "other nodes have no route to an address outside every pool, and IPAM gives none out: a workload has one only if its pool was deleted",
+    remedy: "give the workload an address of a pool, or write the pool that holds it",
+    link: "https://docs.tigera.io/calico/latest/networking/ipam/use-specific-ip",
+    find: outside_pools,
+};
+
+/// Workloads whose address no pool ever holds. Later versions of the datastore may have lost the pool.
+fn outside_pools(subject: &Subject<'_>, found: &mut Found) {
+    let Some(model) = subject.wires.map(|wires| wires.model).filter(|_| subject.before.is_none()) else {
+        return;
+    };
+    let later = model.versions.iter().map(|version| &version.cluster);
+    let clusters: Vec<&ClusterState> = std::iter::once(subject.cluster).chain(later).collect();
+    let pools = || clusters.iter().flat_map(|cluster| cluster.pools().values());
+    for workload in &model.workloads {
+        let outside = |address: &&IpAddr| pools().all(|pool| !pool.cidr.contains(*address));
+        let outside = workload.addresses.iter().flatten().find(outside);
+        found.extend(outside.map(|address| {
+            let message = format!("workload {} has {address}, which lies in no pool", workload.name);
+            (workload.field.clone(), message)
+        }));
     }
 }
