@@ -247,6 +247,25 @@ fn explain_says_why_the_cluster_has_no_route() {
 }
 
 #[test]
+fn explain_tells_of_a_fault_that_may_have_spared_its_packet() {
+    const FILE: &str = "scenarios/faults/every-kind-takes-only-its-own.yaml";
+    const LOSSY: &str = "fault lossy from 1.000 s to 2.000 s: loses 50 % by chance";
+    let explained = |to: &str, at: &str| overlab(&["explain", FILE, "web-a1", to, "--at", at]).code(0);
+    let delivered = |nth: u32| {
+        let at = format!("lossy+{nth}ms");
+        let text = explained("web-b1", &at).stdout(contains("lossy"));
+        let text = String::from_utf8(text.get_output().stdout.clone()).unwrap();
+        text.contains("request: delivered").then_some(text)
+    };
+    let spared = (1..20).find_map(delivered).expect("chance spares one of twenty");
+    assert!(spared.contains(LOSSY), "{spared}");
+    for (to, at) in [("web-a2", "lossy+1ms"), ("web-b1", "lossy-1ms"), ("web-b1", "lossy.end")] {
+        explained(to, at).stdout(contains("fault ").not());
+    }
+    explained("web-b1", "slow+1ms").stdout(contains("fault slow from 6.000 s to 7.000 s: passes 100000 bit/s"));
+}
+
+#[test]
 fn explain_sends_its_packet_when_it_is_asked_to() {
     const FILE: &str = "scenarios/faults/every-kind-takes-only-its-own.yaml";
     for (at, told) in [

@@ -1,5 +1,7 @@
 //! `overlab explain`: one packet, hop by hop, with the reason of every decision and where it is written.
 
+mod faults;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -131,7 +133,8 @@ fn print_json(loaded: &Loaded, run: &Run, out: &mut dyn Write) -> io::Result<()>
             let why: Vec<_> = hops.iter().map(|hop| why(hop, &loaded.sources)).collect();
             let tables: Vec<_> = hops.iter().map(|hop| tables_json(hop, model)).collect();
             let packet = packet_report(model, trace);
-            json!({ "packet": packet, "why": why, "tables": tables, "icmpErrors": icmp_errors(trace) })
+            let faults = faults::on_the_way(model, trace);
+            json!({ "packet": packet, "why": why, "tables": tables, "faults": faults, "icmpErrors": icmp_errors(trace) })
         })
         .collect();
     let text = serde_json::to_string_pretty(&json!({ "schema": "overlab.dev/explain/v1", "packets": packets }))?;
@@ -165,6 +168,9 @@ fn print_text(args: &Args, loaded: &Loaded, run: &Run, out: &mut dyn Write) -> i
             Direction::Reverse => "reply",
         };
         writeln!(out, "\n{what}: {}", end(trace))?;
+        for fault in faults::on_the_way(model, trace) {
+            writeln!(out, "  {fault}")?;
+        }
         for hop in &trace.hops {
             print_hop(hop, loaded, out)?;
         }

@@ -37,7 +37,7 @@ impl Scope {
     }
 
     /// Whether a packet between two cards is concerned. What a router sends itself comes from no card.
-    fn holds(&self, sender: Option<NicId>, receiver: NicId) -> bool {
+    pub fn holds(&self, sender: Option<NicId>, receiver: NicId) -> bool {
         let one_way = |from: NicId, to: NicId| self.from.contains(&from) && self.to.contains(&to);
         match sender {
             Some(sender) => one_way(sender, receiver) || self.both_ways && one_way(receiver, sender),

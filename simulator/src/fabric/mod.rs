@@ -6,6 +6,7 @@
 
 mod allowance;
 mod drop;
+mod effect;
 mod fault;
 mod gateway;
 mod groups;
