@@ -210,12 +210,6 @@ fn around(nets: impl Iterator<Item = IpNet>) -> Option<IpNet> {
 
 /// The preset that most nodes' provider names.
 fn preset(objects: &Objects, cidr: Option<&IpNet>) -> (Preset, String) {
-    const PROVIDERS: [(&str, Preset); 4] = [
-        ("aws", Preset::Aws),
-        ("azure", Preset::Azure),
-        ("gce", Preset::Gcp),
-        ("openstack", Preset::Openstack),
-    ];
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for node in objects.kubernetes_nodes.values() {
         let provider = text(node, "/spec/providerID")
@@ -227,13 +221,15 @@ fn preset(objects: &Objects, cidr: Option<&IpNet>) -> (Preset, String) {
         .into_iter()
         .max_by_key(|(_, count)| *count)
         .map_or("", |(provider, _)| provider);
-    let named = PROVIDERS.into_iter().find(|(name, _)| *name == most);
+    let named = Preset::ALL
+        .iter()
+        .find(|(_, preset)| preset.knobs().provider_id == Some(most));
     match (named, cidr) {
         (Some((_, preset)), Some(cidr)) if cidr.prefix_len() < preset.knobs().prefix_lengths.0 => (
             Preset::Onprem,
             format!("providerID {most}:, but the nodes' addresses lie too far apart for one network"),
         ),
-        (Some((_, preset)), _) => (preset, format!("providerID {most}:")),
+        (Some((_, preset)), _) => (*preset, format!("providerID {most}:")),
         (None, _) => (Preset::Onprem, "no providerID of a cloud".to_owned()),
     }
 }

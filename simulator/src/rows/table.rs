@@ -5,6 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 
 use super::firewall::{ACL, GROUP};
+use crate::fabric::Preset;
 
 /// A kind of table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,7 +65,7 @@ const FAMILY: Shape = Word(&["ipv4", "ipv6"]);
 
 const UNDERLAY: Keys = &[
     ("name", Text),
-    ("preset", Word(&["onprem", "aws", "azure", "gcp", "openstack", "internet"])),
+    ("preset", Word(Preset::NAMES)),
     ("cidrs", Range),
     (
         "subnets",

@@ -14,8 +14,6 @@ use crate::fabric::{DefaultGroup, FragmentPolicy, GroupMatch, Knobs, L2, NoRoute
 pub struct Knob {
     /// Its key below `knobs` of an underlay.
     pub name: &'static str,
-    /// What it decides.
-    pub meaning: &'static str,
     show: fn(&Knobs) -> Value,
     set: fn(&mut Knobs, &Value) -> Result<(), Wrong>,
 }
@@ -62,115 +60,96 @@ const REFERENCES: &[(&str, GroupMatch)] = &[
 pub const KNOBS: &[Knob] = &[
     Knob {
         name: "l2",
-        meaning: "how a packet finds its next device on a subnet",
         show: |k| spelling(L2S, k.l2),
         set: |k, v| put(&mut k.l2, word(v, L2S)),
     },
     Knob {
         name: "noRoute",
-        meaning: "what the router answers where it has no route",
         show: |k| spelling(NO_ROUTES, k.no_route),
         set: |k, v| put(&mut k.no_route, word(v, NO_ROUTES)),
     },
     Knob {
         name: "rpFilter",
-        meaning: "which sources the router takes: all, those that it has a route to, or those that it would route back",
         show: |k| spelling(RP_FILTERS, k.rp_filter),
         set: |k, v| put(&mut k.rp_filter, word(v, RP_FILTERS)),
     },
     Knob {
         name: "routerDecrementsTtl",
-        meaning: "whether the router is a hop that traceroute sees",
         show: |k| k.router_decrements_ttl.into(),
         set: |k, v| put(&mut k.router_decrements_ttl, boolean(v)),
     },
     Knob {
         name: "routerFragments",
-        meaning: "whether the router splits what is too big and has DF clear",
         show: |k| k.router_splits.into(),
         set: |k, v| put(&mut k.router_splits, boolean(v)),
     },
     Knob {
         name: "routerSendsTooBig",
-        meaning: "whether the router tells the sender that a packet was too big",
         show: |k| k.router_tells_size.into(),
         set: |k, v| put(&mut k.router_tells_size, boolean(v)),
     },
     Knob {
         name: "icmpQuote",
-        meaning: "bytes behind a packet's IP header that the router's ICMP errors quote",
         show: |k| or_none(k.icmp_quote.map(|bytes| format!("{bytes}B"))),
         set: |k, v| put(&mut k.icmp_quote, unless_none(v, |v| size(v, 1, usize::from(u16::MAX)))),
     },
     Knob {
         name: "routeQuota",
-        meaning: "routes that a route table holds, besides those to its own subnets",
         show: |k| or_none(k.route_quota),
         set: |k, v| put(&mut k.route_quota, unless_none(v, |v| count(v).map(|n| n as usize))),
     },
     Knob {
         name: "clearsDscp",
-        meaning: "whether the router sets the DSCP to zero",
         show: |k| k.clears_dscp.into(),
         set: |k, v| put(&mut k.clears_dscp, boolean(v)),
     },
     Knob {
         name: "protocols",
-        meaning: "IP protocols that are carried, by number",
         show: |k| all_or(&k.protocols),
         set: |k, v| put(&mut k.protocols, protocols(v)),
     },
     Knob {
         name: "reservedSourcePorts",
-        meaning: "UDP source ports that the fabric keeps for itself",
         show: |k| json!(k.reserved_source_ports),
         set: |k, v| put(&mut k.reserved_source_ports, numbers(v, u64::from(u16::MAX))),
     },
     Knob {
         name: "blockedUdpPorts",
-        meaning: "UDP destination ports that the fabric does not carry",
         show: |k| json!(k.blocked_udp_ports),
         set: |k, v| put(&mut k.blocked_udp_ports, numbers(v, u64::from(u16::MAX))),
     },
     Knob {
         name: "fragmentsAt",
-        meaning: "size at which the fabric itself splits what cards send with DF clear",
         show: |k| or_none(k.splits_at.map(Mtu::bytes)),
         set: |k, v| put(&mut k.splits_at, unless_none(v, |v| mtu(v, u16::MAX))),
     },
     Knob {
         name: "dropsDfAbove",
-        meaning: "size above which the fabric drops what cards send with DF set",
         show: |k| or_none(k.drops_df_above.map(Mtu::bytes)),
         set: |k, v| put(&mut k.drops_df_above, unless_none(v, |v| mtu(v, u16::MAX))),
     },
     Knob {
         name: "fragmentPolicy",
-        meaning: "what becomes of fragments",
         show: |k| spelling(FRAGMENT_POLICIES, k.fragment_policy),
         set: |k, v| put(&mut k.fragment_policy, word(v, FRAGMENT_POLICIES)),
     },
     Knob {
         name: "fragmentRate",
-        meaning: "fragments that a card may send in a second",
         show: |k| or_none(k.fragment_rate.map(|count| format!("{count}/s"))),
         set: |k, v| put(&mut k.fragment_rate, unless_none(v, per_second)),
     },
     Knob {
         name: "flowRate",
-        meaning: "what one flow of a card may take: a five-tuple, or addresses and protocol where there are no ports",
         show: |k| or_none(k.flow_rate.map(|bits| format!("{bits}bit/s"))),
         set: |k, v| put(&mut k.flow_rate, unless_none(v, bit_rate)),
     },
     Knob {
         name: "breaksInnerChecksums",
-        meaning: "whether cards that offload VXLAN spoil the TCP and UDP checksums inside",
         show: |k| k.breaks_inner_checksums.into(),
         set: |k, v| put(&mut k.breaks_inner_checksums, boolean(v)),
     },
     Knob {
         name: "defaultGroup",
-        meaning: "what a card in no named security group admits: all, its members', or the underlay's own (of these protocols)",
         show: |k| match &k.security.default {
             DefaultGroup::Open => "open".into(),
             DefaultGroup::Members => "members".into(),
@@ -180,49 +159,41 @@ pub const KNOBS: &[Knob] = &[
     },
     Knob {
         name: "defaultGroupCoversRoutes",
-        meaning: "whether the underlay's own, for that group, are also the addresses that its routes lead to machines or peers",
         show: |k| k.security.covers_routes.into(),
         set: |k, v| put(&mut k.security.covers_routes, boolean(v)),
     },
     Knob {
         name: "groupReference",
-        meaning: "whom a rule means that names a security group",
         show: |k| spelling(REFERENCES, k.security.group_match),
         set: |k, v| put(&mut k.security.group_match, word(v, REFERENCES)),
     },
     Knob {
         name: "groupsTrackIcmpErrors",
-        meaning: "whether an ICMP error about a tracked connection needs no rule",
         show: |k| k.security.tracks_icmp_errors.into(),
         set: |k, v| put(&mut k.security.tracks_icmp_errors, boolean(v)),
     },
     Knob {
         name: "openFlowsUntracked",
-        meaning: "whether TCP and UDP that rules of both directions open to everybody are not tracked",
         show: |k| k.security.leaves_open_flows_untracked.into(),
         set: |k, v| put(&mut k.security.leaves_open_flows_untracked, boolean(v)),
     },
     Knob {
         name: "trackedConnections",
-        meaning: "connections that a card's port tracks",
         show: |k| or_none(k.security.connections),
         set: |k, v| put(&mut k.security.connections, unless_none(v, count)),
     },
     Knob {
         name: "idleTcp",
-        meaning: "how long a silent TCP connection is tracked",
         show: |k| time(k.security.idle.tcp),
         set: |k, v| put(&mut k.security.idle.tcp, any_duration(v)),
     },
     Knob {
         name: "idleDatagrams",
-        meaning: "how long a silent UDP or ICMP flow is tracked",
         show: |k| time(k.security.idle.datagrams),
         set: |k, v| put(&mut k.security.idle.datagrams, any_duration(v)),
     },
     Knob {
         name: "idleOthers",
-        meaning: "how long a silent flow of another protocol is tracked",
         show: |k| time(k.security.idle.others),
         set: |k, v| put(&mut k.security.idle.others, any_duration(v)),
     },

@@ -1,7 +1,9 @@
 //! An Azure virtual network: layer 3 only, and not every protocol.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use overlab_dataplane::Mtu;
 
 use super::base::cloud;
@@ -30,6 +32,16 @@ pub(super) fn knobs() -> Knobs {
             },
             ..cloud().security
         },
+        provider_id: Some("azure"),
+        check_key: Some(("ipForwarding", true)),
+        subnet_route_tables: true,
+        provides_routes: true,
+        leads_nowhere: vec![
+            Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+            Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+            Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+            Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+        ],
         delay_same_subnet: Duration::from_micros(250),
         delay_cross_subnet: Duration::from_micros(500),
         ..cloud()

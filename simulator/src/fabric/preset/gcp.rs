@@ -26,6 +26,9 @@ pub(super) fn knobs() -> Knobs {
             },
             ..cloud().security
         },
+        provider_id: Some("gce"),
+        check_key: Some(("canIpForward", true)),
+        provides_routes: true,
         largest_mtu: 8896,
         reserved_addresses: 2,
         mtu: Mtu::new(1460).unwrap_or(Mtu::MIN),

@@ -1,7 +1,8 @@
-//! The presets: how each kind of underlay treats packets, as data. A new preset is one file and one line in [`Preset::ALL`].
+//! The presets: how each kind of underlay treats packets, as data. A new preset is one file, and its name in [`Preset`].
 
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use overlab_dataplane::Mtu;
 
 use super::security::IdleTimes;
@@ -148,6 +149,18 @@ pub struct Knobs {
     pub flow_rate: Option<u64>,
     /// How security groups work.
     pub security: Security,
+    /// What `providerID` of nodes begins with there, if anything.
+    pub provider_id: Option<&'static str>,
+    /// The key of machines for that check, and whether it says that the check is off; none where machines have no such key.
+    pub check_key: Option<(&'static str, bool)>,
+    /// Whether others know the network by its whole range, and not by its subnets.
+    pub known_as_a_whole: bool,
+    /// Whether subnets may have route tables of their own.
+    pub subnet_route_tables: bool,
+    /// Whether the routes to peered networks and to the internet are there by themselves.
+    pub provides_routes: bool,
+    /// Ranges that lead nowhere by themselves, where there is a route to the internet.
+    pub leads_nowhere: Vec<Ipv4Net>,
     /// So many routes to machines a route table holds; none for no limit.
     pub route_quota: Option<usize>,
     /// The largest MTU that can be asked for.
@@ -193,6 +206,17 @@ impl Preset {
         ("onprem", Preset::Onprem),
         ("internet", Preset::Internet),
     ];
+
+    /// Every preset's name.
+    pub const NAMES: &[&str] = &{
+        let mut names = [""; Preset::ALL.len()];
+        let mut place = 0;
+        while place < names.len() {
+            names[place] = Preset::ALL[place].0;
+            place += 1;
+        }
+        names
+    };
 
     /// How it treats packets.
     pub fn knobs(self) -> Knobs {

@@ -25,6 +25,8 @@ pub(super) fn knobs() -> Knobs {
         mtu: Mtu::new(1450).unwrap_or(Mtu::MIN),
         delay_same_subnet: Duration::from_micros(100),
         delay_cross_subnet: Duration::from_micros(200),
+        provider_id: Some("openstack"),
+        check_key: Some(("portSecurity", false)),
         ..network()
     }
 }

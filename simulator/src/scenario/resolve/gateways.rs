@@ -217,9 +217,9 @@ fn overlap<'a>(joined: &[&'a Underlay]) -> Option<(&'a Underlay, IpNet, &'a Unde
 
 /// The prefixes that an underlay is known by: a cloud's whole network, else its subnets.
 pub(super) fn prefixes(underlay: &Underlay) -> Vec<IpNet> {
-    match underlay.preset {
-        Preset::Aws | Preset::Azure | Preset::Gcp => underlay.cidr.iter().flatten().copied().collect(),
-        Preset::Openstack | Preset::Onprem | Preset::Internet => {
+    match underlay.knobs.known_as_a_whole {
+        true => underlay.cidr.iter().flatten().copied().collect(),
+        false => {
             let subnets = underlay.subnets.iter().flat_map(|subnet| subnet.cidr.iter());
             subnets.flatten().copied().collect()
         }

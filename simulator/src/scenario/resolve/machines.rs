@@ -140,19 +140,16 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
     }
 }
 
-/// The address check by its name in each cloud, and whether that name says that the check is off.
-pub(super) const CHECKS: [(&str, Preset, bool); 4] = [
-    ("sourceDestCheck", Preset::Aws, false),
-    ("ipForwarding", Preset::Azure, true),
-    ("canIpForward", Preset::Gcp, true),
-    ("portSecurity", Preset::Openstack, false),
-];
+/// The keys for the address check: its name in each cloud, and whether that name says that the check is off.
+pub(super) fn check_keys() -> impl Iterator<Item = (&'static str, bool)> {
+    Preset::ALL.iter().filter_map(|(_, preset)| preset.knobs().check_key)
+}
 
 fn check(fields: &mut Fields<'_>, underlay: Option<&Underlay>, refusals: &mut Vec<Refusal>) -> Option<bool> {
     let mut check = None;
-    for (key, preset, inverted) in CHECKS {
+    for (key, inverted) in check_keys() {
         let read = fields.parse(key, refusals, |value| match underlay {
-            Some(underlay) if underlay.preset != preset => Err(not_here(key, underlay.preset)),
+            Some(underlay) if underlay.knobs.check_key != Some((key, inverted)) => Err(not_here(key, underlay)),
             Some(_) | None => boolean(value),
         });
         check = read.map(|on| on != inverted).or(check);
@@ -160,10 +157,10 @@ fn check(fields: &mut Fields<'_>, underlay: Option<&Underlay>, refusals: &mut Ve
     check
 }
 
-fn not_here(key: &str, preset: Preset) -> Wrong {
-    let wrong = Wrong::rule("E-CHECK", format!("`{}` has no `{key}`", preset.name()));
-    match CHECKS.iter().find(|(_, of, _)| *of == preset) {
-        Some((own, ..)) => wrong.help(format!("there the check of addresses is called `{own}`")),
+fn not_here(key: &str, underlay: &Underlay) -> Wrong {
+    let wrong = Wrong::rule("E-CHECK", format!("`{}` has no `{key}`", underlay.preset.name()));
+    match underlay.knobs.check_key {
+        Some((own, _)) => wrong.help(format!("there the check of addresses is called `{own}`")),
         None => wrong
             .why("it is a property of interfaces in clouds; a switch in a data centre has no such thing")
             .help(format!("remove `{key}`, or use the preset of a cloud")),
@@ -279,7 +276,6 @@ fn reserved(ip: IpAddr, underlay: &Underlay, net: IpNet) -> Option<&'static str>
         0 if ip.is_ipv6() => Some("the subnet's anycast address"),
         0 => Some("the network address"),
         1 => Some("the router's address"),
-        2 if underlay.preset == Preset::Aws => Some("the DNS server's address"),
         host if host < u128::from(underlay.knobs.reserved_addresses) => Some("an address that the provider keeps for itself"),
         _ => None,
     }

@@ -3,24 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use overlab_dataplane::fields::{FieldRef, Refusal};
 
 use super::gateways::{ANYWHERE, prefixes};
 use super::machines::Machines;
 use super::underlay::Wires;
-use crate::fabric::{GatewayKind, Preset};
+use crate::fabric::GatewayKind;
 use crate::scenario::model::{Gateway, Underlay, UnderlayRoute, Via};
-
-/// Where Azure's own routes lead nowhere, unless the network has such addresses.
-///
-/// Source: Azure, "Virtual network traffic routing", default routes.
-const AZURE_NOWHERE: [Ipv4Net; 4] = [
-    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
-    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
-    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
-    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
-];
 
 /// Adds the routes that follow from who has which public address, and those that providers have by themselves.
 pub(super) fn finish(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<Refusal>) {
@@ -55,8 +45,8 @@ pub(super) fn finish(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<
             }
             (GatewayKind::Peering, Some(other)) => {
                 for (one, other) in [(*inside, *other), (*other, *inside)] {
-                    // Azure and Google Cloud exchange the routes of peered networks themselves.
-                    if matches!(wires.underlays[one].preset, Preset::Azure | Preset::Gcp) {
+                    // Some providers exchange the routes of peered networks themselves.
+                    if wires.underlays[one].knobs.provides_routes {
                         let routes = prefixes(&wires.underlays[other])
                             .into_iter()
                             .map(|destination| UnderlayRoute {
@@ -85,14 +75,10 @@ pub(super) fn finish(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<
 fn provided(underlay: &mut Underlay, gateway: usize) {
     let to = |destination, via| UnderlayRoute { destination, via };
     let anywhere = ANYWHERE.map(|net| to(net, Via::Gateway(gateway)));
-    match underlay.preset {
-        Preset::Azure => {
-            let nowhere = AZURE_NOWHERE.map(|net| to(IpNet::V4(net), Via::Nowhere));
-            underlay.learned.extend(nowhere);
-            underlay.learned.extend(anywhere);
-        }
-        Preset::Gcp => underlay.learned.extend(anywhere),
-        Preset::Aws | Preset::Openstack | Preset::Onprem | Preset::Internet => {}
+    if underlay.knobs.provides_routes {
+        let nowhere = underlay.knobs.leads_nowhere.iter();
+        underlay.learned.extend(nowhere.map(|net| to(IpNet::V4(*net), Via::Nowhere)));
+        underlay.learned.extend(anywhere);
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::cast::Cast;
 use super::gateways;
-use super::machines::{self, CHECKS, Machines};
+use super::machines::{self, Machines};
 use super::names::Names;
 use super::timeline::Setting;
 use super::underlay;
@@ -127,7 +127,7 @@ fn rewired(
                 .iter()
                 .any(|setting| *setting.path == format!("nodes.{}.{key}", node.name))
         };
-        if CHECKS.iter().any(|(key, ..)| named(key)) {
+        if machines::check_keys().any(|(key, _)| named(key)) {
             checks_set.insert(place);
         } else {
             node.source_destination_check = now.source_destination_check;

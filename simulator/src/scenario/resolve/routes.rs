@@ -58,7 +58,7 @@ pub(super) fn of_subnet(
     refusals: &mut Vec<Refusal>,
 ) -> Option<Vec<WrittenRoute>> {
     fields.value("routes")?;
-    if !matches!(preset, Preset::Aws | Preset::Azure) {
+    if !knobs.subnet_route_tables {
         refusals.push(
             Refusal::new(
                 "E-ROUTE",
