@@ -450,7 +450,7 @@ fn a_matrix_is_of_the_workloads_that_are_there_at_its_instant_and_of_where_they_
 fn what_can_be_off_is_written_with_or_without_quotes() {
     for off in ["off", "'off'"] {
         let text = HELLO
-            .replace("preset: aws,", &format!("preset: aws, knobs: {{reversePathFilter: {off}}},"))
+            .replace("preset: aws,", &format!("preset: aws, knobs: {{rpFilter: {off}}},"))
             .replace(
                 "  expect:",
                 &format!("  permute: {off}\n  nodes: {{n: {{subnet: az-a, rpFilter: {off}}}}}\n  expect:"),
