@@ -11,7 +11,7 @@ use overlab_dataplane::{Family, Instant, Mtu, Packet, PerFamily};
 
 use super::allowance::Allowances;
 use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, Security};
-use super::security::{Admission, Connections, GroupRule, Peers, SecurityGroup, Traffic, admission};
+use super::security::{Admission, ConnectionTable, GroupRule, Peers, SecurityGroup, Traffic, admission};
 use super::{DropReason, Fabric, NicId};
 use crate::observe::{Place, PlaceKind};
 use crate::scenario::{Gateway, GatewayKind, Machine, Model, Underlay, UnderlayRoute, Via};
@@ -50,7 +50,7 @@ pub(super) struct Port {
     pub(super) guarded: bool,
     pub(super) groups: Vec<Arc<str>>,
     rules: SecurityGroup,
-    connections: Connections,
+    connections: ConnectionTable,
     /// Where the next fragment begins, by source and identification.
     fragments: BTreeMap<(IpAddr, u32), usize>,
 }
@@ -123,7 +123,7 @@ fn port(machine: &Machine, underlay: &Underlay, own: &[IpNet], segment: usize) -
         guarded: knobs.security.default != DefaultGroup::Open || !machine.groups.is_empty(),
         groups,
         rules,
-        connections: Connections::default(),
+        connections: ConnectionTable::default(),
         fragments: BTreeMap::new(),
     }
 }

@@ -177,14 +177,14 @@ pub struct IdleTimes {
 /// The connections that a port has let through, in either direction: known by their five-tuple, or by addresses and protocol
 /// where there are no ports.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
+pub(super) struct ConnectionTable {
     seen: BTreeMap<FlowKey, Instant>,
 }
 
 /// Connections that are remembered at the same time.
 const CONNECTIONS_MAX: usize = 65_536;
 
-impl Connections {
+impl ConnectionTable {
     /// Whether a packet belongs to a connection that was let through and is not forgotten; its life begins anew then.
     pub(super) fn holds(&mut self, now: Instant, flow: &FlowKey, idle: &IdleTimes) -> bool {
         for key in [*flow, flow.reversed()] {
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn another_protocol_is_known_by_its_addresses_for_ten_minutes() {
         let (there, back) = (flow("10.0.0.1", "10.0.0.2", 4, None), flow("10.0.0.2", "10.0.0.1", 4, None));
-        let mut port = Connections::default();
+        let mut port = ConnectionTable::default();
         assert!(!port.holds(at(0), &back, &IDLE));
         port.remember(at(0), &there, &IDLE, None);
         assert!(port.holds(at(600), &back, &IDLE));
@@ -260,7 +260,7 @@ mod tests {
     fn the_way_back_of_vxlan_is_a_connection_of_its_own() {
         let there = flow("10.0.0.1", "10.0.0.2", protocol::UDP, Some((40000, 4789)));
         let back = flow("10.0.0.2", "10.0.0.1", protocol::UDP, Some((40000, 4789)));
-        let mut port = Connections::default();
+        let mut port = ConnectionTable::default();
         port.remember(at(0), &there, &IDLE, None);
         assert!(port.holds(at(1), &there.reversed(), &IDLE));
         assert!(!port.holds(at(1), &back, &IDLE));
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_port_that_tracks_its_connections_takes_no_other_until_one_is_forgotten() {
         let nth = |n: u16| flow("10.0.0.1", "10.0.0.2", protocol::UDP, Some((n, 4789)));
-        let mut port = Connections::default();
+        let mut port = ConnectionTable::default();
         assert!(port.remember(at(0), &nth(1), &IDLE, Some(1)));
         assert!(!port.remember(at(180), &nth(2), &IDLE, Some(1)));
         assert!(port.remember(at(181), &nth(2), &IDLE, Some(1)));

@@ -35,7 +35,7 @@ pub(super) struct Stage {
 type Event = (Duration, usize, Value);
 
 /// An object: the place of its document, and its own place in a list.
-type Place = (usize, Option<usize>);
+type Slot = (usize, Option<usize>);
 
 impl Written {
     /// Works out the manifests after each event that changes some, in the order of their times.
@@ -161,7 +161,7 @@ impl Written {
     }
 
     /// An object that every cluster has, empty as long as nobody says more.
-    fn make(&mut self, stage: &mut Stage, kind: &str, name: &str, at: &FieldRef) -> Option<Place> {
+    fn make(&mut self, stage: &mut Stage, kind: &str, name: &str, at: &FieldRef) -> Option<Slot> {
         let is_there = ALWAYS_THERE.contains(&kind) && !name.is_empty() && !stage.unrecorded.contains(name);
         is_there.then(|| {
             let (_, positions) = self.written_at(at);
@@ -255,7 +255,7 @@ impl Written {
     }
 
     /// Takes an object out, with its document if that holds nothing else.
-    fn take_out(&mut self, stage: &mut Stage, (place, item): Place) {
+    fn take_out(&mut self, stage: &mut Stage, (place, item): Slot) {
         let Some(item) = item else {
             stage.manifests.remove(place);
             return;
@@ -297,7 +297,7 @@ fn named(value: &Value) -> (&str, &str) {
     (word(value.get("kind")), word(value.get("name")))
 }
 
-fn find(manifests: &[Document], kind: &str, name: &str) -> Option<Place> {
+fn find(manifests: &[Document], kind: &str, name: &str) -> Option<Slot> {
     let is_it = |object: &Value| {
         word(object.get("kind")) == kind && word(object.get("metadata").and_then(|metadata| metadata.get("name"))) == name
     };

@@ -1,4 +1,4 @@
-//! The applications at the two ends of a TCP flow: one asks, the other answers. They see streams of bytes and times, and know
+//! The applications at the two ends of a TCP flow: a client asks, a server answers. They see streams of bytes and times, and know
 //! neither sockets nor packets, so that both backends run the same ones.
 
 use std::collections::BTreeMap;
@@ -35,10 +35,10 @@ enum Turn {
     Done,
 }
 
-/// The asking application: a closed loop, in which the next request begins at the next multiple of the interval after the whole
+/// The client: a closed loop, in which the next request begins at the next multiple of the interval after the whole
 /// reply came.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Client {
     port: u16,
     request: usize,
     reply: usize,
@@ -50,10 +50,10 @@ pub struct Asker {
     turn: Turn,
 }
 
-impl Asker {
+impl Client {
     /// The application of a flow's sender.
-    pub fn new(flow: &Flow) -> Asker {
-        Asker {
+    pub fn new(flow: &Flow) -> Client {
+        Client {
             port: flow.source_port,
             request: flow.payload,
             reply: flow.reply_payload,
@@ -129,9 +129,9 @@ pub fn lengths(flow: &Flow) -> (u16, (usize, usize)) {
     (flow.source_port, (flow.payload, flow.reply_payload))
 }
 
-/// The answering application of one connection.
+/// The server of one connection.
 #[derive(Clone, Debug, Default)]
-pub struct Answerer {
+pub struct Server {
     /// The bytes of a stamp that is not whole yet.
     stamp: Vec<u8>,
     /// Whose request is read, and how much of it is to come.
@@ -140,7 +140,7 @@ pub struct Answerer {
     answer: Option<(u16, u32, usize)>,
 }
 
-impl Answerer {
+impl Server {
     /// Bytes came in.
     pub fn incoming(&mut self, replies: &Replies, bytes: &[u8]) {
         let mut rest = bytes;
@@ -202,8 +202,8 @@ mod tests {
     }
 
     /// Asks for 20 B with 10 B every 10 ms from 5 ms on, at three instants.
-    fn asker() -> Asker {
-        Asker {
+    fn client() -> Client {
+        Client {
             port: 12_345,
             request: 10,
             reply: 20,
@@ -215,70 +215,74 @@ mod tests {
         }
     }
 
-    fn ask(asker: &mut Asker, now: Instant) -> usize {
-        let bytes = asker.outgoing(now, usize::MAX).len();
-        asker.took(bytes);
+    fn ask(client: &mut Client, now: Instant) -> usize {
+        let bytes = client.outgoing(now, usize::MAX).len();
+        client.took(bytes);
         bytes
     }
 
     #[test]
     fn the_next_request_begins_at_the_next_multiple_after_the_whole_reply() {
-        let mut asker = asker();
-        assert_eq!((ask(&mut asker, at(4)), asker.due()), (0, Some(at(5))), "not before its time");
+        let mut client = client();
         assert_eq!(
-            (ask(&mut asker, at(6)), asker.due()),
+            (ask(&mut client, at(4)), client.due()),
+            (0, Some(at(5))),
+            "not before its time"
+        );
+        assert_eq!(
+            (ask(&mut client, at(6)), client.due()),
             (10, None),
             "a late connection asks at once"
         );
-        assert_eq!(ask(&mut asker, at(16)), 0, "and only once");
-        assert!(!asker.incoming(at(17), 19));
-        assert_eq!(asker.due(), None, "a byte is missing");
-        assert!(asker.incoming(at(18), 1));
-        assert_eq!(asker.due(), Some(at(25)), "the one at 15 ms is left out");
+        assert_eq!(ask(&mut client, at(16)), 0, "and only once");
+        assert!(!client.incoming(at(17), 19));
+        assert_eq!(client.due(), None, "a byte is missing");
+        assert!(client.incoming(at(18), 1));
+        assert_eq!(client.due(), Some(at(25)), "the one at 15 ms is left out");
     }
 
     #[test]
     fn no_request_begins_at_or_after_the_end() {
-        let mut asker = asker();
-        ask(&mut asker, at(5));
-        assert!(asker.incoming(at(6), 20));
-        assert_eq!(asker.due(), Some(at(15)));
-        ask(&mut asker, at(15));
+        let mut client = client();
+        ask(&mut client, at(5));
+        assert!(client.incoming(at(6), 20));
+        assert_eq!(client.due(), Some(at(15)));
+        ask(&mut client, at(15));
         assert!(
-            asker.incoming(at(25), 20),
+            client.incoming(at(25), 20),
             "the reply that comes at a multiple waits for the one after it"
         );
-        assert_eq!((asker.due(), ask(&mut asker, at(35))), (None, 0));
+        assert_eq!((client.due(), ask(&mut client, at(35))), (None, 0));
     }
 
     #[test]
     fn who_is_stopped_finishes_what_it_has_begun() {
-        let mut asker = asker();
-        ask(&mut asker, at(5));
-        asker.stop(at(6));
-        assert!(asker.incoming(at(7), 20));
-        assert_eq!(asker.due(), None);
+        let mut client = client();
+        ask(&mut client, at(5));
+        client.stop(at(6));
+        assert!(client.incoming(at(7), 20));
+        assert_eq!(client.due(), None);
     }
 
     #[test]
-    fn the_answerer_finds_requests_however_they_are_cut() {
+    fn the_server_finds_requests_however_they_are_cut() {
         let replies = Replies::from([(12_345, (10, 20)), (23_456, (8, 5))]);
         let requests = [message(12_345, 7, 0..10), message(12_345, 8, 0..10), message(23_456, 0, 0..8)];
         for cut in 1..=10 {
-            let mut answerer = Answerer::default();
+            let mut server = Server::default();
             let mut answers = Vec::new();
             for request in &requests {
                 for piece in request.chunks(cut) {
-                    assert!(answerer.outgoing(&replies, 100).is_empty(), "not before the request is whole");
-                    answerer.incoming(&replies, piece);
+                    assert!(server.outgoing(&replies, 100).is_empty(), "not before the request is whole");
+                    server.incoming(&replies, piece);
                 }
                 let mut answer = Vec::new();
                 while answer.len() < 100 {
-                    let bytes = answerer.outgoing(&replies, 3);
+                    let bytes = server.outgoing(&replies, 3);
                     if bytes.is_empty() {
                         break;
                     }
-                    answerer.took(bytes.len());
+                    server.took(bytes.len());
                     answer.extend(bytes);
                 }
                 answers.push(answer);
@@ -291,8 +295,8 @@ mod tests {
     #[test]
     fn a_stamp_that_is_nobodys_is_not_answered() {
         let replies = Replies::from([(12_345, (10, 20))]);
-        let mut answerer = Answerer::default();
-        answerer.incoming(&replies, &message(54_321, 0, 0..10));
-        assert_eq!(answerer.outgoing(&replies, 100), Vec::<u8>::new());
+        let mut server = Server::default();
+        server.incoming(&replies, &message(54_321, 0, 0..10));
+        assert_eq!(server.outgoing(&replies, 100), Vec::<u8>::new());
     }
 }

@@ -193,7 +193,7 @@ impl Netns {
                 enter(stacks, start.from)?;
                 opened.push(match start.flow.transport {
                     Transport::Icmp | Transport::Udp => prober.open_sender(start).map(|()| Source::Sender(start.id))?,
-                    Transport::Tcp => streams.open_asker(start).map(|()| Source::Asker(start.id))?,
+                    Transport::Tcp => streams.open_client(start).map(|()| Source::Client(start.id))?,
                 });
             }
             Ok(opened)
@@ -211,7 +211,7 @@ impl Netns {
             Source::Sender(flow) => (prober.sender(flow), false),
             Source::Listener(at) => (prober.listener(at), false),
             Source::Acceptor(at) => (streams.listener(at), false),
-            Source::Asker(flow) => (streams.asker(flow), true),
+            Source::Client(flow) => (streams.client(flow), true),
             Source::Accepted(id) => (streams.accepted(id), true),
             Source::Timer | Source::Port(_) => (None, false),
         };
@@ -245,9 +245,9 @@ impl Netns {
             match self.sources.get(place) {
                 Some(Source::Sender(flow)) => self.prober.read_replies(*flow, self.clock, events)?,
                 Some(Source::Listener(at)) => self.prober.answer(*at, self.clock, events)?,
-                Some(Source::Asker(flow)) => self.streams.run_asker(*flow, self.clock, events),
+                Some(Source::Client(flow)) => self.streams.run_client(*flow, self.clock, events),
                 Some(Source::Acceptor(at)) => self.accept(*at)?,
-                Some(Source::Accepted(id)) => self.streams.run_answerer(*id),
+                Some(Source::Accepted(id)) => self.streams.run_server(*id),
                 Some(Source::Port(_) | Source::Timer) | None => {}
             }
         }

@@ -29,7 +29,7 @@ pub(super) enum Source {
     /// A listening socket.
     Listener(Listening),
     /// The TCP socket of a flow's sender.
-    Asker(FlowId),
+    Client(FlowId),
     /// A listening TCP socket.
     Acceptor(Listening),
     /// An accepted TCP connection.
@@ -131,7 +131,7 @@ impl Source {
                 Family::V4 => (3, port, stack.0),
                 Family::V6 => (4, port, stack.0),
             },
-            Source::Asker(FlowId(flow)) => (5, 0, flow),
+            Source::Client(FlowId(flow)) => (5, 0, flow),
             Source::Acceptor(Listening { stack, family, port }) => match family {
                 Family::V4 => (6, port, stack.0),
                 Family::V6 => (7, port, stack.0),
@@ -154,7 +154,7 @@ impl Source {
             2 => Some(Source::Sender(FlowId(identity))),
             3 => Some(Source::Listener(listening(Family::V4))),
             4 => Some(Source::Listener(listening(Family::V6))),
-            5 => Some(Source::Asker(FlowId(identity))),
+            5 => Some(Source::Client(FlowId(identity))),
             6 => Some(Source::Acceptor(listening(Family::V4))),
             7 => Some(Source::Acceptor(listening(Family::V6))),
             8 => Some(Source::Accepted(identity)),
@@ -181,7 +181,7 @@ mod tests {
             Source::Sender(FlowId(most)),
             Source::Listener(listening(most, Family::V6, u16::MAX)),
             Source::Listener(listening(1, Family::V4, 2)),
-            Source::Asker(FlowId(most)),
+            Source::Client(FlowId(most)),
             Source::Acceptor(listening(most, Family::V6, u16::MAX)),
             Source::Acceptor(listening(1, Family::V4, 2)),
             Source::Accepted(most),

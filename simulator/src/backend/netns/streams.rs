@@ -16,7 +16,7 @@ use super::{failed, sockets};
 use crate::backend::{BackendError, FlowEvent, FlowStart, HostEvent, StackId};
 use crate::observe::ConnectionEvent;
 use crate::scenario::FlowId;
-use crate::workload::{Answerer, Asker, Replies, lengths};
+use crate::workload::{Client, Replies, Server, lengths};
 
 /// Bytes that are read or written in one go.
 const BUFFER: usize = 64 << 10;
@@ -24,7 +24,7 @@ const BUFFER: usize = 64 << 10;
 /// The TCP sockets of all flows.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    askers: BTreeMap<FlowId, Client>,
+    opened: BTreeMap<FlowId, Opened>,
     listeners: BTreeMap<Listening, Listener>,
     accepted: BTreeMap<u32, Accepted>,
     /// When a flow connects, or asks again.
@@ -33,11 +33,11 @@ pub(super) struct Streams {
 }
 
 #[derive(Debug)]
-struct Client {
+struct Opened {
     stack: StackId,
     to: SocketAddr,
     socket: TcpStream,
-    asker: Asker,
+    client: Client,
     state: State,
 }
 
@@ -59,23 +59,23 @@ struct Listener {
 struct Accepted {
     at: Listening,
     socket: TcpStream,
-    answerer: Answerer,
+    server: Server,
 }
 
 impl Streams {
     /// Opens the sender's socket of a flow; the calling thread is in the sender's namespace.
-    pub(super) fn open_asker(&mut self, start: &FlowStart) -> Result<(), BackendError> {
+    pub(super) fn open_client(&mut self, start: &FlowStart) -> Result<(), BackendError> {
         let FlowStart { id, flow, from, .. } = start;
         let what = format!("open the socket of flow {}", flow.name);
-        let client = Client {
+        let opened = Opened {
             stack: *from,
             to: SocketAddr::new(flow.destination, flow.destination_port),
             socket: sockets::stream(flow).map_err(failed(what))?,
-            asker: Asker::new(flow),
+            client: Client::new(flow),
             state: State::Closed,
         };
         self.due.insert((flow.start, *id));
-        self.askers.insert(*id, client);
+        self.opened.insert(*id, opened);
         Ok(())
     }
 
@@ -102,8 +102,8 @@ impl Streams {
     }
 
     /// The descriptor of a flow's sender.
-    pub(super) fn asker(&self, flow: FlowId) -> Option<BorrowedFd<'_>> {
-        self.askers.get(&flow).map(|client| client.socket.as_fd())
+    pub(super) fn client(&self, flow: FlowId) -> Option<BorrowedFd<'_>> {
+        self.opened.get(&flow).map(|opened| opened.socket.as_fd())
     }
 
     /// The descriptor of a listener.
@@ -124,17 +124,17 @@ impl Streams {
     /// A flow asks no more.
     pub(super) fn stop(&mut self, flow: FlowId, clock: Clock) {
         self.due.retain(|(_, id)| *id != flow);
-        if let Some(client) = self.askers.get_mut(&flow) {
-            client.asker.stop(clock.now());
+        if let Some(opened) = self.opened.get_mut(&flow) {
+            opened.client.stop(clock.now());
         }
     }
 
     /// Closes the sockets of a stack.
     pub(super) fn close(&mut self, stack: StackId) {
-        self.askers.retain(|_, client| client.stack != stack);
+        self.opened.retain(|_, opened| opened.stack != stack);
         self.listeners.retain(|at, _| at.stack != stack);
         self.accepted.retain(|_, accepted| accepted.at.stack != stack);
-        self.due.retain(|(_, id)| self.askers.contains_key(id));
+        self.due.retain(|(_, id)| self.opened.contains_key(id));
     }
 
     /// Connects and asks where it is time before `deadline`, and never early.
@@ -143,31 +143,31 @@ impl Streams {
         let is_due = |at: Instant| at <= now && deadline.is_none_or(|deadline| at < deadline);
         while let Some(&(_, id)) = self.due.first().filter(|(at, _)| is_due(*at)) {
             self.due.pop_first();
-            let Some(client) = self.askers.get_mut(&id).filter(|client| client.state == State::Closed) else {
-                self.run_asker(id, clock, events);
+            let Some(opened) = self.opened.get_mut(&id).filter(|opened| opened.state == State::Closed) else {
+                self.run_client(id, clock, events);
                 continue;
             };
-            match client.connect() {
-                Ok(()) => client.state = State::Opening,
+            match opened.connect() {
+                Ok(()) => opened.state = State::Opening,
                 Err(error) => self.end(id, now, &error, events),
             }
         }
     }
 
     /// Lets a flow's sender do what its socket allows.
-    pub(super) fn run_asker(&mut self, id: FlowId, clock: Clock, events: &mut Vec<HostEvent>) {
+    pub(super) fn run_client(&mut self, id: FlowId, clock: Clock, events: &mut Vec<HostEvent>) {
         self.buffer.resize(BUFFER, 0);
-        let Some(client) = self.askers.get_mut(&id) else { return };
+        let Some(opened) = self.opened.get_mut(&id) else { return };
         let now = clock.now();
-        match client.run(now, &mut self.buffer, |event| push(events, id, now, event)) {
-            Ok(()) => self.due.extend(client.due().map(|at| (at, id))),
+        match opened.run(now, &mut self.buffer, |event| push(events, id, now, event)) {
+            Ok(()) => self.due.extend(opened.due().map(|at| (at, id))),
             Err(error) => self.end(id, now, &error, events),
         }
     }
 
     /// A flow's connection is over.
     fn end(&mut self, id: FlowId, now: Instant, error: &io::Error, events: &mut Vec<HostEvent>) {
-        self.askers.remove(&id);
+        self.opened.remove(&id);
         let reset = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused);
         let event = if reset {
             ConnectionEvent::Reset
@@ -194,15 +194,15 @@ impl Streams {
             let what = format!("accept on TCP port {}", at.port);
             socket.set_nonblocking(true).map_err(failed(what))?;
             let id = self.accepted.last_key_value().map_or(0, |(last, _)| last + 1);
-            let answerer = Answerer::default();
-            self.accepted.insert(id, Accepted { at, socket, answerer });
+            let server = Server::default();
+            self.accepted.insert(id, Accepted { at, socket, server });
             new.push(id);
         }
         Ok(new)
     }
 
     /// Lets the answering end of a connection do what its socket allows.
-    pub(super) fn run_answerer(&mut self, id: u32) {
+    pub(super) fn run_server(&mut self, id: u32) {
         self.buffer.resize(BUFFER, 0);
         let Some(accepted) = self.accepted.get_mut(&id) else { return };
         let Some(listener) = self.listeners.get(&accepted.at) else {
@@ -215,7 +215,7 @@ impl Streams {
     }
 }
 
-impl Client {
+impl Opened {
     fn connect(&self) -> io::Result<()> {
         match socket::connect(self.socket.as_raw_fd(), &SockaddrStorage::from(self.to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
@@ -237,35 +237,35 @@ impl Client {
             State::Open => {}
         }
         while let Some(length) = read(&mut self.socket, buffer)? {
-            if self.asker.incoming(now, length) {
+            if self.client.incoming(now, length) {
                 tell(ConnectionEvent::Exchanged);
             }
         }
         loop {
-            let bytes = self.asker.outgoing(now, BUFFER);
+            let bytes = self.client.outgoing(now, BUFFER);
             match write(&mut self.socket, &bytes)? {
                 0 => return Ok(()),
-                length => self.asker.took(length),
+                length => self.client.took(length),
             }
         }
     }
 
     /// When it wants to ask again.
     fn due(&self) -> Option<Instant> {
-        self.asker.due().filter(|_| self.state == State::Open)
+        self.client.due().filter(|_| self.state == State::Open)
     }
 }
 
 impl Accepted {
     fn run(&mut self, replies: &Replies, buffer: &mut [u8]) -> io::Result<()> {
         while let Some(length) = read(&mut self.socket, buffer)? {
-            self.answerer.incoming(replies, buffer.get(..length).unwrap_or_default());
+            self.server.incoming(replies, buffer.get(..length).unwrap_or_default());
         }
         loop {
-            let bytes = self.answerer.outgoing(replies, BUFFER);
+            let bytes = self.server.outgoing(replies, BUFFER);
             match write(&mut self.socket, &bytes)? {
                 0 => return Ok(()),
-                length => self.answerer.took(length),
+                length => self.server.took(length),
             }
         }
     }

@@ -8,7 +8,7 @@ use overlab_dataplane::wire::ipv4::protocol;
 use overlab_dataplane::wire::{FlowKey, IcmpMessage, IpView};
 
 use super::super::port::{Refused, describe, quoted};
-use super::super::security::{Connections, IdleTimes, Traffic};
+use super::super::security::{ConnectionTable, IdleTimes, Traffic};
 use crate::fabric::DropReason;
 
 /// A rule: what may pass.
@@ -35,9 +35,9 @@ pub struct Firewall {
 
 /// A firewall with what it remembers.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct FirewallState {
     firewall: Firewall,
-    connections: Connections,
+    connections: ConnectionTable,
 }
 
 impl FirewallRule {
@@ -47,15 +47,15 @@ impl FirewallRule {
     }
 }
 
-impl Guard {
-    pub(super) fn new(firewall: Firewall) -> Guard {
-        Guard {
+impl FirewallState {
+    pub(super) fn new(firewall: Firewall) -> FirewallState {
+        FirewallState {
             firewall,
-            connections: Connections::default(),
+            connections: ConnectionTable::default(),
         }
     }
 
-    pub(super) fn succeed(&mut self, earlier: Guard) {
+    pub(super) fn succeed(&mut self, earlier: FirewallState) {
         self.connections = earlier.connections;
     }
 

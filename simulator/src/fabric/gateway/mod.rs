@@ -19,8 +19,8 @@ use super::segment::Station;
 use super::{DropReason, Fabric, Journey, Output, Transit};
 use crate::observe::{Place, PlaceKind};
 use crate::scenario::{self, Model};
-use firewall::Guard;
-use nat::{Edge, Translator};
+use firewall::FirewallState;
+use nat::{NatTable, PublicAddresses};
 
 /// Gateways that a packet passes before it is held to go round; clouds take nothing from its TTL.
 const CROSSINGS_MAX: u8 = 64;
@@ -35,9 +35,9 @@ pub(super) struct Gateway {
     address: Option<IpAddr>,
     /// The underlay that a destination is behind.
     fib: Fib<usize>,
-    guard: Option<Guard>,
-    edge: Option<Edge>,
-    translator: Option<Translator>,
+    firewall: Option<FirewallState>,
+    public_addresses: Option<PublicAddresses>,
+    nat: Option<NatTable>,
 }
 
 /// The gateways of a model.
@@ -60,14 +60,14 @@ fn one(gateway: &scenario::Gateway, model: &Model) -> Gateway {
         delay: gateway.delay,
         address: gateway.address,
         fib,
-        guard: gateway.firewall.clone().map(Guard::new),
-        edge: (gateway.kind == GatewayKind::InternetGateway).then(|| edge(gateway, model)),
-        translator: gateway.public_address.map(Translator::new),
+        firewall: gateway.firewall.clone().map(FirewallState::new),
+        public_addresses: (gateway.kind == GatewayKind::InternetGateway).then(|| public_addresses(gateway, model)),
+        nat: gateway.public_address.map(NatTable::new),
     }
 }
 
 /// The public addresses behind an internet gateway: those of machines, and those of NAT gateways.
-fn edge(gateway: &scenario::Gateway, model: &Model) -> Edge {
+fn public_addresses(gateway: &scenario::Gateway, model: &Model) -> PublicAddresses {
     let inside = |underlay: usize| gateway.joins.first() == Some(&underlay);
     let machines = model
         .nodes
@@ -82,18 +82,18 @@ fn edge(gateway: &scenario::Gateway, model: &Model) -> Edge {
         .gateways
         .iter()
         .filter(|other| other.joins.first().is_some_and(|u| inside(*u)));
-    let translators: Vec<Ipv4Addr> = others.filter_map(|other| other.public_address).collect();
-    Edge::new(own, translators)
+    let nat_gateways: Vec<Ipv4Addr> = others.filter_map(|other| other.public_address).collect();
+    PublicAddresses::new(own, nat_gateways)
 }
 
 impl Gateway {
     /// Takes over what the same gateway remembered before the wires were changed.
     pub(super) fn succeed(&mut self, earlier: Gateway) {
-        if let (Some(guard), Some(earlier)) = (&mut self.guard, earlier.guard) {
-            guard.succeed(earlier);
+        if let (Some(firewall), Some(earlier)) = (&mut self.firewall, earlier.firewall) {
+            firewall.succeed(earlier);
         }
-        if let (Some(translator), Some(earlier)) = (&mut self.translator, earlier.translator) {
-            translator.succeed(earlier);
+        if let (Some(nat), Some(earlier)) = (&mut self.nat, earlier.nat) {
+            nat.succeed(earlier);
         }
     }
 
@@ -112,7 +112,7 @@ impl Gateway {
             let refused = (DropReason::TtlExpired, "the TTL ran out".to_owned());
             return Some((refused, Some(IcmpError::TtlExpired)));
         }
-        if let Some(refused) = self.guard.as_mut().and_then(|guard| guard.refused(now, &header)) {
+        if let Some(refused) = self.firewall.as_mut().and_then(|firewall| firewall.refused(now, &header)) {
             return Some((refused, None));
         }
         let length = packet.longest_wire_packet();
@@ -126,11 +126,11 @@ impl Gateway {
 
     /// Gives a packet the addresses that it has on the other side, and says so.
     fn translate(&mut self, now: Instant, packet: &mut Packet) -> Result<Option<String>, Refused> {
-        if let Some(edge) = &self.edge {
-            return edge.translate(packet);
+        if let Some(public_addresses) = &self.public_addresses {
+            return public_addresses.translate(packet);
         }
-        match &mut self.translator {
-            Some(translator) => translator.translate(now, packet),
+        match &mut self.nat {
+            Some(nat) => nat.translate(now, packet),
             None => Ok(None),
         }
     }
@@ -171,7 +171,7 @@ impl Fabric {
             return;
         };
         // What a NAT gateway has translated goes back to the router that it came from.
-        let to = match &hop.translator {
+        let to = match &hop.nat {
             Some(_) => Some(from),
             None => hop.fib.best(destination).copied(),
         };

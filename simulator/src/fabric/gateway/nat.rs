@@ -1,4 +1,4 @@
-//! Address translation at the edge to the internet: one to one at an internet gateway, many to one at a NAT gateway.
+//! Address translation towards the internet: one to one at an internet gateway, many to one at a NAT gateway.
 //!
 //! Sources: AWS VPC user guide, "Internet gateways" and "NAT gateways".
 
@@ -19,20 +19,20 @@ type Translated = Result<Option<String>, Refused>;
 
 /// An internet gateway's addresses: each machine's public one, both ways.
 #[derive(Debug)]
-pub(super) struct Edge {
+pub(super) struct PublicAddresses {
     public: BTreeMap<Ipv4Addr, Ipv4Addr>,
     private: BTreeMap<Ipv4Addr, Ipv4Addr>,
     /// Addresses that are public already: those of NAT gateways.
-    translators: Vec<Ipv4Addr>,
+    nat_gateways: Vec<Ipv4Addr>,
 }
 
-impl Edge {
-    pub(super) fn new(machines: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>, translators: Vec<Ipv4Addr>) -> Edge {
+impl PublicAddresses {
+    pub(super) fn new(machines: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>, nat_gateways: Vec<Ipv4Addr>) -> PublicAddresses {
         let public: BTreeMap<_, _> = machines.collect();
-        Edge {
+        PublicAddresses {
             private: public.iter().map(|(private, public)| (*public, *private)).collect(),
             public,
-            translators,
+            nat_gateways,
         }
     }
 
@@ -49,7 +49,7 @@ impl Edge {
             rewrite(packet, End::Source, *public, None);
             return Ok(Some(format!("source {source} becomes {public}")));
         }
-        match self.translators.contains(&source) || self.translators.contains(&destination) {
+        match self.nat_gateways.contains(&source) || self.nat_gateways.contains(&destination) {
             true => Ok(None),
             false => {
                 let text = format!("neither {source} has a public address here, nor is {destination} one");
@@ -61,7 +61,7 @@ impl Edge {
 
 /// Who talks to whom through a NAT gateway, as seen from within.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Conversation {
+struct Connection {
     protocol: u8,
     inside: (Ipv4Addr, u16),
     outside: (Ipv4Addr, u16),
@@ -75,7 +75,7 @@ struct Mapping {
     outside: (Ipv4Addr, u16),
 }
 
-/// For how long a NAT gateway remembers a silent conversation.
+/// For how long a NAT gateway remembers a silent connection.
 ///
 /// Source: AWS VPC user guide, NAT gateways, idle timeout.
 const IDLE: Duration = Duration::from_secs(350);
@@ -85,22 +85,22 @@ const PORTS: std::ops::RangeInclusive<u16> = 1024..=65535;
 
 /// A NAT gateway's address and what it remembers.
 #[derive(Debug)]
-pub(super) struct Translator {
+pub(super) struct NatTable {
     public: Ipv4Addr,
-    ports: BTreeMap<Conversation, u16>,
-    back: BTreeMap<Mapping, (Conversation, Instant)>,
+    ports: BTreeMap<Connection, u16>,
+    back: BTreeMap<Mapping, (Connection, Instant)>,
 }
 
-impl Translator {
-    pub(super) fn new(public: Ipv4Addr) -> Translator {
-        Translator {
+impl NatTable {
+    pub(super) fn new(public: Ipv4Addr) -> NatTable {
+        NatTable {
             public,
             ports: BTreeMap::new(),
             back: BTreeMap::new(),
         }
     }
 
-    pub(super) fn succeed(&mut self, earlier: Translator) {
+    pub(super) fn succeed(&mut self, earlier: NatTable) {
         (self.ports, self.back) = (earlier.ports, earlier.back);
     }
 
@@ -138,12 +138,12 @@ impl Translator {
                 },
             };
             let known = self.back.get_mut(&mapping).filter(|(_, last)| now.since(*last) <= IDLE);
-            let Some((conversation, last)) = known else {
+            let Some((connection, last)) = known else {
                 let text = format!("nobody behind {} has begun this", self.public);
                 return Err((DropReason::NoNatMapping, text));
             };
             *last = now;
-            let (private, port) = conversation.inside;
+            let (private, port) = connection.inside;
             rewrite(packet, End::Destination, private, Some(port));
             return Ok(Some(format!(
                 "destination {destination}:{} becomes {private}:{port}",
@@ -151,38 +151,38 @@ impl Translator {
             )));
         }
         let (from, to) = ports(&header);
-        let conversation = Conversation {
+        let connection = Connection {
             protocol: number,
             inside: (source, from),
             outside: (destination, to),
         };
-        let Some(port) = self.port(now, conversation) else {
+        let Some(port) = self.port(now, connection) else {
             return Err((DropReason::RateLimited, "no port is left to that destination".to_owned()));
         };
         rewrite(packet, End::Source, self.public, Some(port));
         Ok(Some(format!("source {source}:{from} becomes {}:{port}", self.public)))
     }
 
-    /// The port that a conversation has outside: its own where that is free, else the next free one.
-    fn port(&mut self, now: Instant, conversation: Conversation) -> Option<u16> {
-        let Conversation {
+    /// The port that a connection has outside: its own where that is free, else the next free one.
+    fn port(&mut self, now: Instant, connection: Connection) -> Option<u16> {
+        let Connection {
             protocol,
             inside,
             outside,
-        } = conversation;
+        } = connection;
         let mapping = |port| Mapping { protocol, port, outside };
-        let own = self.ports.get(&conversation).copied();
+        let own = self.ports.get(&connection).copied();
         let wanted = own.unwrap_or(inside.1).max(*PORTS.start());
         let order = (wanted..=*PORTS.end()).chain(*PORTS.start()..wanted);
         let is_free = |port: &u16| match self.back.get(&mapping(*port)) {
-            Some((other, last)) => *other == conversation || now.since(*last) > IDLE,
+            Some((other, last)) => *other == connection || now.since(*last) > IDLE,
             None => true,
         };
         let port = order.into_iter().find(is_free)?;
-        if let Some((forgotten, _)) = self.back.insert(mapping(port), (conversation, now)) {
+        if let Some((forgotten, _)) = self.back.insert(mapping(port), (connection, now)) {
             self.ports.remove(&forgotten);
         }
-        self.ports.insert(conversation, port);
+        self.ports.insert(connection, port);
         Some(port)
     }
 }
@@ -195,7 +195,7 @@ fn addresses(packet: &Packet) -> Option<(Ipv4Addr, Ipv4Addr)> {
     }
 }
 
-/// What tells conversations of two addresses apart: ports, or an echo's identifier on the side of who asked.
+/// What tells connections of two addresses apart: ports, or an echo's identifier on the side of who asked.
 fn ports(header: &IpView<'_>) -> (u16, u16) {
     match header.protocol() {
         protocol::TCP | protocol::UDP => header.payload().first_chunk().map_or((0, 0), |&[s0, s1, d0, d1]| {
@@ -233,8 +233,8 @@ mod tests {
     const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
     const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 
-    fn from(last: u8, port: u16) -> Conversation {
-        Conversation {
+    fn from(last: u8, port: u16) -> Connection {
+        Connection {
             protocol: protocol::UDP,
             inside: (Ipv4Addr::new(10, 0, 1, last), port),
             outside: (OUTSIDE, 53),
@@ -243,33 +243,29 @@ mod tests {
 
     #[test]
     fn two_who_use_one_port_to_one_destination_leave_from_two() {
-        let mut translator = Translator::new(PUBLIC);
+        let mut nat = NatTable::new(PUBLIC);
         let now = Instant::ZERO;
-        assert_eq!(translator.port(now, from(1, 5000)), Some(5000));
-        assert_eq!(translator.port(now, from(2, 5000)), Some(5001));
+        assert_eq!(nat.port(now, from(1, 5000)), Some(5000));
+        assert_eq!(nat.port(now, from(2, 5000)), Some(5001));
+        assert_eq!(nat.port(now, from(1, 5000)), Some(5000), "a connection keeps its port");
         assert_eq!(
-            translator.port(now, from(1, 5000)),
-            Some(5000),
-            "a conversation keeps its port"
-        );
-        assert_eq!(
-            translator.port(now, from(3, 80)),
+            nat.port(now, from(3, 80)),
             Some(1024),
             "ports that are given out begin at 1024"
         );
     }
 
     #[test]
-    fn a_port_is_free_again_when_its_conversation_is_forgotten() {
-        let mut translator = Translator::new(PUBLIC);
-        translator.port(Instant::ZERO, from(1, 5000));
+    fn a_port_is_free_again_when_its_connection_is_forgotten() {
+        let mut nat = NatTable::new(PUBLIC);
+        nat.port(Instant::ZERO, from(1, 5000));
         let later = Instant::from_nanos(351 * 1_000_000_000);
-        assert_eq!(translator.port(later, from(2, 5000)), Some(5000));
+        assert_eq!(nat.port(later, from(2, 5000)), Some(5000));
     }
 
     #[test]
     fn who_has_no_public_address_does_not_leave() {
-        let edge = Edge::new([(Ipv4Addr::new(10, 0, 1, 1), PUBLIC)].into_iter(), Vec::new());
+        let known = PublicAddresses::new([(Ipv4Addr::new(10, 0, 1, 1), PUBLIC)].into_iter(), Vec::new());
         let datagram = |source: [u8; 4], destination: [u8; 4]| {
             let mut bytes = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
             bytes.extend(source);
@@ -278,12 +274,14 @@ mod tests {
             Packet::from_bytes(&bytes)
         };
         let mut own = datagram([10, 0, 1, 1], OUTSIDE.octets());
-        assert!(edge.translate(&mut own).unwrap().is_some());
+        assert!(known.translate(&mut own).unwrap().is_some());
         assert_eq!(addresses(&own), Some((PUBLIC, OUTSIDE)));
         let mut back = datagram(OUTSIDE.octets(), PUBLIC.octets());
-        assert!(edge.translate(&mut back).unwrap().is_some());
+        assert!(known.translate(&mut back).unwrap().is_some());
         assert_eq!(addresses(&back), Some((OUTSIDE, Ipv4Addr::new(10, 0, 1, 1))));
-        let refused = edge.translate(&mut datagram([192, 168, 1, 2], OUTSIDE.octets())).unwrap_err();
+        let refused = known
+            .translate(&mut datagram([192, 168, 1, 2], OUTSIDE.octets()))
+            .unwrap_err();
         assert_eq!(refused.0, DropReason::NoNatMapping);
     }
 
@@ -315,25 +313,25 @@ mod tests {
 
     #[test]
     fn an_answer_comes_back_to_who_asked() {
-        let mut translator = Translator::new(PUBLIC);
+        let mut nat = NatTable::new(PUBLIC);
         let mut question = datagram((INSIDE, 500), (OUTSIDE, 53));
-        translator.translate(Instant::ZERO, &mut question).unwrap();
+        nat.translate(Instant::ZERO, &mut question).unwrap();
         assert_eq!(ends(question.bytes()), ((PUBLIC, 1024), (OUTSIDE, 53)));
         let mut answer = datagram((OUTSIDE, 53), (PUBLIC, 1024));
-        translator.translate(Instant::ZERO, &mut answer).unwrap();
+        nat.translate(Instant::ZERO, &mut answer).unwrap();
         assert_eq!(ends(answer.bytes()), ((OUTSIDE, 53), (INSIDE, 500)));
-        let unasked = translator.translate(Instant::ZERO, &mut datagram((OUTSIDE, 54), (PUBLIC, 1024)));
+        let unasked = nat.translate(Instant::ZERO, &mut datagram((OUTSIDE, 54), (PUBLIC, 1024)));
         assert_eq!(unasked.unwrap_err().0, DropReason::NoNatMapping);
     }
 
     #[test]
     fn an_error_about_a_question_comes_back_with_the_question_as_it_was_asked() {
-        let mut translator = Translator::new(PUBLIC);
+        let mut nat = NatTable::new(PUBLIC);
         let mut question = datagram((INSIDE, 500), (OUTSIDE, 53));
-        translator.translate(Instant::ZERO, &mut question).unwrap();
+        nat.translate(Instant::ZERO, &mut question).unwrap();
         let router = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         let mut error = error_packet(IcmpError::TtlExpired, router, question.bytes()).unwrap();
-        translator.translate(Instant::ZERO, &mut error).unwrap();
+        nat.translate(Instant::ZERO, &mut error).unwrap();
         let header = IpView::parse(error.bytes()).unwrap();
         assert_eq!(header.destination(), IpAddr::V4(INSIDE));
         let Ok(IcmpMessage::Error { quote, .. }) = IcmpMessage::parse(&header) else {

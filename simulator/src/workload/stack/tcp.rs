@@ -14,9 +14,9 @@ use super::{DEFAULT_TTL, HostStack, Output, Request};
 use crate::host::{FlowEvent, FlowStart, HostEvent};
 use crate::observe::ConnectionEvent;
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery};
-use crate::workload::endpoint::{Endpoint, Ends, Setup};
-use crate::workload::exchange::{Answerer, Asker, Replies, lengths};
+use crate::workload::exchange::{Client, Replies, Server, lengths};
 use crate::workload::probe;
+use crate::workload::tcp_socket::{Ends, Setup, TcpSocket};
 
 /// Bytes of a connection's buffers: twice what is exchanged, within these bounds.
 const BUFFER: std::ops::RangeInclusive<usize> = (4 << 10)..=(1 << 20);
@@ -38,7 +38,7 @@ struct Listener {
 
 #[derive(Debug)]
 struct Connection {
-    endpoint: Endpoint,
+    socket: TcpSocket,
     application: Application,
     ttl: u8,
     dscp: u8,
@@ -48,8 +48,8 @@ struct Connection {
 
 #[derive(Debug)]
 enum Application {
-    Asks { flow: FlowId, asker: Asker, opened: bool },
-    Answers { replies: Replies, answerer: Answerer },
+    Asks { flow: FlowId, client: Client, opened: bool },
+    Answers { replies: Replies, server: Server },
 }
 
 impl Tcp {
@@ -94,16 +94,16 @@ impl HostStack {
             seed: start.seed,
             buffer: buffer(flow.payload, flow.reply_payload),
         };
-        let Some(endpoint) = Endpoint::connect(setup, now) else {
+        let Some(socket) = TcpSocket::connect(setup, now) else {
             return out.push(event(ConnectionEvent::Failed));
         };
         let application = Application::Asks {
             flow: start.id,
-            asker: Asker::new(flow),
+            client: Client::new(flow),
             opened: false,
         };
         let connection = Connection {
-            endpoint,
+            socket,
             application,
             ttl: flow.ttl,
             dscp: flow.dscp,
@@ -116,10 +116,10 @@ impl HostStack {
     /// A flow's application asks no more.
     pub fn stop(&mut self, now: Instant, id: FlowId) {
         for connection in self.tcp.connections.values_mut() {
-            if let Application::Asks { flow, asker, .. } = &mut connection.application
+            if let Application::Asks { flow, client, .. } = &mut connection.application
                 && *flow == id
             {
-                asker.stop(now);
+                client.stop(now);
             }
         }
     }
@@ -150,7 +150,7 @@ impl HostStack {
         }
         match self.tcp.connections.get_mut(&ends) {
             Some(connection) => {
-                connection.endpoint.receive(ip.payload());
+                connection.socket.receive(ip.payload());
                 self.run_connection(now, ends, out);
             }
             None => self.refuse(ip, &segment, out),
@@ -174,11 +174,11 @@ impl HostStack {
         };
         let application = Application::Answers {
             replies: listener.replies.clone(),
-            answerer: Answerer::default(),
+            server: Server::default(),
         };
-        if let Some(endpoint) = Endpoint::listen(setup, now) {
+        if let Some(socket) = TcpSocket::listen(setup, now) {
             let connection = Connection {
-                endpoint,
+                socket,
                 application,
                 ttl: DEFAULT_TTL,
                 dscp: 0,
@@ -206,8 +206,8 @@ impl HostStack {
             if let Ok(path) = self.path(Some(ends.local.ip()), destination, PathMtuDiscovery::Do)
                 && let Some(connection) = self.tcp.connections.get_mut(&ends)
             {
-                connection.endpoint.set_mtu(path.mtu, now);
-                connection.endpoint.resend(now);
+                connection.socket.set_mtu(path.mtu, now);
+                connection.socket.resend(now);
             }
             self.run_connection(now, ends, out);
         }
@@ -222,7 +222,7 @@ impl HostStack {
             local: SocketAddr::new(quote.source(), u16::from_be_bytes([p0, p1])),
             remote: SocketAddr::new(quote.destination(), u16::from_be_bytes([p2, p3])),
         };
-        let opening = |connection: &mut Connection| connection.endpoint.is_opening();
+        let opening = |connection: &mut Connection| connection.socket.is_opening();
         if quote.protocol() == protocol::TCP
             && self.tcp.connections.get_mut(&ends).is_some_and(opening)
             && let Some(connection) = self.tcp.take(ends)
@@ -246,11 +246,11 @@ impl HostStack {
             return;
         };
         if let Ok(path) = self.path(Some(ends.local.ip()), ends.remote.ip(), PathMtuDiscovery::Do) {
-            connection.endpoint.set_mtu(path.mtu, now);
+            connection.socket.set_mtu(path.mtu, now);
         }
         loop {
-            connection.endpoint.poll(now);
-            while let Some(segment) = connection.endpoint.sent() {
+            connection.socket.poll(now);
+            while let Some(segment) = connection.socket.sent() {
                 let request = segment_to(ends.local.ip(), ends.remote.ip(), connection.ttl, connection.dscp);
                 // What does not fit the path any more, or has no route, is lost; the retransmission timer brings it back.
                 let _ = self.send_ip(&request, out, |_| segment);
@@ -259,7 +259,7 @@ impl HostStack {
                 break;
             }
         }
-        if connection.endpoint.is_over() {
+        if connection.socket.is_over() {
             if let Application::Asks { flow, .. } = connection.application {
                 let event = FlowEvent::Connection(ConnectionEvent::Reset);
                 out.push(HostEvent::Flow { flow, at: now, event });
@@ -268,12 +268,7 @@ impl HostStack {
         }
         // Nothing is due twice at one instant.
         let later = now.saturating_add(std::time::Duration::from_micros(1));
-        let timer = connection
-            .endpoint
-            .deadline(now)
-            .into_iter()
-            .chain(connection.asks_at())
-            .min();
+        let timer = connection.socket.deadline(now).into_iter().chain(connection.asks_at()).min();
         connection.timer = timer.map(|at| at.max(later));
         self.tcp.timers.extend(connection.timer.map(|at| (at, ends)));
         self.tcp.connections.insert(ends, connection);
@@ -283,33 +278,33 @@ impl HostStack {
 impl Connection {
     /// Reads and writes; whether anything was.
     fn run_application(&mut self, now: Instant, out: &mut Output) -> bool {
-        let bytes = self.endpoint.read();
-        let is_open = self.endpoint.is_open();
-        let room = self.endpoint.room();
+        let bytes = self.socket.read();
+        let is_open = self.socket.is_open();
+        let room = self.socket.room();
         let mut tell = |flow, event| {
             let event = FlowEvent::Connection(event);
             out.push(HostEvent::Flow { flow, at: now, event });
         };
         let outgoing = match &mut self.application {
-            Application::Asks { flow, asker, opened } => {
+            Application::Asks { flow, client, opened } => {
                 if is_open && !*opened {
                     *opened = true;
                     tell(*flow, ConnectionEvent::Opened);
                 }
-                if asker.incoming(now, bytes.len()) {
+                if client.incoming(now, bytes.len()) {
                     tell(*flow, ConnectionEvent::Exchanged);
                 }
-                if is_open { asker.outgoing(now, room) } else { Vec::new() }
+                if is_open { client.outgoing(now, room) } else { Vec::new() }
             }
-            Application::Answers { replies, answerer } => {
-                answerer.incoming(replies, &bytes);
-                answerer.outgoing(replies, room)
+            Application::Answers { replies, server } => {
+                server.incoming(replies, &bytes);
+                server.outgoing(replies, room)
             }
         };
-        let written = self.endpoint.write(&outgoing);
+        let written = self.socket.write(&outgoing);
         match &mut self.application {
-            Application::Asks { asker, .. } => asker.took(written),
-            Application::Answers { answerer, .. } => answerer.took(written),
+            Application::Asks { client, .. } => client.took(written),
+            Application::Answers { server, .. } => server.took(written),
         }
         written > 0 || !bytes.is_empty()
     }
@@ -317,7 +312,9 @@ impl Connection {
     /// When the application wants to ask on an open connection.
     fn asks_at(&self) -> Option<Instant> {
         match &self.application {
-            Application::Asks { asker, opened: true, .. } => asker.due(),
+            Application::Asks {
+                client, opened: true, ..
+            } => client.due(),
             Application::Asks { .. } | Application::Answers { .. } => None,
         }
     }

@@ -49,7 +49,7 @@ struct Wire {
 }
 
 /// One end of a connection.
-pub(super) struct Endpoint {
+pub(super) struct TcpSocket {
     setup: Setup,
     wire: Wire,
     interface: Interface,
@@ -59,30 +59,32 @@ pub(super) struct Endpoint {
     ahead: i64,
 }
 
-impl std::fmt::Debug for Endpoint {
+impl std::fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("setup", &self.setup).finish_non_exhaustive()
+        f.debug_struct("TcpSocket")
+            .field("setup", &self.setup)
+            .finish_non_exhaustive()
     }
 }
 
-impl Endpoint {
+impl TcpSocket {
     /// The end that opens a connection; none if the addresses cannot have one.
-    pub(super) fn connect(setup: Setup, now: Instant) -> Option<Endpoint> {
-        let mut endpoint = Endpoint::new(setup, now);
+    pub(super) fn connect(setup: Setup, now: Instant) -> Option<TcpSocket> {
+        let mut tcp = TcpSocket::new(setup, now);
         let Ends { local, remote } = setup.ends;
-        let socket = endpoint.sockets.get_mut::<Socket<'_>>(endpoint.handle);
-        socket.connect(endpoint.interface.context(), remote, local).ok()?;
-        Some(endpoint)
+        let socket = tcp.sockets.get_mut::<Socket<'_>>(tcp.handle);
+        socket.connect(tcp.interface.context(), remote, local).ok()?;
+        Some(tcp)
     }
 
     /// The end that waits for one; none if the address cannot have one.
-    pub(super) fn listen(setup: Setup, now: Instant) -> Option<Endpoint> {
-        let mut endpoint = Endpoint::new(setup, now);
-        endpoint.socket().listen(setup.ends.local).ok()?;
-        Some(endpoint)
+    pub(super) fn listen(setup: Setup, now: Instant) -> Option<TcpSocket> {
+        let mut tcp = TcpSocket::new(setup, now);
+        tcp.socket().listen(setup.ends.local).ok()?;
+        Some(tcp)
     }
 
-    fn new(setup: Setup, now: Instant) -> Endpoint {
+    fn new(setup: Setup, now: Instant) -> TcpSocket {
         let mut wire = Wire {
             mtu: setup.mtu,
             received: VecDeque::new(),
@@ -97,7 +99,7 @@ impl Endpoint {
         socket.set_nagle_enabled(false);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
-        Endpoint {
+        TcpSocket {
             interface: interface(&setup, &mut wire, time(now, 0)),
             setup,
             wire,
