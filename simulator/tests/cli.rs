@@ -57,6 +57,46 @@ fn a_changed_expectation_fails_with_what_was_seen_the_packet_s_hops_and_a_replay
         .stdout(contains("replay  overlab run "));
 }
 
+/// Goldens lie beside a folder `scenarios`; elsewhere there is none, and who asks for one is told.
+#[test]
+fn a_golden_that_has_no_place_is_not_blessed_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("alone.yaml");
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CROSS_SUBNET), &file).unwrap();
+    overlab(&["run", file.to_str().unwrap()]).code(0);
+    overlab(&["run", file.to_str().unwrap(), "--bless"])
+        .code(1)
+        .stdout(contains("nothing was blessed: the file lies below no folder `scenarios`"));
+}
+
+/// What turns a check of addresses off has another name with each provider.
+#[rstest]
+#[case("aws", "try     awsSrcDstCheck: Disable in FelixConfiguration, or mode Always")]
+#[case(
+    "gcp",
+    "try     `canIpForward: true` at a1, and routes of the network to its workloads, or mode Always"
+)]
+#[case(
+    "azure",
+    "try     `ipForwarding: true` at a1, and routes of the network to its workloads, or mode Always"
+)]
+#[case(
+    "openstack",
+    "try     `portSecurity: false` at a1, and routes of the network to its workloads, or mode Always"
+)]
+fn advice_speaks_of_the_provider_s_own_check(#[case] preset: &str, #[case] advice: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("checked.yaml");
+    let text = format!(
+        "apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: checked}}\nspec:\n  \
+         underlay: {{main: {{preset: {preset}, subnets: {{az-a: {{nodes: 2}}, az-b: {{nodes: 1}}}}}}}}\n  \
+         expect: [{{matrix: all, classes: {{same-subnet: {{delivered: all}}}}}}]\n---\napiVersion: projectcalico.org/v3\n\
+         kind: IPPool\nmetadata: {{name: pool}}\nspec: {{cidr: 192.168.0.0/16, vxlanMode: CrossSubnet}}\n"
+    );
+    fs::write(&file, text).unwrap();
+    overlab(&["run", file.to_str().unwrap()]).code(1).stdout(contains(advice));
+}
+
 /// A scenario in which a claim was changed, so that it fails.
 fn changed(path: &str, from: &str, to: &str) -> tempfile::NamedTempFile {
     let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap();

@@ -131,6 +131,16 @@ pub struct UnknownProfile {
     pub near: Option<&'static str>,
 }
 
+/// The profile that stands for a version of Calico that has none of its own: the next one, since rules are seldom taken back.
+fn covering(text: &str) -> Option<Profile> {
+    let minor: u16 = text.strip_prefix("calico/v3.")?.split('.').next()?.parse().ok()?;
+    Some(match minor {
+        ..=22 => Profile::V3_22,
+        23..=32 => Profile::V3_32,
+        33.. => Profile::V3_33,
+    })
+}
+
 impl FromStr for Profile {
     type Err = UnknownProfile;
 
@@ -140,7 +150,9 @@ impl FromStr for Profile {
             .find(|p| p.name() == text)
             .ok_or_else(|| UnknownProfile {
                 name: text.to_owned(),
-                near: suggestion(text, Profile::ALL.map(Profile::name)),
+                near: covering(text)
+                    .map(Profile::name)
+                    .or_else(|| suggestion(text, Profile::ALL.map(Profile::name))),
             })
     }
 }
@@ -154,6 +166,14 @@ mod tests {
         for profile in Profile::ALL {
             assert_eq!(profile.to_string().parse(), Ok(profile));
         }
+    }
+
+    #[test]
+    fn a_version_without_a_profile_is_told_the_next_one() {
+        let near = |text: &str| text.parse::<Profile>().unwrap_err().near;
+        let versions = ["calico/v3.9", "calico/v3.25", "calico/v3.29.1", "calico/v3.40"];
+        let names = ["calico/v3.22", "calico/v3.32", "calico/v3.32", "calico/v3.33"];
+        assert_eq!(versions.map(near), names.map(Some));
     }
 
     #[test]

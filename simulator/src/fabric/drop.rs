@@ -86,7 +86,7 @@ impl DropReason {
         match self {
             DropReason::SrcDstCheck => (
                 "src_dst_check",
-                "The outermost address is not this interface's. Source: AWS VPC user guide, elastic network interfaces.",
+                "The outermost address is not this interface's. Sources: AWS VPC user guide, elastic network interfaces; Azure, IP forwarding; Google Cloud, canIpForward; OpenStack, port security.",
             ),
             DropReason::SgDeny => (
                 "sg_deny",

@@ -294,7 +294,10 @@ impl Fabric {
             );
         }
         if !self.came_the_right_way(router, from, header.source()) {
-            let text = format!("the way back to {} is another one", header.source());
+            let text = match hop.route(from, header.source()) {
+                Some(_) => format!("the way back to {} is another one", header.source()),
+                None => format!("there is no way back to {}", header.source()),
+            };
             return Fate::Drop(DropReason::RpFilter, None, text);
         }
         if hop.decrements_ttl && header.ttl() <= 1 {
@@ -349,7 +352,7 @@ impl Fabric {
 
     /// Whether a router that looks at sources routes this one back by the way that it came.
     ///
-    /// Source: RFC 3704 section 2.2 (strict) and 2.3 (feasible; here loose: by any way).
+    /// Source: RFC 3704 section 2.2 (strict) and 2.4 (loose).
     fn came_the_right_way(&self, router: usize, from: Ingress, source: IpAddr) -> bool {
         let hop = &self.routers[router];
         let back = || hop.route(from, source).and_then(|target| self.next(target, source));

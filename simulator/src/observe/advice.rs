@@ -8,6 +8,7 @@ use overlab_dataplane::route::{Decision, Mode, NodeTables, RouteKind};
 
 use super::tell::{changed, decided, missing, reasons};
 use super::{Disposition, DropReason, Hop, Place, Step, Trace};
+use crate::fabric::Preset;
 use crate::scenario::{Loaded, Model, Workload};
 
 /// What may help with a packet that offends.
@@ -109,8 +110,10 @@ fn remedy(reason: DropReason, place: &Place, trace: &Trace, turn: Option<&Turn<'
     let crosses = matches!(by, Some(By::Cluster(decision)) if decision.mode == Mode::CrossSubnet);
     let text = match (reason.name(), by) {
         ("sg_deny", _) => return admit(trace, place),
-        ("src_dst_check", _) if crosses => "awsSrcDstCheck: Disable in FelixConfiguration, or mode Always",
-        ("src_dst_check", _) => "awsSrcDstCheck: Disable in FelixConfiguration, or an encapsulation",
+        ("src_dst_check", _) => {
+            let instead = if crosses { "mode Always" } else { "an encapsulation" };
+            return Some(format!("{}, or {instead}", lift_check(place, model)));
+        }
         // No encapsulation is missing where the cluster has no route at all.
         ("fabric_no_route" | "neighbour_failed", Some(By::Node(destination))) => {
             let outsider = turn.and_then(|turn| turn.outsider(model));
@@ -130,6 +133,20 @@ fn remedy(reason: DropReason, place: &Place, trace: &Trace, turn: Option<&Turn<'
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// How a provider's check of a card's addresses is turned off.
+fn lift_check(card: &Place, model: &Model) -> String {
+    let name = card.name.split('/').next().unwrap_or_default();
+    let machine = model.nodes.iter().chain(&model.hosts).find(|machine| *machine.name == *name);
+    let underlay = machine.and_then(|machine| model.underlays.get(machine.underlay));
+    match underlay {
+        Some(underlay) if underlay.preset != Preset::Aws => match underlay.knobs.check_key {
+            Some((key, value)) => format!("`{key}: {value}` at {name}, and routes of the network to its workloads"),
+            None => format!("`allowedAddresses` at {name}"),
+        },
+        Some(_) | None => "awsSrcDstCheck: Disable in FelixConfiguration".to_owned(),
+    }
 }
 
 /// The rule that the security groups of a card lack.

@@ -166,6 +166,13 @@ pub fn attempt(loaded: &Loaded, kind: BackendKind, capture: Capture) -> Result<R
 /// Compares the report with its golden, or accepts it; accepting runs the scenario twice and refuses what failed or differs.
 fn hold_against_golden(loaded: &Loaded, context: &Context<'_>, options: &Options, outcome: &mut Outcome) {
     let Some(golden) = Golden::of(context.file, context.variant) else {
+        if options.bless {
+            outcome.report.problem = Some(Problem {
+                reason: "nothing was blessed: the file lies below no folder `scenarios`".to_owned(),
+                remedy: Some("move it there; its golden goes into the folder `golden` beside `scenarios`".to_owned()),
+            });
+            outcome.report.status = outcome.report.status.max(Status::Fail);
+        }
         return;
     };
     let text = overlab_reports::golden(&outcome.report);
@@ -181,10 +188,13 @@ fn hold_against_golden(loaded: &Loaded, context: &Context<'_>, options: &Options
             remedy: None,
         });
         outcome.report.status = outcome.report.status.max(Status::Fail);
-        let GoldenReport { file, .. } = golden.compare(&text);
+        let GoldenReport { file, status, .. } = golden.compare(&text);
         outcome.report.golden = Some(GoldenReport {
             file,
-            status: GoldenStatus::Differs,
+            status: match status {
+                GoldenStatus::Missing => GoldenStatus::Missing,
+                GoldenStatus::Same | GoldenStatus::Differs | GoldenStatus::Blessed => GoldenStatus::Differs,
+            },
             diff: None,
         });
     };

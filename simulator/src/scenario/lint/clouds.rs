@@ -11,7 +11,7 @@ use crate::scenario::model::Machine;
 pub(super) const SRC_DST_CHECK_CROSS_SUBNET: Lint = Lint {
     id: "SRC_DST_CHECK_CROSS_SUBNET",
     why: "within a subnet CrossSubnet sends workloads' packets bare, and the cloud drops what does not carry an instance's own address",
-    remedy: "turn the check off (`awsSrcDstCheck: Disable` in FelixConfiguration, or at the interface), or use mode Always",
+    remedy: "turn the check off (on AWS `awsSrcDstCheck: Disable` in FelixConfiguration, elsewhere at the interface, with routes to the nodes' blocks), or use mode Always",
     link: "https://github.com/projectcalico/calico/issues/9138",
     find: |subject, found| checked(subject, Mode::CrossSubnet, found),
 };

@@ -293,6 +293,7 @@ impl Reader<'_> {
                 Some(items) => items.iter().map(|item| find(item, self.nodes)).collect(),
                 None => find(value, self.nodes).map(|node| vec![node]),
             };
+            let before = refusals.len();
             let down = fields.parse("down", refusals, nodes);
             let restart = fields.parse("restart", refusals, nodes);
             let at = fields.at().clone();
@@ -300,6 +301,8 @@ impl Reader<'_> {
             let (nodes, until) = match (down, restart) {
                 (Some(nodes), None) => (nodes, entry.until),
                 (None, Some(nodes)) => (nodes, Some(entry.until.unwrap_or(entry.at.saturating_add(AGENT_RESTART)))),
+                // A node that there is none of was said, and is refused.
+                _ if refusals.len() > before => continue,
                 _ => {
                     let refusal = Refusal::new("E-EVENT", at, "it is not said what happens to which agents");
                     refusals.push(refusal.help("write `agent: {down: NODE}` with or without `for`, or `agent: {restart: NODE}`"));

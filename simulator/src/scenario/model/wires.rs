@@ -1,0 +1,159 @@
+//! The wires: underlays with their subnets, routes and gateways, the machines on them, and the workloads behind these.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use overlab_dataplane::fields::FieldRef;
+use overlab_dataplane::route::RpFilter;
+use overlab_dataplane::{Mtu, PerFamily};
+
+use crate::fabric::{Acl, Firewall, GatewayKind, GatewayKnobs, Knobs, Preset, SecurityGroup};
+
+/// One underlay network.
+#[derive(Clone, Debug)]
+pub struct Underlay {
+    /// Its name; its router goes by it too.
+    pub name: Arc<str>,
+    /// The preset that it was made from.
+    pub preset: Preset,
+    /// How it treats packets.
+    pub knobs: Knobs,
+    /// Its addresses, of each family that it has and bounds.
+    pub cidr: PerFamily<Option<IpNet>>,
+    /// Its security groups, by name.
+    pub security_groups: BTreeMap<Arc<str>, SecurityGroup>,
+    /// Routes that its router learned from others, which its own routes go before.
+    pub learned: Vec<UnderlayRoute>,
+    /// Routes of its main route table besides those to its subnets.
+    pub routes: Vec<UnderlayRoute>,
+    /// Its subnets, in file order.
+    pub subnets: Vec<Subnet>,
+}
+
+/// A route of an underlay's router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderlayRoute {
+    /// The prefix.
+    pub destination: IpNet,
+    /// Where it leads.
+    pub via: Via,
+}
+
+/// Where a route of an underlay's router leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// To a machine's card: a node's place in [`Model::nodes`], or behind all of them a host's in [`Model::hosts`].
+    Machine(usize),
+    /// To what joins this underlay with others, by its place in [`Model::gateways`].
+    Gateway(usize),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// A subnet of an underlay: one L2 segment, or what a cloud makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its name within the underlay.
+    pub name: Arc<str>,
+    /// Its addresses, of each family that it has.
+    pub cidr: PerFamily<Option<IpNet>>,
+    /// The router's addresses in it.
+    pub gateway: PerFamily<Option<IpAddr>>,
+    /// The MTU of the segment.
+    pub mtu: Mtu,
+    /// What may enter and leave it; none for everything.
+    pub acl: Option<Acl>,
+    /// The routes of its own route table, in place of the underlay's main one; none if it has none.
+    pub routes: Option<Vec<UnderlayRoute>>,
+}
+
+impl Subnet {
+    /// Whether an address is one of its own.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.cidr.iter().flatten().any(|net| net.contains(&address))
+    }
+
+    /// Its prefixes as text, IPv4 first.
+    pub fn cidrs(&self) -> String {
+        let cidrs: Vec<_> = self.cidr.iter().flatten().map(IpNet::to_string).collect();
+        cidrs.join(" and ")
+    }
+}
+
+/// What joins underlays.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is.
+    pub kind: GatewayKind,
+    /// The underlays that it joins, by their places in [`Model::underlays`]; of an internet gateway the network comes first, then
+    /// the internet. A NAT gateway has the one that it stands in.
+    pub joins: Vec<usize>,
+    /// The subnet that a NAT gateway stands in, and whose route table its packets take.
+    pub subnet: Option<usize>,
+    /// How it treats packets.
+    pub knobs: GatewayKnobs,
+    /// How long a packet takes to it, one way.
+    pub delay: Duration,
+    /// The address that its ICMP errors come from; none for that of the router in front of it.
+    pub address: Option<IpAddr>,
+    /// A NAT gateway's public address.
+    pub public_address: Option<Ipv4Addr>,
+    /// What a firewall lets pass.
+    pub firewall: Option<Firewall>,
+    /// Which underlay is the way to which addresses.
+    pub routes: Vec<(IpNet, usize)>,
+    /// Where it is declared.
+    pub field: FieldRef,
+}
+
+/// A machine on the wires: a Calico node, or a host outside the cluster.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Place of its underlay in [`Model::underlays`].
+    pub underlay: usize,
+    /// Place of its subnet in [`Underlay::subnets`].
+    pub subnet: usize,
+    /// Its addresses, each with the subnet's prefix length.
+    pub addresses: PerFamily<Option<IpNet>>,
+    /// The MTU of its network card.
+    pub mtu: Mtu,
+    /// Whether the fabric checks that packets of this card carry its own address.
+    pub source_destination_check: bool,
+    /// Addresses besides its own that pass that check.
+    pub allowed_addresses: Vec<IpNet>,
+    /// The security groups that its card is in.
+    pub groups: Vec<Arc<str>>,
+    /// The address that the internet knows it by.
+    pub public_address: Option<Ipv4Addr>,
+    /// Its reverse-path filter.
+    pub rp_filter: RpFilter,
+    /// Where it is declared.
+    pub field: FieldRef,
+}
+
+impl Machine {
+    /// Whether an address is the machine's.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.iter().flatten().any(|own| own.addr() == address)
+    }
+}
+
+/// A workload (a pod).
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Place of its node in [`Model::nodes`].
+    pub node: usize,
+    /// Its addresses.
+    pub addresses: PerFamily<Option<IpAddr>>,
+    /// Where it is declared.
+    pub field: FieldRef,
+}
