@@ -128,8 +128,8 @@ pub(super) fn allocates(pool: &IpPool, node: &Node) -> bool {
 
 pub(super) fn full(message: String, pool: &IpPool) -> Refusal {
     Refusal::new("K-POOL-FULL", pool.field("spec.cidr"), message)
-        .why(format!("every address of {} is taken", pool.cidr))
-        .help("make the pool larger, or add one")
+        .why(format!("every address of {} that the node may use is taken; a node has at most 20 blocks unless IPAMConfiguration says otherwise", pool.cidr))
+        .help("make the pool or its blocks larger, add one, or raise `maxBlocksPerHost`")
 }
 
 /// The workload with an address of each family: the stated one, or one from the named pool, or one from any pool for

@@ -43,7 +43,9 @@ struct Range {
 impl Range {
     /// Whether nothing lies outside of it.
     fn holds_everything(self) -> bool {
-        self.max.is_none() && matches!(self.min, Some(Bound::Count(0) | Bound::Share(0) | Bound::Time(0)))
+        let from_nothing = matches!(self.min, None | Some(Bound::Count(0) | Bound::Share(0) | Bound::Time(0)));
+        let to_everything = matches!(self.max, None | Some(Bound::Share(1_000_000)));
+        from_nothing && to_everything
     }
 }
 
@@ -88,7 +90,7 @@ impl Quantity {
     /// If none does.
     pub(super) fn that_can_fail(self) -> Result<Quantity, Wrong> {
         if self.exact.holds_everything() || self.ranged.is_some_and(Range::holds_everything) {
-            let wrong = Wrong::rule("K-VALUE", "nothing is less than zero").why("the claim could never fail");
+            let wrong = Wrong::rule("K-VALUE", "every count lies within this").why("the claim could never fail");
             return Err(wrong.help("use a higher `min`, or remove the claim"));
         }
         Ok(self)
@@ -281,6 +283,7 @@ mod tests {
     fn a_quantity_that_holds_everything_claims_nothing() {
         let can_fail = |value| Quantity::read(&value).unwrap().that_can_fail().is_ok();
         assert!(!can_fail(json!({"min": 0})) && !can_fail(json!({"min": "0%"})));
+        assert!(!can_fail(json!({"min": "0%", "max": "100%"})) && !can_fail(json!({"max": "100%"})));
         assert!(!can_fail(json!({"is": 5, "netns": {"min": 0}})));
         assert!(can_fail(json!({"min": 0, "max": 3})) && can_fail(json!(0)));
     }

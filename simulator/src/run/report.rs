@@ -67,13 +67,15 @@ pub fn inconclusive(loaded: &Loaded, context: &Context<'_>, reason: String, reme
     }
 }
 
+/// As many things that are wrong with a scenario are named in its report.
+const NAMED: usize = 20;
+
 /// The report of a scenario that is wrong.
 pub fn refused(context: &Context<'_>, diagnostics: &[Diagnostic]) -> ScenarioReport {
-    let reason = diagnostics
-        .iter()
-        .map(|d| format!("{}: {}", d.place, d.message))
-        .collect::<Vec<_>>()
-        .join("\n");
+    let named = diagnostics.iter().take(NAMED).map(|d| format!("{}: {}", d.place, d.message));
+    let more = diagnostics.len().saturating_sub(NAMED);
+    let rest = (more > 0).then(|| format!("and {more} more, which `overlab check` shows"));
+    let reason = named.chain(rest).collect::<Vec<_>>().join("\n");
     let name = context.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     ScenarioReport {
         name,

@@ -265,12 +265,12 @@ fn a_matrix_that_cannot_hold_is_refused(#[case] from: &str, #[case] to: &str, #[
 #[case(
     "delivered: all, encap",
     "delivered: {min: 0}, encap",
-    "error[K-VALUE]: nothing is less than zero"
+    "error[K-VALUE]: every count lies within this"
 )]
 #[case(
     "delivered: all, encap",
     "gap: {min: 0s}, encap",
-    "error[K-VALUE]: nothing is less than zero"
+    "error[K-VALUE]: every count lies within this"
 )]
 #[case(
     "delivered: all, encap",

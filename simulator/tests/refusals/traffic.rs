@@ -363,3 +363,21 @@ fn a_flow_that_cannot_be_is_refused(#[case] keys: &str, #[case] code: &str, #[ca
         "{refused}"
     );
 }
+
+#[test]
+fn flows_that_together_send_more_than_can_be_traced_are_refused() {
+    let text = broken(
+        "rate: 100/s}",
+        "rate: 100/s}\n    more: {from: web-b1, to: web-a1, rate: 5000/s, count: 300000}",
+    )
+    .replace("phases:", "duration: 100s\n  phases:")
+    .replace(
+        "more:",
+        "most: {from: web-a1, to: web-b1, rate: 5000/s, count: 200000}\n    more:",
+    );
+    let refusals = rendered(text);
+    assert!(
+        refusals.contains("the scenario's flows would send 510006 packets"),
+        "{refusals}"
+    );
+}

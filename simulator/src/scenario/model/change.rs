@@ -39,7 +39,7 @@ impl AgentOutage {
 /// How a change comes to the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
-    /// Places in [`Model::nodes`], all of them: who hears of it first.
+    /// Places in [`Model::nodes`](super::Model::nodes), all of them: who hears of it first.
     pub order: Vec<usize>,
     /// From one node to the next.
     pub stagger: Duration,
@@ -62,7 +62,7 @@ impl Rollout {
 pub struct AgentOutage {
     /// The event's name.
     pub name: Arc<str>,
-    /// Place of the node in [`Model::nodes`].
+    /// Place of the node in [`Model::nodes`](super::Model::nodes).
     pub node: usize,
     /// From then on.
     pub from: Instant,
@@ -75,13 +75,13 @@ pub struct AgentOutage {
 pub struct Rewiring {
     /// From then on.
     pub at: Instant,
-    /// As [`Model::underlays`].
+    /// As [`Model::underlays`](super::Model::underlays).
     pub underlays: Vec<Underlay>,
-    /// As [`Model::gateways`].
+    /// As [`Model::gateways`](super::Model::gateways).
     pub gateways: Vec<Gateway>,
-    /// As [`Model::nodes`].
+    /// As [`Model::nodes`](super::Model::nodes).
     pub nodes: Vec<Machine>,
-    /// As [`Model::hosts`].
+    /// As [`Model::hosts`](super::Model::hosts).
     pub hosts: Vec<Machine>,
     /// Places of nodes whose source/destination check is what the timeline sets, whatever Felix set it to.
     pub checks_set: BTreeSet<usize>,
@@ -92,7 +92,7 @@ pub struct Rewiring {
 pub struct TableChange {
     /// From then on.
     pub at: Instant,
-    /// A node's place in [`Model::nodes`], or behind all of them a host's in [`Model::hosts`].
+    /// A node's place in [`Model::nodes`](super::Model::nodes), or behind all of them a host's in [`Model::hosts`](super::Model::hosts).
     pub machine: usize,
     /// What the machine works from.
     pub tables: Arc<NodeTables>,

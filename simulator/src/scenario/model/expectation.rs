@@ -42,7 +42,7 @@ pub enum Subject {
     Table {
         /// Which.
         table: Table,
-        /// Whose: a node's place in [`Model::nodes`], or behind all of them a host's; none where the table is no node's.
+        /// Whose: a node's place in [`Model::nodes`](super::Model::nodes), or behind all of them a host's; none where the table is no node's.
         machine: Option<usize>,
     },
     /// The tables of every node, with the objects of the datastore delivered in another order.

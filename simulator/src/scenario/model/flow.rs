@@ -7,18 +7,18 @@ use std::time::Duration;
 use overlab_dataplane::Instant;
 use overlab_dataplane::fields::FieldRef;
 
-/// A flow, by its place in [`Model::flows`].
+/// A flow, by its place in [`Model::flows`](super::Model::flows).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowId(pub u32);
 
 /// Something that can send or be sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
-    /// A workload, by its place in [`Model::workloads`].
+    /// A workload, by its place in [`Model::workloads`](super::Model::workloads).
     Workload(usize),
-    /// A node's own process, by its place in [`Model::nodes`].
+    /// A node's own process, by its place in [`Model::nodes`](super::Model::nodes).
     Node(usize),
-    /// A machine outside the cluster, by its place in [`Model::hosts`].
+    /// A machine outside the cluster, by its place in [`Model::hosts`](super::Model::hosts).
     Host(usize),
 }
 

@@ -45,9 +45,9 @@ pub struct UnderlayRoute {
 /// Where a route of an underlay's router leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// To a machine's card: a node's place in [`Model::nodes`], or behind all of them a host's in [`Model::hosts`].
+    /// To a machine's card: a node's place in [`Model::nodes`](super::Model::nodes), or behind all of them a host's in [`Model::hosts`](super::Model::hosts).
     Machine(usize),
-    /// To what joins this underlay with others, by its place in [`Model::gateways`].
+    /// To what joins this underlay with others, by its place in [`Model::gateways`](super::Model::gateways).
     Gateway(usize),
     /// Nowhere.
     Nowhere,
@@ -90,7 +90,7 @@ pub struct Gateway {
     pub name: Arc<str>,
     /// What it is.
     pub kind: GatewayKind,
-    /// The underlays that it joins, by their places in [`Model::underlays`]; of an internet gateway the network comes first, then
+    /// The underlays that it joins, by their places in [`Model::underlays`](super::Model::underlays); of an internet gateway the network comes first, then
     /// the internet. A NAT gateway has the one that it stands in.
     pub joins: Vec<usize>,
     /// The subnet that a NAT gateway stands in, and whose route table its packets take.
@@ -116,7 +116,7 @@ pub struct Gateway {
 pub struct Machine {
     /// Its name.
     pub name: Arc<str>,
-    /// Place of its underlay in [`Model::underlays`].
+    /// Place of its underlay in [`Model::underlays`](super::Model::underlays).
     pub underlay: usize,
     /// Place of its subnet in [`Underlay::subnets`].
     pub subnet: usize,
@@ -150,7 +150,7 @@ impl Machine {
 pub struct Workload {
     /// Its name.
     pub name: Arc<str>,
-    /// Place of its node in [`Model::nodes`].
+    /// Place of its node in [`Model::nodes`](super::Model::nodes).
     pub node: usize,
     /// Its addresses.
     pub addresses: PerFamily<Option<IpAddr>>,

@@ -31,8 +31,8 @@ const USUAL_SEGMENT: usize = 1400;
 pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
 /// The TTL of Linux.
 pub(super) const DEFAULT_TTL: u8 = 64;
-/// Every packet is traced, so their number is bounded.
-const MOST_PACKETS: u128 = 1_000_000;
+/// Every packet is traced, in some ten kilobytes, so that the flows of a scenario send no more than this together.
+const MOST_PACKETS: u128 = 400_000;
 pub(super) const MOST_FLOWS: usize = 10_000;
 
 /// Source ports and ICMP identifiers: below the ephemeral ports of Linux, above those of services.
@@ -386,6 +386,17 @@ impl Flows {
             let message = format!("the scenario has more than {MOST_FLOWS} flows");
             let help = "use fewer workloads, or `matrix: {from: …, to: …}`";
             refusals.push(Refusal::new("E-FLOW", at.clone(), message).help(help));
+            return Vec::new();
+        }
+        let sent: u128 = self.list.iter().map(|flow| u128::from(flow.count)).sum();
+        if sent > MOST_PACKETS {
+            let message = format!("the scenario's flows would send {sent} packets");
+            let refusal = Refusal::new("E-FLOW", at.clone(), message)
+                .why(format!(
+                    "every packet is traced, so that they send at most {MOST_PACKETS} together"
+                ))
+                .help("use lower rates, a `count`, a shorter `duration`, or a smaller matrix");
+            refusals.push(refusal);
             return Vec::new();
         }
         self.give_ports(cluster, refusals);
