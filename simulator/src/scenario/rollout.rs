@@ -258,12 +258,8 @@ impl<'m> Rollout<'m> {
 
     /// Felix sets the check of its node's interface at its start, and never looks again.
     fn set_check(&mut self, node: usize, at: Instant) {
-        let started = self.agents[node].heard;
         let model = self.model;
-        let cluster = match started.checked_sub(1).and_then(|place| model.versions.get(place)) {
-            Some(version) => &version.cluster,
-            None => &model.cluster,
-        };
+        let cluster = datastore(model, self.agents[node].heard);
         if let Some(on) = check_by_felix(cluster, &model.underlays, &model.nodes[node]) {
             self.course.checks.push(FelixCheck { at, node, on });
         }
@@ -277,8 +273,7 @@ impl<'m> Rollout<'m> {
 
     /// How long Felix is away if it ends because of the newest change.
     fn agent_restart(&self, node: usize) -> Duration {
-        let heard = self.agents[node].heard;
-        let version = heard.checked_sub(1).and_then(|place| self.model.versions.get(place));
+        let version = version(self.model, self.agents[node].heard);
         version.map_or(Duration::ZERO, |version| version.rollout.agent_restart)
     }
 
@@ -315,16 +310,12 @@ impl<'m> Rollout<'m> {
         let model = self.model;
         self.views.entry(seen.clone()).or_insert_with(|| {
             let (version, records) = seen;
-            let cluster = |version: usize| match version.checked_sub(1).and_then(|place| model.versions.get(place)) {
-                Some(version) => &version.cluster,
-                None => &model.cluster,
-            };
-            let mut view = cluster(*version).clone();
+            let mut view = datastore(model, *version).clone();
             for (machine, written) in model.nodes.iter().zip(records) {
                 let Some(mut node) = view.nodes().get(&machine.name).cloned() else {
                     continue;
                 };
-                let record = cluster(*written).nodes().get(&machine.name);
+                let record = datastore(model, *written).nodes().get(&machine.name);
                 node.ipip_tunnel = record.and_then(|record| record.ipip_tunnel);
                 node.vxlan_tunnel = record.map(|record| record.vxlan_tunnel).unwrap_or_default();
                 view.set_node(node);
@@ -332,6 +323,16 @@ impl<'m> Rollout<'m> {
             Resolver::new(view)
         })
     }
+}
+
+/// A version by its number; there is none of number 0, with which the run begins.
+fn version(model: &Model, number: usize) -> Option<&Version> {
+    model.versions.get(number.checked_sub(1)?)
+}
+
+/// The datastore of a version.
+fn datastore(model: &Model, number: usize) -> &ClusterState {
+    version(model, number).map_or(&model.cluster, |version| &version.cluster)
 }
 
 /// When a node hears of a version.

@@ -67,13 +67,7 @@ impl Written {
                 };
             }
             if touched && refusals.len() == before {
-                self.stages.push(Stage {
-                    event,
-                    manifests: stage.manifests.clone(),
-                    changed: stage.changed.clone(),
-                    deleted: stage.deleted.clone(),
-                    unrecorded: stage.unrecorded.clone(),
-                });
+                self.stages.push(stage.clone());
             }
         }
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::belief;
 use super::timeline::{Entry, What};
 use super::workloads::{self, Request};
-use crate::scenario::file::Written;
+use crate::scenario::file::{Document, Written};
 use crate::scenario::model::{AgentOutage, Machine, Rollout, Version};
 use crate::scenario::quantity::duration;
 use crate::scenario::stage::Stage;
@@ -190,7 +190,7 @@ impl Reader<'_> {
     }
 
     /// Whether Calico takes what an event does to the objects.
-    fn judge(&self, before: &[crate::scenario::file::Document], stage: &Stage, refusals: &mut Vec<Refusal>) -> bool {
+    fn judge(&self, before: &[Document], stage: &Stage, refusals: &mut Vec<Refusal>) -> bool {
         let known = refusals.len();
         let changed = stage
             .manifests
