@@ -210,7 +210,12 @@ error[E-CHECK]: `onprem` has no `sourceDestCheck`
 #[test]
 fn a_fault_on_machines_without_wires_is_no_second_cause() {
     let event = "timeline:\n    - {name: lossy, at: 1s, fault: {between: [a1, b1], loss: 5%}}\n  phases:";
-    let text = broken("phases:", event).replace("    main:\n      preset: aws", "    main: 7\n    other:\n      preset: aws");
-    let refusals = rendered(text.replace("other:\n      preset: aws", "other:\n      preset: 3"));
-    assert!(refusals.contains("error[") && !refusals.contains("E-FAULT"), "{refusals}");
+    let text = broken("phases:", event);
+    let (before, wires) = text.split_once("  underlay:\n").unwrap();
+    let (_, after) = wires.split_once("  nodes:\n").unwrap();
+    let refusals = rendered(format!("{before}  nodes:\n{after}"));
+    assert!(
+        refusals.contains("the scenario has no underlay") && !refusals.contains("E-FAULT"),
+        "{refusals}"
+    );
 }
