@@ -39,11 +39,20 @@ impl<'a> Ip<'a> {
         IpNextHeaderProtocol(self.header.protocol)
     }
 
-    /// Whether a whole packet carries TCP, UDP or ICMP with a wrong checksum, which no stack takes.
+    /// Whether a whole packet carries TCP, UDP or ICMP with a wrong checksum, which no stack takes. A sum of one's complements that is
+    /// zero may be written as 0 or as 0xffff: Linux writes the latter behind every protocol whose checksum it leaves to the last moment.
     ///
-    /// Source: RFC 9293 section 3.1; RFC 768 (0 stands for none); RFC 8200 section 8.1 (0 is wrong); RFC 792; RFC 4443 section 2.3.
+    /// Source: RFC 9293 section 3.1; RFC 768 (0 stands for none); RFC 8200 section 8.1 (0 is wrong); RFC 792; RFC 4443 section 2.3;
+    /// RFC 1624 section 3 (two zeros); Linux net/core/dev.c, `skb_checksum_help`.
     pub(super) fn is_spoiled(&self) -> bool {
-        !self.header.fragment && self.checksums().is_some_and(|(right, found)| right != found)
+        let differ = |(right, found): (u16, u16)| right % u16::MAX != found % u16::MAX;
+        !self.header.fragment && (self.lacks_checksum() || self.checksums().is_some_and(differ))
+    }
+
+    /// Whether it is UDP over IPv6 without a checksum.
+    fn lacks_checksum(&self) -> bool {
+        let udp = UdpPacket::new(self.payload).filter(|_| self.protocol() == IpNextHeaderProtocols::Udp);
+        self.header.source.is_ipv6() && udp.is_some_and(|datagram| datagram.get_checksum() == 0)
     }
 
     /// The checksum that there should be, and the one that is there.
@@ -67,7 +76,7 @@ impl<'a> Ip<'a> {
                     (IpAddr::V6(source), IpAddr::V6(to)) => udp::ipv6_checksum(&datagram, &source, &to),
                     _ => return None,
                 };
-                (if right == 0 { u16::MAX } else { right }, datagram.get_checksum())
+                (right, datagram.get_checksum())
             }
             (IpNextHeaderProtocols::Icmp, _) => {
                 let message = IcmpPacket::new(self.payload)?;
@@ -197,6 +206,23 @@ mod tests {
     ) {
         bytes[at..at + 2].fill(0);
         assert_eq!(is_spoiled(&bytes), spoiled);
+    }
+
+    #[rstest]
+    #[case::tcp(written(v4().tcp(1, 2, 3, 4), |builder, bytes| builder.write(bytes, &[0; 8]).unwrap()), 36, false)]
+    #[case::tcp_v6(written(v6().tcp(1, 2, 3, 4), |builder, bytes| builder.write(bytes, &[0; 8]).unwrap()), 56, false)]
+    #[case::udp(written(v4().udp(1, 2), |builder, bytes| builder.write(bytes, &[0; 8]).unwrap()), 26, false)]
+    #[case::udp_v6(written(v6().udp(1, 2), |builder, bytes| builder.write(bytes, &[0; 8]).unwrap()), 46, true)]
+    #[case::icmp(written(v4().icmpv4_echo_request(1, 2), |builder, bytes| builder.write(bytes, &[0; 8]).unwrap()), 22, false)]
+    #[case::icmp_v6(written(v6().icmpv6_echo_request(1, 2), |builder, bytes| builder.write(bytes, &[0; 8]).unwrap()), 42, false)]
+    fn a_checksum_of_zero_is_written_in_two_ways(#[case] mut bytes: Vec<u8>, #[case] at: usize, #[case] zero_spoils: bool) {
+        // What makes the sum zero is its complement, in a word of the payload that was zero.
+        let payload = bytes.len() - 8;
+        bytes.copy_within(at..at + 2, payload);
+        for (value, spoiled) in [(u16::MAX, false), (0, zero_spoils), (1, true)] {
+            bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+            assert_eq!(is_spoiled(&bytes), spoiled, "{value:#06x}");
+        }
     }
 
     #[test]

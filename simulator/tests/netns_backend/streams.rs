@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use overlab_dataplane::Instant;
+use overlab_dataplane::{Instant, Packet};
 use overlab_simulator::backend::{Backend, FlowEvent, FlowStart, HostAction, PortId, StackId};
 use overlab_simulator::observe::ConnectionEvent;
 use overlab_simulator::scenario::{Flow, FlowId, Transport};
 use pnet::packet::Packet as _;
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
-use pnet::packet::tcp::{TcpFlags, TcpOptionNumbers, TcpPacket};
+use pnet::packet::tcp::{self, TcpFlags, TcpOptionNumbers, TcpPacket};
 
 use crate::Test;
 use crate::bench::{Bench, flow, workload};
@@ -24,6 +24,10 @@ pub(crate) const TESTS: &[Test] = &[
         connections_to_one_port_share_a_listener,
     ),
     ("a_port_without_a_listener_resets", a_port_without_a_listener_resets),
+    (
+        "a_kernel_takes_either_zero_for_a_checksum",
+        a_kernel_takes_either_zero_for_a_checksum,
+    ),
     (
         "a_connection_whose_other_end_is_gone_stalls",
         a_connection_whose_other_end_is_gone_stalls,
@@ -126,6 +130,31 @@ fn a_port_without_a_listener_resets() -> Option<String> {
     bench.run(LONG_ENOUGH);
     assert_eq!(kinds(&bench, 0), [ConnectionEvent::Reset]);
     assert_eq!(bench.packets.len(), 2, "a SYN and its refusal");
+    None
+}
+
+fn a_kernel_takes_either_zero_for_a_checksum() -> Option<String> {
+    const CHECKSUM: usize = 36;
+    const WINDOW: usize = 34;
+    for (zero, answers) in [(0, true), (u16::MAX, true), (1, false)] {
+        let stacks = vec![workload(1, "10.65.1.2", 1500), workload(2, "10.65.2.2", 1500)];
+        let mut bench = Bench::new(stacks, &[]);
+        bench.start(0, exchanges(40001, 200, 300), A, B);
+        bench.run(Duration::from_millis(20));
+        let (_, mut syn) = bench.packets.swap_remove(0);
+        // The window makes the sum zero.
+        syn[WINDOW..WINDOW + 2].fill(0);
+        let segment = TcpPacket::new(&syn[20..]).unwrap();
+        let ip = Ipv4Packet::new(&syn).unwrap();
+        let rest = tcp::ipv4_checksum(&segment, &ip.get_source(), &ip.get_destination());
+        syn[WINDOW..WINDOW + 2].copy_from_slice(&rest.to_be_bytes());
+        syn[CHECKSUM..CHECKSUM + 2].copy_from_slice(&zero.to_be_bytes());
+        bench.packets.clear();
+        bench.backend.deliver(PortId(2), Packet::from_bytes(&syn));
+        bench.run(Duration::from_millis(20));
+        let answered = bench.packets.iter().any(|(port, _)| *port == PortId(2));
+        assert_eq!(answered, answers, "{zero:#06x}");
+    }
     None
 }
 
