@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use overlab_dataplane::{Instant, Mtu, Packet};
-use overlab_simulator::backend::{Backend, FlowEvent, HostAction, PortId, SendError, StackId};
+use overlab_simulator::backend::{Backend, FlowEvent, FlowStart, HostAction, PortId, SendError, StackId};
 use overlab_simulator::observe::Direction;
 use overlab_simulator::scenario::PathMtuDiscovery::{self, Do, Dont, Probe, Want};
 use overlab_simulator::scenario::{Flow, FlowId, Reply, Transport};
@@ -49,6 +49,10 @@ pub(crate) const TESTS: &[Test] = &[
         a_learned_path_mtu_stops_the_next_packet_or_splits_it,
     ),
     ("a_port_unreachable_eats_no_send", a_port_unreachable_eats_no_send),
+    (
+        "each_datagram_that_nobody_takes_is_told",
+        each_datagram_that_nobody_takes_is_told,
+    ),
     ("nothing_comes_unasked", nothing_comes_unasked),
     ("a_deadline_is_kept", a_deadline_is_kept),
     ("a_burst_passes_whole", a_burst_passes_whole),
@@ -469,7 +473,7 @@ fn a_port_unreachable_eats_no_send() -> Option<String> {
         destination_port: 9,
         ..flow(Transport::Udp, "10.65.2.2", 40001)
     };
-    let start = overlab_simulator::backend::FlowStart {
+    let start = FlowStart {
         id: FlowId(0),
         flow: unheard,
         from: A,
@@ -481,6 +485,27 @@ fn a_port_unreachable_eats_no_send() -> Option<String> {
     let out = bench.packets.iter().filter(|(port, _)| *port == PortId(1)).count();
     assert_eq!(out, 5);
     assert_eq!(bench.events(0), [0, 1, 2, 3, 4].map(|sequence| FlowEvent::Sent { sequence }));
+    None
+}
+
+fn each_datagram_that_nobody_takes_is_told() -> Option<String> {
+    for ends in [V4, V6] {
+        let mut bench = pair(1500);
+        let unheard = Flow {
+            count: 20,
+            ..flow(Transport::Udp, ends.there, 40001)
+        };
+        let start = FlowStart {
+            id: FlowId(0),
+            flow: unheard,
+            from: A,
+            to: None,
+            seed: 0,
+        };
+        bench.backend.host(HostAction::Start(start)).unwrap();
+        bench.run(LONG_ENOUGH);
+        assert_eq!(lengths(&bench, 2).len(), 20, "errors to {}", ends.here);
+    }
     None
 }
 

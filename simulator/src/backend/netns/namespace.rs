@@ -82,6 +82,9 @@ pub(super) fn settle(ipv6: bool) -> Result<(), BackendError> {
         ("ipv4/ping_group_range", format!("{group} {group}")),
         // A stack does not forward: the engine does.
         ("ipv4/ip_forward", "0".to_owned()),
+        // What nobody takes is known by the error that its stack sends: all are to be sent, not one a second.
+        ("ipv4/icmp_ratelimit", "0".to_owned()),
+        ("ipv6/icmp/ratelimit", "0".to_owned()),
         // Calico's devices of one node carry one another's replies; source validation is the engine's.
         ("ipv4/conf/all/rp_filter", "0".to_owned()),
         ("ipv4/conf/default/rp_filter", "0".to_owned()),
