@@ -92,12 +92,12 @@ pub struct Acl {
 
 impl Acl {
     /// Whether a packet may enter the subnet.
-    pub(super) fn lets_in(&self, flow: &FlowKey) -> bool {
+    pub fn lets_in(&self, flow: &FlowKey) -> bool {
         first_match(&self.ingress, flow, flow.source)
     }
 
     /// Whether a packet may leave the subnet.
-    pub(super) fn lets_out(&self, flow: &FlowKey) -> bool {
+    pub fn lets_out(&self, flow: &FlowKey) -> bool {
         first_match(&self.egress, flow, flow.destination)
     }
 }

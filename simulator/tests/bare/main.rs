@@ -1,5 +1,6 @@
 //! The command over bare manifests, as it is typed: what it prints, where it prints it, and how it ends.
 
+mod admission;
 mod check;
 mod import;
 mod lints;

@@ -243,7 +243,7 @@ fn a_window_that_cannot_be_is_refused(#[case] phase: &str, #[case] window: &str,
 #[case(
     "matrix: all",
     "matrix: all\n      at: 900ms",
-    "error[E-WINDOW]: the last probe would be sent at 1.100 s"
+    "error[E-WINDOW]: the last probe would be sent at 1.150 s"
 )]
 #[case("cross-subnet: {", "cross-zone: {", "error[K-VALUE]: expected one of `same-node`")]
 #[case(

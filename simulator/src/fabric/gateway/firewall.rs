@@ -40,6 +40,14 @@ pub(super) struct FirewallState {
     connections: ConnectionTable,
 }
 
+impl Firewall {
+    /// Whether its rules let a packet pass, were it the first that the firewall sees.
+    pub fn admits(&self, flow: &FlowKey) -> bool {
+        let Some(rules) = &self.rules else { return true };
+        rules.iter().any(|rule| rule.admits(flow))
+    }
+}
+
 impl FirewallRule {
     fn admits(&self, flow: &FlowKey) -> bool {
         let within = |range: &Option<IpNet>, address| range.is_none_or(|range| range.contains(address));
@@ -69,8 +77,7 @@ impl FirewallState {
                 return None;
             }
         }
-        let mut rules = self.firewall.rules.iter().flatten();
-        if self.firewall.rules.is_some() && !rules.any(|rule| rule.admits(&flow)) {
+        if !self.firewall.admits(&flow) {
             let text = format!("firewall: no rule lets {} pass", describe(&flow));
             return Some((DropReason::FirewallDeny, text));
         }

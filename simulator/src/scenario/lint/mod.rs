@@ -1,6 +1,7 @@
 //! Lints: what is allowed and probably not meant, as the field has met it. A lint looks at what Calico believes and, in a
 //! scenario, at the wires; it changes nothing. A new one is a constant beside its kind and a line in [`LINTS`].
 
+mod admission;
 mod bgp;
 mod clouds;
 mod groups;
@@ -55,7 +56,7 @@ pub const LINTS: [&Lint; 22] = [
     &clouds::SRC_DST_CHECK_CROSS_SUBNET,
     &clouds::SRC_DST_CHECK_NO_ENCAPSULATION,
     &clouds::IPIP_IN_AZURE,
-    &groups::TUNNEL_NOT_ADMITTED,
+    &admission::TUNNEL_NOT_ADMITTED,
     &groups::GROUP_ON_NO_CARD,
 ];
 

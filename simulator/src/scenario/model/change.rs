@@ -85,6 +85,8 @@ pub struct Rewiring {
     pub hosts: Vec<Machine>,
     /// Places of nodes whose source/destination check is what the timeline sets, whatever Felix set it to.
     pub checks_set: BTreeSet<usize>,
+    /// The event that has set them so, or its end, and where it is written; none where Felix alone has set checks.
+    pub set_by: Option<(Arc<str>, FieldRef)>,
 }
 
 /// The tables of a machine from some instant on.

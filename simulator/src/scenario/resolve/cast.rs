@@ -191,6 +191,21 @@ impl Cast {
         }
     }
 
+    /// Whether of the two directions between machines this is the one that comes second: that of the later machine between neighbours in the
+    /// scenario's order, nodes before hosts, of the earlier one where one is between them, and so on by turns. Of three machines or more each
+    /// is thereby sent to on a way that nobody has opened, and so is each of two groups with three members together.
+    pub(super) fn answers(&self, from: Endpoint, to: Endpoint, at: Instant) -> bool {
+        let place = |endpoint| {
+            let name = &self.machine_at(endpoint, at)?.name;
+            self.nodes.iter().chain(&self.hosts).position(|machine| machine.name == *name)
+        };
+        match (place(from), place(to)) {
+            (Some(from), Some(to)) if from.abs_diff(to) % 2 == 1 => from > to,
+            (Some(from), Some(to)) => from < to,
+            (None, _) | (_, None) => false,
+        }
+    }
+
     /// How two lie to each other at an instant, by the wires; none if one of them is not there.
     pub(super) fn class(&self, a: Endpoint, b: Endpoint, at: Instant) -> Option<Class> {
         let (a, b) = (self.machine_at(a, at)?, self.machine_at(b, at)?);

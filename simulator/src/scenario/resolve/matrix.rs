@@ -1,6 +1,7 @@
 //! The probes of a matrix: small flows between all pairs of a class.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, suggestion, text};
 use overlab_dataplane::{Family, Instant};
@@ -16,6 +17,10 @@ use crate::scenario::quantity;
 
 /// How many packets each probe sends, unless the matrix says otherwise.
 const DEFAULT_COUNT: u32 = 3;
+
+/// By how much one of the two directions between machines starts after the other: it then comes back on a way that the other has opened, and
+/// the other one came on a cold way.
+const SECOND_DIRECTION: Duration = Duration::from_nanos(DEFAULT_INTERVAL.as_nanos() as u64 / 2);
 
 /// The echo service (RFC 862).
 const ECHO_PORT: u16 = 7;
@@ -90,7 +95,7 @@ impl Matrix {
     }
 
     fn check_end(&self, clock: &Clock, refusals: &mut Vec<Refusal>) {
-        let last = self.at.saturating_add(DEFAULT_INTERVAL * (self.count - 1));
+        let last = self.at.saturating_add(DEFAULT_INTERVAL * (self.count - 1) + SECOND_DIRECTION);
         if last >= clock.end {
             refusals.push(
                 Refusal::new(
@@ -98,7 +103,7 @@ impl Matrix {
                     self.field.clone(),
                     format!("the last probe would be sent at {last}, and the run ends at {}", clock.end),
                 )
-                .why("a matrix sends 10 packets a second from `at` on")
+                .why("a matrix sends 10 packets a second from `at` on, and from 50 ms later on where the other direction comes first")
                 .help("use an earlier `at`, a lower `count`, or a longer `duration`"),
             );
         }
@@ -134,9 +139,13 @@ impl Matrix {
 
     fn probe(&self, from: Endpoint, to: Endpoint, destination: IpAddr, cast: &Cast, flows: &mut Flows) -> FlowId {
         let name = format!("{}->{}", cast.name(from), cast.name(to));
+        let start = match cast.answers(from, to, self.at) {
+            true => self.at.saturating_add(SECOND_DIRECTION),
+            false => self.at,
+        };
         let others = flows.probes.entry((from, to)).or_default();
         let same = |flow: &Flow| {
-            (flow.transport, flow.payload, flow.count, flow.start) == (self.transport, self.payload, self.count, self.at)
+            (flow.transport, flow.payload, flow.count, flow.start) == (self.transport, self.payload, self.count, start)
                 && flow.destination == destination
         };
         if let Some(place) = others.iter().find(|place| same(&flows.list[**place])) {
@@ -160,7 +169,7 @@ impl Matrix {
             listens: true,
             payload: self.payload,
             reply_payload: self.payload,
-            start: self.at,
+            start,
             interval: DEFAULT_INTERVAL,
             count: self.count,
             path_mtu_discovery: PathMtuDiscovery::Want,

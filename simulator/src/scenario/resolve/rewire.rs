@@ -1,9 +1,10 @@
 //! Wires that change during a run: what the timeline sets, applied to the scenario as it is written and read again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::fields::{Fields, Refusal};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 use serde_json::Value;
 
 use super::cast::Cast;
@@ -36,9 +37,21 @@ pub(super) fn rewirings(written: &Written, settings: &[Setting<'_>], cast: &Cast
     for at in instants {
         let is_set = |setting: &&Setting<'_>| setting.from <= at && setting.until.is_none_or(|until| at < until);
         let active: Vec<_> = settings.iter().filter(is_set).collect();
-        rewirings.extend(rewired(written, at, &active, cast, refusals));
+        let rewired = rewired(written, at, &active, cast, refusals);
+        rewirings.extend(rewired.map(|wires| Rewiring {
+            set_by: set_by(settings, at),
+            ..wires
+        }));
     }
     rewirings
+}
+
+/// The event that sets something at an instant, or else the end of one.
+fn set_by(settings: &[Setting<'_>], at: Instant) -> Option<(Arc<str>, FieldRef)> {
+    let begun = settings.iter().rfind(|setting| setting.from == at);
+    let ended = || settings.iter().rfind(|setting| setting.until == Some(at));
+    let begun = begun.map(|setting| (setting.event.clone(), setting.field.clone()));
+    begun.or_else(|| Some((format!("{}.end", ended()?.event).into(), ended()?.field.clone())))
 }
 
 fn check(setting: &Setting<'_>, earlier: &[Setting<'_>], refusals: &mut Vec<Refusal>) {
@@ -135,6 +148,7 @@ fn rewired(
     }
     Some(Rewiring {
         checks_set,
+        set_by: None,
         at,
         underlays: wires.underlays,
         gateways: wires.gateways,
@@ -155,6 +169,7 @@ pub(super) fn checked(model: &Model, starts: &[FelixCheck]) -> Vec<Rewiring> {
         nodes: model.nodes.clone(),
         hosts: model.hosts.clone(),
         checks_set: BTreeSet::new(),
+        set_by: None,
     };
     let rewirings = model.rewirings.iter().map(|wires| wires.at);
     let instants: BTreeSet<Instant> = rewirings.chain(starts.iter().map(|start| start.at)).collect();
@@ -183,6 +198,7 @@ pub(super) fn checked(model: &Model, starts: &[FelixCheck]) -> Vec<Rewiring> {
         }
         if changed {
             now.at = at;
+            now.set_by = other.and_then(|other| other.set_by.clone());
             all.push(now.clone());
         }
     }

@@ -69,6 +69,8 @@ pub(super) struct Entry<'v> {
 
 /// What is set when.
 pub(super) struct Setting<'v> {
+    /// The event's name.
+    pub(super) event: Arc<str>,
     pub(super) path: &'v str,
     pub(super) value: &'v Value,
     pub(super) field: FieldRef,
@@ -190,6 +192,7 @@ impl<'v> Entry<'v> {
         let setting = |(path, value): (&'v String, &'v Value)| {
             let set = self.at_key("set");
             Setting {
+                event: self.name.clone(),
                 path: path.as_str(),
                 value,
                 field: FieldRef {
