@@ -72,6 +72,11 @@ impl Split {
     }
 }
 
+/// Where a packet was split, in the claim's words: `none`, `inner`, `outer`, or `inner and outer`.
+pub(crate) fn split(trace: &Trace) -> String {
+    Split::of(trace).to_string()
+}
+
 impl Expectation for Fragments {
     fn judge(&self, packets: &Selection<'_>) -> Verdict {
         let split: Vec<_> = packets.packets().map(|trace| (trace, Split::of(trace))).collect();

@@ -28,6 +28,7 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong};
 use serde_json::Value;
 
 pub(crate) use encap::worn;
+pub(crate) use fragments::split;
 pub use invariant::{Addresses, INVARIANT, read_invariant};
 pub(crate) use overhead::added;
 pub use permute::permuted;

@@ -1,6 +1,7 @@
 //! From dumps of a real cluster to a scenario that runs: what Calico believes is taken as it is, the wires are guessed, and what
 //! the model predicts becomes what is expected. Every guess is marked where it stands.
 
+mod flows;
 mod objects;
 mod pods;
 mod predict;
@@ -9,8 +10,10 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flows::Pair;
 use objects::Objects;
 
+use crate::backend::BackendError;
 use crate::observe::Capture;
 use crate::run::attempt;
 use crate::scenario::{BackendKind, Diagnostic, Machine, Model, Written, read};
@@ -61,20 +64,31 @@ pub fn import(written: &Written, name: &str, limits: Limits) -> Result<Imported,
         return Err((vec![nothing], None));
     }
     let manifests = write::manifests(&objects, &wires);
-    let text = |expectations: &str| write::scenario(name, &wires, &pods, expectations) + &manifests;
-    let draft = text(&predict::probes(&wires, &pods));
+    let mut pairs = flows::choose(&wires, &pods);
+    let unfilled = predict::probes(&pairs);
+    let text = |pairs: &[Pair<'_>], expected: &str, turned: Option<&str>| {
+        let sent = flows::text(pairs) + expected + &flows::variant(pairs, turned);
+        write::scenario(name, &wires, &pods, &sent) + &manifests
+    };
+    let draft = text(&pairs, &unfilled, None);
     let loaded = read("the imported scenario", draft.clone()).and_then(Written::resolve);
     let mut loaded = loaded.map_err(|diagnostics| (diagnostics, Some(draft)))?;
+    flows::fill(&mut loaded.model, &mut pairs);
     leave_idle_nodes_out(&mut loaded.model);
-    let expectations = match attempt(&loaded, BackendKind::Sim, Capture::off()) {
-        Ok(run) => predict::expectations(&loaded.model, &run.traces),
-        Err(error) => {
-            notes.push(format!("nothing is predicted, since the run failed: {error}"));
-            predict::probes(&wires, &pods)
-        }
+    let mut predicted = || {
+        let run = attempt(&loaded, BackendKind::Sim, Capture::off())?;
+        let first = predict::expectations(&loaded.model, &run.traces);
+        flows::turn(&mut loaded.model, &pairs);
+        let run = attempt(&loaded, BackendKind::Sim, Capture::off())?;
+        Ok::<_, BackendError>((first, predict::expectations(&loaded.model, &run.traces)))
     };
+    let (expected, turned) = predicted().unwrap_or_else(|error| {
+        notes.push(format!("nothing is predicted, since the run failed: {error}"));
+        (unfilled.clone(), unfilled)
+    });
+    let turned = Some(&*turned).filter(|turned| *turned != expected);
     Ok(Imported {
-        text: text(&expectations),
+        text: text(&pairs, &expected, turned),
         left_out: objects.left_out,
         notes,
     })

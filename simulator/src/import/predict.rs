@@ -3,51 +3,47 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use overlab_dataplane::encap::Encap;
-
-use super::pods::Pod;
-use super::wires::Wires;
+use super::flows::Pair;
+use crate::expectations::{split, worn};
 use crate::observe::{Direction, Disposition, Trace};
-use crate::scenario::{Expectation, Model};
+use crate::scenario::{Expectation, Model, PathMtuDiscovery, Reply};
 
-/// A matrix of every class that has pairs, claiming what can be told without a run.
-pub(super) fn probes(wires: &Wires, pods: &[Pod]) -> String {
-    let mut classes = BTreeSet::new();
-    for (i, a) in pods.iter().enumerate() {
-        for b in pods.iter().skip(i + 1) {
-            let subnet = |pod: &Pod| &wires.nodes[&pod.node].subnet;
-            classes.insert(match (a.node == b.node, subnet(a) == subnet(b)) {
-                (true, _) => "same-node",
-                (false, true) => "same-subnet",
-                (false, false) => "cross-subnet",
-            });
-        }
-    }
-    let lines = classes
-        .into_iter()
-        .map(|class| (class.to_owned(), "delivered: all".to_owned()));
-    matrix(lines)
+/// What can be expected without a run, of each pair's flows and of a matrix.
+pub(super) fn probes(pairs: &[Pair<'_>]) -> String {
+    let delivered = |label: String| (label, "delivered: all".to_owned());
+    let flows = pairs.iter().flat_map(Pair::flows).map(delivered);
+    let classes = pairs.iter().map(|pair| delivered(format!("{MATRIX}{}", pair.class())));
+    text(flows.chain(classes))
 }
 
-/// What each class of pairs met.
+/// What the flows and each class of pairs met.
 pub(super) fn expectations(model: &Model, traces: &[Trace]) -> String {
-    matrix(model.expectations.iter().map(|expectation| {
-        let class = expectation.label.strip_prefix("matrix ").unwrap_or(&expectation.label);
-        (class.to_owned(), claims(expectation, traces))
-    }))
-}
-
-fn matrix(classes: impl Iterator<Item = (String, String)>) -> String {
-    let mut text = String::new();
-    for (class, claims) in classes {
-        let _ = writeln!(text, "        {class}: {{{claims}}}");
-    }
-    format!(
-        "  expect:                                # generated: what is predicted now; change it to what must hold\n    - matrix: all\n      classes:\n{text}"
+    text(
+        model
+            .expectations
+            .iter()
+            .map(|expectation| (expectation.label.to_string(), claims(model, expectation, traces))),
     )
 }
 
-fn claims(expectation: &Expectation, traces: &[Trace]) -> String {
+/// What labels of a matrix's classes begin with.
+const MATRIX: &str = "matrix ";
+
+fn text(claims: impl Iterator<Item = (String, String)>) -> String {
+    let (mut flows, mut classes) = (String::new(), String::new());
+    for (label, claims) in claims {
+        let _ = match label.strip_prefix(MATRIX) {
+            Some(class) => writeln!(classes, "        {class}: {{{claims}}}"),
+            None => writeln!(flows, "    - {{flow: {label}, {claims}}}"),
+        };
+    }
+    format!(
+        "  expect:                                # generated: what is predicted now; change it to what must hold\n\
+         {flows}    - matrix: all\n      at: 1s\n      classes:\n{classes}"
+    )
+}
+
+fn claims(model: &Model, expectation: &Expectation, traces: &[Trace]) -> String {
     let of_class: Vec<&Trace> = traces
         .iter()
         .filter(|trace| expectation.subject.includes(trace.key.flow))
@@ -57,11 +53,12 @@ fn claims(expectation: &Expectation, traces: &[Trace]) -> String {
         .iter()
         .filter(|trace| trace.key.direction == Direction::Forward)
         .count();
-    let answered = of_class
-        .iter()
-        .filter(|trace| trace.key.direction == Direction::Reverse)
-        .filter(delivered)
-        .count();
+    let flow = |trace: &&&Trace| &model.flows[trace.key.flow.0 as usize];
+    let arrived = |trace: &&&Trace| match flow(trace).reply {
+        Reply::Echo => trace.key.direction == Direction::Reverse,
+        Reply::None => trace.key.direction == Direction::Forward,
+    };
+    let answered = of_class.iter().filter(arrived).filter(delivered).count();
     let reasons: BTreeSet<String> = of_class
         .iter()
         .filter_map(|trace| match &trace.disposition {
@@ -78,17 +75,27 @@ fn claims(expectation: &Expectation, traces: &[Trace]) -> String {
         claims.push(format!("dropped: {reason}"));
     }
     claims.extend(encapsulation(&of_class));
+    if of_class
+        .iter()
+        .any(|trace| flow(&trace).path_mtu_discovery == PathMtuDiscovery::Do)
+    {
+        let split: BTreeSet<String> = of_class.iter().map(|trace| split(trace)).collect();
+        let same = split.first().filter(|_| split.len() == 1);
+        claims.extend(
+            same.filter(|split| !split.contains(' '))
+                .map(|split| format!("fragments: {split}")),
+        );
+    }
     claims.join(", ")
 }
 
-/// What packets wore at their first hop; those delivered within their node wore nothing.
+/// What packets wore.
 fn encapsulation(traces: &[&Trace]) -> Option<String> {
-    let delivered = |trace: &Trace| matches!(trace.disposition, Disposition::Delivered { .. });
-    let worn = |trace: &&Trace| match trace.first_hop.first() {
-        Some(packet) => Some(packet.encap),
-        None => delivered(trace).then_some(Encap::None),
-    };
-    let kinds: BTreeSet<String> = traces.iter().filter_map(worn).map(|encap| encap.to_string()).collect();
+    let kinds: BTreeSet<String> = traces
+        .iter()
+        .filter_map(|trace| worn(trace))
+        .map(|encap| encap.to_string())
+        .collect();
     let kinds: Vec<String> = kinds.into_iter().collect();
     match &kinds[..] {
         [] => None,

@@ -10,14 +10,14 @@ use super::objects::Objects;
 use super::pods::Pod;
 use super::wires::Wires;
 
-/// The scenario's own document.
-pub(super) fn scenario(name: &str, wires: &Wires, pods: &[Pod], expectations: &str) -> String {
+/// The scenario's own document; what is sent and expected is text already.
+pub(super) fn scenario(name: &str, wires: &Wires, pods: &[Pod], sent: &str) -> String {
     let mut text = String::new();
     let (preset, from) = &wires.preset;
     let _ = write!(
         text,
         "# Imported from dumps of a cluster. The manifests are what Calico believes; the wires are guesses, marked as such.\n\
-         apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata:\n  name: {}\nspec:\n  underlay:\n    main:\n      \
+         apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata:\n  name: {}\nspec:\n  duration: 2s\n  underlay:\n    main:\n      \
          preset: {}  # guess: {from}; MTU and source checks are the preset's\n",
         scalar(name),
         preset.name()
@@ -53,7 +53,7 @@ pub(super) fn scenario(name: &str, wires: &Wires, pods: &[Pod], expectations: &s
         let made_up = if pod.addresses.is_empty() { "  # made up" } else { "" };
         let _ = writeln!(text, "    {}: {{{}}}{made_up}", scalar(&pod.name), fields.join(", "));
     }
-    text + expectations
+    text + sent
 }
 
 /// What is there of a pair of keys: the first one takes either family, the second one IPv6 beside IPv4.
@@ -65,7 +65,7 @@ fn pair<T: std::fmt::Display>(keys: [&str; 2], values: &PerFamily<Option<T>>) ->
 }
 
 /// A name as YAML takes it for a text: `"11"` would be a number without its quotes.
-fn scalar(text: &str) -> String {
+pub(super) fn scalar(text: &str) -> String {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     let word = text.chars().any(|c| c.is_ascii_alphabetic()) && text.contains(['-', '_']);
     if plain && word { text.to_owned() } else { format!("{text:?}") }
