@@ -241,7 +241,7 @@ fn a_claim_that_meets_no_packet_is_an_error() {
         ),
         (
             "{flow: nobody, dropped: blackhole}",
-            "{flow: nobody, dropped: blackhole, path: [\"...\"]}",
+            "{flow: nobody, dropped: blackhole, path: [\"...\", web-3]}",
         ),
         (
             "{flow: nobody, dropped: blackhole}",

@@ -92,7 +92,7 @@ fn an_agent_that_is_down_hears_of_a_change_when_it_is_back() {
         "",
     );
     let first = changes(&model).into_iter().find(|(_, node, _)| *node == "n1").unwrap();
-    assert_eq!(first, (5500, "n1", "Felix has restarted"));
+    assert_eq!(first, (5500, "n1", "Felix has restarted after d"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::fields::{FieldPath, FieldRef, Fields, Refusal, Segment, Wrong, text};
+use crate::fields::{FieldPath, FieldRef, Fields, Refusal, Segment, Wrong, line, text};
 use crate::{MacAddr, Mtu};
 
 /// The code of everything that Calico knows and that is not modelled here.
@@ -43,7 +43,7 @@ pub(super) fn open<'v>(value: &'v Value, at: &FieldRef, refusals: &mut Vec<Refus
         Some(metadata) => Fields::new(metadata, root.field("metadata"), refusals),
         None => Fields::new(&EMPTY, root.field("metadata"), refusals),
     };
-    let name = metadata.require("name", refusals, text).unwrap_or_default();
+    let name = metadata.require("name", refusals, line).unwrap_or_default();
     let spec = root.fields("spec", refusals);
     Object {
         name: name.into(),

@@ -12,7 +12,7 @@ mod wrong;
 
 pub use path::{FieldPath, FieldRef, Origin, Segment};
 pub use refusal::{Refusal, suggestion};
-pub use wrong::{Wrong, boolean, integer, kind_of, text, word};
+pub use wrong::{Wrong, boolean, integer, kind_of, line, text, word};
 
 /// A reader over the keys of one mapping.
 pub struct Fields<'v> {

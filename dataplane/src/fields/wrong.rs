@@ -11,7 +11,9 @@ pub fn kind_of(value: &Value) -> String {
         Value::Bool(b) => format!("the boolean {b}"),
         Value::Number(n) => format!("the number {n}"),
         Value::String(s) => format!("the text {s:?}"),
+        Value::Array(items) if items.is_empty() => "an empty list".to_owned(),
         Value::Array(_) => "a list".to_owned(),
+        Value::Object(map) if map.is_empty() => "an empty mapping".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
     }
 }
@@ -83,9 +85,34 @@ impl Wrong {
 /// Reads a text.
 ///
 /// # Errors
-/// If the value is not a text.
+/// If the value is not a text; how to make one of a bare word or number is told.
 pub fn text(value: &Value) -> Result<&str, Wrong> {
-    value.as_str().ok_or_else(|| Wrong::expected("a text"))
+    value.as_str().ok_or_else(|| {
+        let wrong = Wrong::expected("a text");
+        match value {
+            Value::Bool(_) => wrong
+                .why("YAML takes a bare `y`, `yes`, `on`, `true`, `n`, `no`, `off` or `false` for a boolean")
+                .help("quote the word, as `\"no\"`"),
+            Value::Number(number) => wrong.help(format!("quote it: `\"{number}\"`")),
+            Value::Null | Value::String(_) | Value::Array(_) | Value::Object(_) => wrong,
+        }
+    })
+}
+
+/// Reads a name or another text of one line.
+///
+/// # Errors
+/// If the value is not a text, or holds characters that are none to be read, as line feeds or those that steer a terminal.
+pub fn line(value: &Value) -> Result<&str, Wrong> {
+    let line = text(value)?;
+    match line.chars().find(|c| c.is_control()) {
+        None => Ok(line),
+        Some(control) => Err(
+            Wrong::rule("K-VALUE", format!("{line:?} holds the control character {control:?}"))
+                .why("it is printed on one line, on terminals and in files of other formats")
+                .help("write it without"),
+        ),
+    }
 }
 
 /// Reads a boolean.

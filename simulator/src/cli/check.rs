@@ -16,7 +16,8 @@ use crate::scenario::{Diagnostic, Loaded, LoadedCluster, Place, Severity, Writte
 /// Parses and validates scenarios and bare Calico manifests.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Scenario or manifest files (YAML or JSON streams), folders or globs, each file by itself; `-` is standard input
+    /// Scenario or manifest files (YAML or JSON streams), folders or globs: each file by itself, but all manifests of a folder
+    /// together, as one datastore; `-` is standard input
     #[arg(
         value_name = "PATH",
         default_value = "scenarios",
@@ -65,17 +66,16 @@ pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         tell!("error: nothing is applied to --update's files\n  help: name the files to apply: `overlab check --update OLD NEW`");
         return Ok(Exit::BadInput);
     }
-    let selected = select_manifests(&args.paths);
-    let mut exit = refuse_missing(&selected).err().unwrap_or_default();
+    let mut exit = Exit::default();
     let mut results = Vec::new();
-    for file in &selected.files {
-        let name = file.display();
-        match check_one(file, args) {
+    for Part { name: path, files } in parts(&args.paths, &mut exit) {
+        let name = path.display();
+        match check_one(&files, args) {
             Ok(sound) => {
                 if !args.json {
                     writeln!(out, "{name}: ok  {}", sound.holds)?;
                 }
-                note_ignored(file, &sound.ignored);
+                note_ignored(&path, &sound.ignored);
                 sound.warnings.iter().for_each(|warning| tell!("{warning}"));
                 if args.deny_lints && !sound.warnings.is_empty() {
                     exit = exit.or(Exit::BadInput);
@@ -107,6 +107,34 @@ pub(super) fn check(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     Ok(exit)
 }
 
+/// What is judged at once: a file, or all manifests of a folder.
+struct Part {
+    name: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+/// What some paths hold. Paths that mean nothing are told.
+fn parts(paths: &[PathBuf], exit: &mut Exit) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for path in paths {
+        let selected = select_manifests(std::slice::from_ref(path));
+        *exit = exit.or(refuse_missing(&selected).err().unwrap_or_default());
+        let is_manifest = |file: &PathBuf| path.is_dir() && open(&[file]).is_ok_and(|written| !written.is_scenario());
+        let (manifests, others): (Vec<_>, Vec<_>) = selected.files.into_iter().partition(is_manifest);
+        if !manifests.is_empty() {
+            parts.push(Part {
+                name: path.clone(),
+                files: manifests,
+            });
+        }
+        parts.extend(others.into_iter().map(|file| Part {
+            name: file.clone(),
+            files: vec![file],
+        }));
+    }
+    parts
+}
+
 fn list_lints(out: &mut dyn Write) -> io::Result<Exit> {
     for lint in LINTS {
         writeln!(
@@ -125,12 +153,12 @@ fn note_ignored(file: &Path, ignored: &BTreeMap<String, usize>) {
     }
 }
 
-fn check_one(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
+fn check_one(files: &[PathBuf], args: &Args) -> Result<Sound, Vec<Diagnostic>> {
     if !args.update.is_empty() {
-        return check_update(file, args);
+        return check_update(files, args);
     }
-    let written = open(&[file])?;
-    if written.is_scenario() {
+    let written = open(files)?;
+    if let ([file], true) = (files, written.is_scenario()) {
         return check_scenario(file, written);
     }
     let loaded = written.cluster(args.profile)?;
@@ -141,8 +169,12 @@ fn check_one(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
         ..
     } = loaded;
     let (pools, nodes, blocks) = (cluster.pools().len(), cluster.nodes().len(), cluster.blocks().len());
+    let of = match files.len() {
+        1 => String::new(),
+        count => format!(" of {count} files"),
+    };
     Ok(Sound {
-        holds: format!("manifests: {pools} pools, {nodes} nodes, {blocks} blocks"),
+        holds: format!("manifests{of}: {pools} pools, {nodes} nodes, {blocks} blocks"),
         ignored,
         warnings,
     })
@@ -151,9 +183,9 @@ fn check_one(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
 /// As many deleted objects are named.
 const NAMED: usize = 8;
 
-fn check_update(file: &Path, args: &Args) -> Result<Sound, Vec<Diagnostic>> {
+fn check_update(files: &[PathBuf], args: &Args) -> Result<Sound, Vec<Diagnostic>> {
     let there = open(&args.update)?.manifests();
-    let both: Vec<&Path> = args.update.iter().map(PathBuf::as_path).chain([file]).collect();
+    let both: Vec<&PathBuf> = args.update.iter().chain(files).collect();
     let written = open(&both)?;
     let new = written.manifests().saturating_sub(there);
     let deleted = written.update(there, args.prune, args.profile)?;

@@ -66,7 +66,7 @@ const PAYLOAD: u16 = 64;
 fn load(args: &Args) -> Result<Loaded, Vec<Diagnostic>> {
     let load = |family| {
         let written = open(&[&args.path])?.with_variant(args.variant.as_deref())?;
-        let loaded = written.with_packet(flow(args, family)).resolve()?;
+        let loaded = written.with_packet(flow(args, family), &command(args)).resolve()?;
         let model = loaded.model.with_first_flow_only();
         Ok::<_, Vec<Diagnostic>>(Loaded { model, ..loaded })
     };
@@ -122,6 +122,26 @@ fn flow(args: &Args, family: Family) -> Map<String, Value> {
         set("start", json!(at));
     }
     flow
+}
+
+/// The command as it was given: the keys of the flow, and what they were given by.
+fn command(args: &Args) -> Vec<(&'static str, &'static str, String)> {
+    let size = args.size.map(|size| size.to_string());
+    let optional = [
+        ("payload", "--size", &size),
+        ("family", "--family", &args.family),
+        ("start", "--at", &args.at),
+    ];
+    let given = optional
+        .into_iter()
+        .filter_map(|(key, option, value)| Some((key, option, value.clone()?)));
+    let needed = [
+        ("", "overlab", "explain".to_owned()),
+        ("from", "", args.from.clone()),
+        ("to", "", args.to.clone()),
+        ("proto", "--proto", args.proto.clone()),
+    ];
+    needed.into_iter().chain(given).collect()
 }
 
 fn print_json(loaded: &Loaded, run: &Run, out: &mut dyn Write) -> io::Result<()> {
@@ -216,6 +236,10 @@ fn print_hop(hop: &Hop, loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> 
     if let Some(tables) = hop.tables.as_ref().filter(|_| !model.table_changes.is_empty()) {
         let since = changed(hop, tables, model).unwrap_or_else(|| "as at the start".to_owned());
         writeln!(out, "{:14}tables {since}", "")?;
+    }
+    let outage = hop.tables.as_ref().and_then(|tables| model.outage(&tables.node, hop.at));
+    if let Some(outage) = outage {
+        writeln!(out, "{:14}calico-node is down since {}, by {}", "", outage.from, outage.name)?;
     }
     for step in &hop.steps {
         writeln!(out, "{:14}{}", "", tell(step, hop.tables.as_deref()))?;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{Exit, refuse, refuse_missing};
 use crate::rows::{self, Table};
 use crate::run::select_manifests;
-use crate::scenario::{Diagnostic, Gateway, LoadedCluster, Sources, TableChange, Underlay, Written, open};
+use crate::scenario::{Diagnostic, Gateway, LoadedCluster, Model, Sources, Underlay, Written, open};
 use crate::world;
 
 /// Prints what is derived: pools, blocks, and every node's devices, routes, tunnel ends, allow-lists, MTUs and translations.
@@ -33,11 +33,12 @@ pub(super) struct Args {
     #[arg(long, value_enum, value_name = "KIND")]
     table: Option<Table>,
     /// Whose rules hold for bare manifests: calico/v3.22 (up to v3.22), calico/v3.32 (v3.23 to v3.32), calico/v3.33 (from v3.33 on)
-    #[arg(long, value_name = "PROFILE", default_value_t)]
-    profile: Profile,
-    /// The MTU of the nodes' cards, for bare manifests
-    #[arg(long, value_name = "BYTES", default_value = "1500", value_parser = mtu)]
-    mtu: Mtu,
+    /// [default: calico/v3.32]
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<Profile>,
+    /// The MTU of the nodes' cards, for bare manifests [default: 1500]
+    #[arg(long, value_name = "BYTES", value_parser = mtu)]
+    mtu: Option<Mtu>,
     /// When, in a scenario: a time, or an event of the timeline and a time before or after it, as switch+3s [default: 0s]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -48,6 +49,12 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// What the cards of nodes carry whose wires nobody says.
+const MTU: Mtu = match Mtu::new(1500) {
+    Some(mtu) => mtu,
+    None => Mtu::MIN,
+};
 
 impl Args {
     fn wants(&self, table: Table) -> bool {
@@ -73,8 +80,32 @@ struct Plan {
     groups: BTreeMap<Arc<str>, Vec<Arc<str>>>,
     /// When tables are looked at.
     at: Instant,
-    /// The changes of tables, in their order.
-    changes: Vec<TableChange>,
+    /// The changes of tables, in their order, and between them when calico-node ends.
+    changes: Vec<Change>,
+}
+
+/// Something that changes a node's tables, or keeps them from changing.
+struct Change {
+    at: Instant,
+    node: Arc<str>,
+    cause: Arc<str>,
+}
+
+/// What becomes of the tables of a model's nodes.
+fn changes(model: &Model) -> Vec<Change> {
+    let of_tables = model.table_changes.iter().map(|change| Change {
+        at: change.at,
+        node: change.tables.node.clone(),
+        cause: change.cause.clone(),
+    });
+    let outages = model.outages.iter().map(|outage| Change {
+        at: outage.from,
+        node: model.nodes[outage.node].name.clone(),
+        cause: format!("calico-node is down, by {}", outage.name).into(),
+    });
+    let mut changes: Vec<_> = of_tables.chain(outages).collect();
+    changes.sort_by_key(|change| change.at);
+    changes
 }
 
 /// Runs the verb.
@@ -105,7 +136,10 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
         tell!("error: manifests have no timeline, so that --at means nothing");
         return Err(Exit::BadInput);
     }
-    let loaded = written.cluster(args.profile).map_err(|diagnostics| refuse(&diagnostics))?;
+    let mtu = args.mtu.unwrap_or(MTU);
+    let loaded = written
+        .cluster(args.profile.unwrap_or_default())
+        .map_err(|diagnostics| refuse(&diagnostics))?;
     let LoadedCluster {
         cluster,
         sources,
@@ -117,12 +151,12 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
     }
     let wanted = |name: &str| args.node.as_ref().is_none_or(|only| only == name) && args.needs_nodes();
     let nodes = cluster.nodes().values().filter(|node| wanted(&node.name));
-    let hosts: Vec<_> = nodes.map(|node| wires::host(node, args.mtu)).collect();
+    let hosts: Vec<_> = nodes.map(|node| wires::host(node, mtu)).collect();
     let mut resolver = Resolver::new(cluster);
     let tables = hosts.iter().map(|host| Arc::new(resolver.tables(host))).collect();
     Ok(Plan {
         tables,
-        notes: std::iter::once(wires::assumption(args.mtu))
+        notes: std::iter::once(wires::assumption(mtu))
             .chain(warnings.iter().map(Diagnostic::line))
             .collect(),
         cluster: resolver.into_cluster(),
@@ -136,6 +170,14 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
 }
 
 fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
+    let of_manifests = [
+        (args.profile.is_some(), "--profile", "write `profile` into its `spec`"),
+        (args.mtu.is_some(), "--mtu", "write `mtu` into its underlay, subnet or node"),
+    ];
+    if let Some((_, option, help)) = of_manifests.into_iter().find(|(given, ..)| *given) {
+        tell!("error: {option} is for bare manifests, and this scenario says it itself\n  help: {help}");
+        return Err(Exit::BadInput);
+    }
     let written = match &args.at {
         Some(at) => written.with_instant(at),
         None => written,
@@ -145,11 +187,12 @@ fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
     let at = args.at.as_ref().and(model.expectations.first());
     let at = at.map_or(Instant::ZERO, |look| look.window.from);
     let histories = world::tables(&model);
+    let mut changes = changes(&model);
     let mut tables: Vec<_> = histories.iter().map(|tables| tables.at(at).clone()).collect();
     if let Some(name) = &args.node {
         known(name, tables.iter().map(|tables| &*tables.node))?;
         tables.retain(|tables| *tables.node == **name);
-        model.table_changes.retain(|change| *change.tables.node == **name);
+        changes.retain(|change| *change.node == **name);
     }
     if let Some(wires) = model.rewiring_at(at) {
         model = model.rewired(&wires.clone());
@@ -172,7 +215,7 @@ fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
         underlays: model.underlays,
         gateways: model.gateways,
         at,
-        changes: model.table_changes,
+        changes,
     })
 }
 
@@ -215,8 +258,8 @@ fn as_json(args: &Args, plan: &Plan) -> Value {
     root
 }
 
-fn change_json(change: &TableChange) -> Value {
-    json!({ "atNs": change.at.as_nanos(), "node": &*change.tables.node, "cause": &*change.cause })
+fn change_json(change: &Change) -> Value {
+    json!({ "atNs": change.at.as_nanos(), "node": &*change.node, "cause": &*change.cause })
 }
 
 fn node_json(args: &Args, tables: &NodeTables, plan: &Plan) -> Value {

@@ -1,5 +1,6 @@
 //! `overlab run`: runs scenarios to the end and judges them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use crate::scenario::{BackendKind, glob_matches};
 /// Runs scenarios to the end and judges them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Scenario files, folders or globs; a folder means every scenario below it
+    /// Scenario files, folders or globs; a folder means every scenario below it; `-` is standard input
     #[arg(value_name = "PATH", default_value = "scenarios")]
     paths: Vec<PathBuf>,
     /// What supplies clock and network stacks
@@ -95,6 +96,10 @@ fn report_target(text: &str) -> Result<Target, String> {
 /// # Errors
 /// If a report cannot be written.
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
+    if let Some(place) = reported_twice(&args.report)? {
+        tell!("error: two reports go to {place}\n  help: give each `--report` a file of its own");
+        return Ok(Exit::BadInput);
+    }
     let backend = match args.backend {
         BackendArg::Sim => BackendKind::Sim,
         BackendArg::Netns => BackendKind::Netns,
@@ -106,6 +111,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     if !selected.missing.is_empty() {
         return Ok(Exit::BadInput);
     }
+    note_others(&selected.others);
     let files: Vec<PathBuf> = selected
         .files
         .into_iter()
@@ -154,11 +160,41 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     Ok(exit)
 }
 
+/// Where two reports would be written over each other, or one behind the other.
+fn reported_twice(targets: &[Target]) -> io::Result<Option<String>> {
+    let mut places = BTreeSet::new();
+    for target in targets {
+        let place = target.file.as_ref().map(std::path::absolute).transpose()?;
+        if let Some(twice) = places.replace(place) {
+            return Ok(Some(
+                twice.map_or("standard output".to_owned(), |file| file.display().to_string()),
+            ));
+        }
+    }
+    Ok(None)
+}
+
 /// Runs over namespaces mostly wait; runs in virtual time compute.
 fn default_jobs(backend: BackendKind, cores: usize) -> usize {
     match backend {
         BackendKind::Sim => cores,
         BackendKind::Netns => cores * 4,
+    }
+}
+
+/// As many files without a scenario are named.
+const NAMED: usize = 4;
+
+fn note_others(others: &[PathBuf]) {
+    let names: Vec<_> = others.iter().take(NAMED).map(|file| file.display().to_string()).collect();
+    let more = if others.len() > NAMED { ", ..." } else { "" };
+    match others.len() {
+        0 => {}
+        1 => tell!("note: a file holds no scenario and is left out: {}", names.join("")),
+        count => tell!(
+            "note: {count} files hold no scenario and are left out: {}{more}",
+            names.join(", ")
+        ),
     }
 }
 

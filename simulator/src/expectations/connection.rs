@@ -6,8 +6,10 @@ use std::sync::Arc;
 use overlab_dataplane::fields::{Wrong, word};
 use serde_json::Value;
 
+use super::selection::is_delivered;
 use super::{Expectation, Names, Selection, Verdict};
-use crate::observe::ConnectionEvent;
+use crate::observe::{ConnectionEvent, Direction, Trace};
+use crate::scenario::Flow;
 
 /// How a connection stands at the end of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,25 @@ impl Fortune {
             Fortune::Stalls => "stalls",
         }
     }
+}
+
+/// The packet that shows best what became of a connection: the last of the other end before it was reset or its last reply was
+/// whole; else the first that was lost, or the first one.
+fn telling<'a>(fortune: Fortune, packets: &Selection<'a>, flow: &'a Flow) -> Option<&'a Trace> {
+    let at_end = |wanted: ConnectionEvent| {
+        let (_, events) = packets.connections().find(|(own, _)| std::ptr::eq(*own, flow))?;
+        let (at, _) = events.iter().rfind(|(_, event)| *event == wanted)?;
+        let answers = packets
+            .packets_of(flow)
+            .filter(|trace| trace.key.direction == Direction::Reverse);
+        answers.filter(|trace| trace.sent_at <= *at).max_by_key(|trace| trace.sent_at)
+    };
+    let found = match fortune {
+        Fortune::Resets => at_end(ConnectionEvent::Reset),
+        Fortune::Survives => at_end(ConnectionEvent::Exchanged),
+        Fortune::Stalls => packets.packets_of(flow).find(|trace| !is_delivered(trace)),
+    };
+    found.or_else(|| packets.packets_of(flow).next())
 }
 
 impl Expectation for Fortune {
@@ -84,7 +105,7 @@ impl Expectation for Fortune {
             code: "E-CON-01",
             expected: self.to_string(),
             actual,
-            packet: packets.first_of(flow).map(|trace| trace.key),
+            packet: telling(*fortune, packets, flow).map(|trace| trace.key),
         }
     }
 }

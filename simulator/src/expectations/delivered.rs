@@ -45,7 +45,7 @@ impl Expectation for Delivered {
         };
         let actual = format!("{count} of {sent} were delivered");
         if sent == 0 {
-            return Verdict::never_evaluated(expected, "no packet was sent");
+            return Verdict::never_evaluated(expected, packets.nothing_sent());
         }
         match holds {
             Some(true) => Verdict::Pass { actual },
@@ -53,10 +53,7 @@ impl Expectation for Delivered {
                 reason: NEEDS_RANGE.to_owned(),
             },
             Some(false) if packets.unknown() > 0 => Verdict::Inconclusive {
-                reason: format!(
-                    "{} packets reached a stack that never said what it did with them",
-                    packets.unknown()
-                ),
+                reason: packets.why_unknown(),
             },
             Some(false) => {
                 let first = attempts

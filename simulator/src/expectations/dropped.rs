@@ -6,7 +6,7 @@ use std::sync::Arc;
 use overlab_dataplane::fields::{Wrong, suggestion};
 use serde_json::Value;
 
-use super::quantity::NEEDS_RANGE;
+use super::quantity::{NEEDS_RANGE, never_fails};
 use super::{Expectation, Names, Quantity, Selection, Verdict};
 use crate::observe::{Disposition, DropReason, PacketKey};
 
@@ -78,6 +78,11 @@ pub(super) fn read(value: &Value, names: &dyn Names) -> Result<Arc<dyn Expectati
         .iter()
         .map(|(key, value)| Ok((Matcher::read(key, names)?, Quantity::read(value)?)))
         .collect::<Result<Vec<_>, Wrong>>()?;
+    let admits_all = |(matcher, _): &(Matcher, Quantity)| matcher.reason.is_none() && matcher.place.is_none();
+    if counts.iter().any(admits_all) && !counts.iter().any(|(_, quantity)| quantity.can_fail()) {
+        let help = "write `none`, a drop reason, or a number that is not always right";
+        return Err(never_fails("any packet may be lost or not", help));
+    }
     Ok(Arc::new(Dropped::Counts(counts)))
 }
 
@@ -100,7 +105,7 @@ impl Expectation for Dropped {
         let expected = self.show(ranges);
         let sent = packets.packets().count() as u64;
         if sent == 0 {
-            return Verdict::never_evaluated(expected, "no packet was sent");
+            return Verdict::never_evaluated(expected, packets.nothing_sent());
         }
         let drops: Vec<(PacketKey, DropReason, &str)> = packets
             .packets()
@@ -141,10 +146,7 @@ impl Expectation for Dropped {
         match holds {
             Some(true) if packets.unknown() == 0 => Verdict::Pass { actual },
             Some(true) | Some(false) if packets.unknown() > 0 => Verdict::Inconclusive {
-                reason: format!(
-                    "{} packets reached a stack that never said what it did with them",
-                    packets.unknown()
-                ),
+                reason: packets.why_unknown(),
             },
             None => Verdict::Inconclusive {
                 reason: NEEDS_RANGE.to_owned(),

@@ -7,7 +7,7 @@ use overlab_dataplane::encap::Encap;
 use overlab_dataplane::fields::{Wrong, word};
 use serde_json::Value;
 
-use super::quantity::NEEDS_RANGE;
+use super::quantity::{NEEDS_RANGE, never_fails};
 use super::selection::is_delivered;
 use super::{Expectation, Names, Quantity, Selection, Verdict};
 use crate::observe::Trace;
@@ -32,6 +32,11 @@ pub(super) fn read(value: &Value, _names: &dyn Names) -> Result<Arc<dyn Expectat
         return Err(Wrong::expected(
             "`none`, `ipip`, `vxlan`, or a mapping from these to quantities",
         ));
+    }
+    let admits = |encap| counts.iter().any(|(wanted, _)| *wanted == encap);
+    if WORDS.iter().all(|(_, encap)| admits(*encap)) && !counts.iter().any(|(_, quantity)| quantity.can_fail()) {
+        let help = "leave out an encapsulation that must not be there, or give a number that is not always right";
+        return Err(never_fails("any packet may wear anything", help));
     }
     Ok(Arc::new(Wears::Counts(counts)))
 }

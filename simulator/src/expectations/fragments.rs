@@ -83,7 +83,7 @@ impl Expectation for Fragments {
         let total = split.len();
         let expected = format!("{} on every packet", self.wanted);
         if total == 0 {
-            return Verdict::never_evaluated(expected, "no packet was sent");
+            return Verdict::never_evaluated(expected, packets.nothing_sent());
         }
         match split.iter().find(|(_, split)| *split != self.wanted) {
             None => Verdict::Pass {

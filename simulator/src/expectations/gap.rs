@@ -49,7 +49,7 @@ impl Expectation for Gap {
         let attempts: Vec<_> = packets.attempts().collect();
         let expected = self.span.show(ranges);
         if attempts.is_empty() {
-            return Verdict::never_evaluated(expected, "no packet was sent");
+            return Verdict::never_evaluated(expected, packets.nothing_sent());
         }
         let delivered = attempts.iter().filter(|(_, delivered)| *delivered);
         let gap = longest(window.from, window.to, delivered.map(|(trace, _)| trace.sent_at).collect());

@@ -156,7 +156,7 @@ impl Expectation for Icmp {
             Some((_, first)) => format!("{matching} of {} errors, the first {}", seen.len(), show(first)),
         };
         if traces.is_empty() {
-            return Verdict::never_evaluated(expected, "no packet was sent");
+            return Verdict::never_evaluated(expected, packets.nothing_sent());
         }
         match holds {
             Some(true) => Verdict::Pass { actual },

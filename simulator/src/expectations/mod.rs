@@ -215,7 +215,7 @@ mod tests {
             ),
             ("outer", vec![json!({"ttl": 64})]),
             ("overhead", vec![json!({"perPacket": "0B"}), json!({"total": "0B"})]),
-            ("path", vec![json!(["..."])]),
+            ("path", vec![json!(["...", "a1"])]),
             ("fragments", vec![json!("none"), json!("inner"), json!("outer")]),
             ("icmp", vec![json!("none"), json!({"count": 0})]),
             ("gap", vec![json!("1s"), json!({"max": "2s"})]),

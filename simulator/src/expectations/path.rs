@@ -5,6 +5,7 @@ use std::sync::Arc;
 use overlab_dataplane::fields::{Wrong, suggestion, text};
 use serde_json::Value;
 
+use super::quantity::never_fails;
 use super::selection::is_delivered;
 use super::{Expectation, Names, Scope, Selection, Verdict};
 use crate::observe::Direction;
@@ -40,7 +41,13 @@ pub(super) fn read(value: &Value, names: &dyn Names) -> Result<Arc<dyn Expectati
                 })
             }
         })
-        .collect::<Result<_, Wrong>>()?;
+        .collect::<Result<Vec<_>, Wrong>>()?;
+    if places.iter().all(|place| *place == Element::Any) {
+        return Err(never_fails(
+            "every path is a run of places",
+            "name a place that packets must pass",
+        ));
+    }
     Ok(Arc::new(Path { places }))
 }
 

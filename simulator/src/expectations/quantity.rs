@@ -89,11 +89,18 @@ impl Quantity {
     /// # Errors
     /// If none does.
     pub(super) fn that_can_fail(self) -> Result<Quantity, Wrong> {
-        if self.exact.holds_everything() || self.ranged.is_some_and(Range::holds_everything) {
-            let wrong = Wrong::rule("K-VALUE", "every count lies within this").why("the claim could never fail");
-            return Err(wrong.help("use a higher `min`, or remove the claim"));
+        match self.can_fail() {
+            true => Ok(self),
+            false => Err(never_fails(
+                "every count lies within this",
+                "use a higher `min`, or remove the claim",
+            )),
         }
-        Ok(self)
+    }
+
+    /// Whether some count lies outside of it.
+    pub(super) fn can_fail(self) -> bool {
+        !self.exact.holds_everything() && !self.ranged.is_some_and(Range::holds_everything)
     }
 
     fn read_with(value: &Value, bound: fn(&Value) -> Result<Bound, Wrong>) -> Result<Quantity, Wrong> {
@@ -144,6 +151,11 @@ impl Quantity {
             (None, None) => "any number".to_owned(),
         }
     }
+}
+
+/// The refusal of a claim that would hold whatever happens.
+pub(super) fn never_fails(message: &str, help: &str) -> Wrong {
+    Wrong::rule("E-EXP-06", message).why("the claim could never fail").help(help)
 }
 
 /// Why a claim of an exact count is not judged where counts cannot be exact.

@@ -94,10 +94,30 @@ impl<'a> Selection<'a> {
         self.connections.iter().copied()
     }
 
-    /// The first packet of a flow.
-    pub(super) fn first_of(&self, flow: &Flow) -> Option<&'a Trace> {
+    /// The packets of a flow.
+    pub(super) fn packets_of(&self, flow: &'a Flow) -> impl Iterator<Item = &'a Trace> + '_ {
         self.packets()
-            .find(|trace| self.flow(trace).is_some_and(|own| own.source_port == flow.source_port))
+            .filter(move |trace| self.flow(trace).is_some_and(|own| std::ptr::eq(own, flow)))
+    }
+
+    /// That nothing was sent, and, of TCP, what the connections had done by the end of the window.
+    pub(super) fn nothing_sent(&self) -> String {
+        let last = |(flow, events): (&Flow, &[(Instant, ConnectionEvent)])| {
+            let last = events.iter().rfind(|(at, _)| *at < self.window.to);
+            match last {
+                None => format!("the connection of {} never opened", flow.name),
+                Some((at, ConnectionEvent::Opened)) => {
+                    format!("the connection of {} opened at {at}, and no reply came", flow.name)
+                }
+                Some((at, ConnectionEvent::Exchanged)) => format!("{} had its last reply at {at}", flow.name),
+                Some((at, ConnectionEvent::Reset)) => format!("the connection of {} was reset at {at}", flow.name),
+                Some((at, ConnectionEvent::Failed)) => format!("the connection of {} was given up at {at}", flow.name),
+            }
+        };
+        match self.connections().next() {
+            Some(first) => format!("no packet was sent: {}", last(first)),
+            None => "no packet was sent".to_owned(),
+        }
     }
 
     /// When the packets were sent.
@@ -154,6 +174,26 @@ impl<'a> Selection<'a> {
         self.packets()
             .filter(|trace| trace.disposition == Disposition::Unknown)
             .count()
+    }
+
+    /// What is known of the packets of which nothing tells how they ended.
+    pub(super) fn why_unknown(&self) -> String {
+        let unknown = self.packets().filter(|trace| trace.disposition == Disposition::Unknown);
+        let (under_way, taken): (Vec<&Trace>, Vec<&Trace>) = unknown.partition(|trace| trace.is_under_way());
+        let mut parts = Vec::new();
+        if !under_way.is_empty() {
+            parts.push(format!(
+                "{} packets were still on their way when the run ended",
+                under_way.len()
+            ));
+        }
+        if !taken.is_empty() {
+            parts.push(format!(
+                "{} packets reached a stack that never said what it did with them",
+                taken.len()
+            ));
+        }
+        parts.join("; ")
     }
 
     fn is_echoed(&self, trace: &Trace) -> bool {

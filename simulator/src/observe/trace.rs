@@ -215,6 +215,15 @@ pub struct IcmpSeen {
 }
 
 impl Trace {
+    /// Whether nothing tells how it ended because it was on the wires when the run did: it last left a place, or is at one where
+    /// packets only pass.
+    pub fn is_under_way(&self) -> bool {
+        let passes = |hop: &Hop| {
+            !hop.left.is_empty() || !matches!(hop.place.kind, PlaceKind::Workload | PlaceKind::Node | PlaceKind::Host)
+        };
+        self.disposition == Disposition::Unknown && self.hops.last().is_some_and(passes)
+    }
+
     /// The workloads, machines, subnets and routers that the packet passed, in order. Of a packet that was split, the first
     /// fragment tells.
     pub fn path(&self) -> Vec<&str> {

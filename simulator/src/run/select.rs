@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::scenario::{glob_matches, is_glob, open};
+use crate::scenario::{glob_matches, is_glob, is_something_else, open};
 
 /// One thing to run: a scenario, or a variant of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,23 +57,37 @@ pub struct Selected {
     pub files: Vec<PathBuf>,
     /// Paths that mean nothing, and why.
     pub missing: Vec<(PathBuf, String)>,
+    /// YAML files that nobody named and that hold something else: manifests, values of a Helm chart.
+    pub others: Vec<PathBuf>,
 }
 
-/// The files that some paths mean: a file itself, every YAML file below a folder, whatever a glob matches. No path means the
-/// folder `scenarios`. They are sorted, each once.
+/// The scenarios that some paths mean: a file itself, every one below a folder or matched by a glob; `-` stands for standard
+/// input. No path means the folder `scenarios`. They are sorted, each once. A file that is named is a scenario, whatever it holds;
+/// one that is found is none if it says nothing of any.
 pub fn select(paths: &[PathBuf]) -> Selected {
     let default = [PathBuf::from("scenarios")];
     let paths = if paths.is_empty() { &default[..] } else { paths };
     let mut selected = Selected::default();
     for path in paths {
+        if path == Path::new("-") {
+            selected.files.push(path.clone());
+            continue;
+        }
         match found(path, &["yaml", "yml"]) {
             Ok(files) if files.is_empty() => selected.missing.push((path.clone(), "holds no YAML file".to_owned())),
-            Ok(files) => selected.files.extend(files),
+            Ok(files) => {
+                let (others, scenarios): (Vec<_>, Vec<_>) =
+                    files.into_iter().partition(|file| file != path && is_something_else(file));
+                selected.files.extend(scenarios);
+                selected.others.extend(others);
+            }
             Err(error) => selected.missing.push((path.clone(), error.to_string())),
         }
     }
-    selected.files.sort();
-    selected.files.dedup();
+    for files in [&mut selected.files, &mut selected.others] {
+        files.sort();
+        files.dedup();
+    }
     selected
 }
 

@@ -188,6 +188,8 @@ impl Excerpt {
 pub struct Sources {
     files: Vec<File>,
     documents: Vec<Document>,
+    /// Fields that stand on the command line: each with its text and the place in it.
+    asked: Vec<(FieldRef, usize, Span)>,
 }
 
 #[derive(Clone, Debug)]
@@ -242,6 +244,24 @@ impl Sources {
     pub(super) fn add_beside(&mut self, other: Origin, positions: Positions) -> Origin {
         let file = self.documents[other.0 as usize].file;
         self.add_document(file, positions)
+    }
+
+    /// Notes which fields of documents are said on the command line and in no file: each with its option, empty for an argument
+    /// without one, and its value.
+    pub(super) fn add_command(&mut self, parts: &[(FieldRef, &str, &str)]) {
+        let mut line = String::new();
+        let file = self.files.len();
+        for (field, option, value) in parts {
+            for word in [option, value].into_iter().filter(|word| !word.is_empty()) {
+                line += if line.is_empty() { "" } else { " " };
+                line += word;
+            }
+            let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+            let start = place(line.len() - value.len());
+            let end = place(line.len());
+            self.asked.push((field.clone(), file, Span { start, end }));
+        }
+        self.add_file("<command line>", line);
     }
 
     /// Where the parts of a document stand.
@@ -305,6 +325,11 @@ impl Sources {
     }
 
     fn find(&self, field: &FieldRef, at_key: bool) -> Option<Place> {
+        let within = |asked: &FieldRef| asked.origin == field.origin && field.path.0.starts_with(&asked.path.0);
+        let asked = self.asked.iter().filter(|(asked, ..)| within(asked));
+        if let Some((_, file, span)) = asked.max_by_key(|(asked, ..)| asked.path.0.len()) {
+            return Some(self.excerpt(*file, Some(*span)));
+        }
         let document = self.documents.get(usize::try_from(field.origin.0).ok()?)?;
         let span = document.positions.locate(&field.path.0, at_key);
         Some(self.excerpt(document.file, Some(span)))

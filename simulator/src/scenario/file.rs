@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use overlab_dataplane::fields::{FieldPath, FieldRef, Origin, Refusal, suggestion};
 use serde_json::Value;
@@ -16,6 +17,7 @@ use super::yaml;
 
 /// The API version of scenarios.
 const API_VERSION: &str = "overlab.dev/v1alpha1";
+const API_GROUP: &str = "overlab.dev";
 const KIND: &str = "Scenario";
 /// What is carried, which only costs are computed from.
 const TRAFFIC: &str = "Traffic";
@@ -144,6 +146,26 @@ pub(crate) fn other(name: &str, text: String, kind: &str) -> Result<(Sources, Do
     Err(sources.diagnostics(&[refusal]))
 }
 
+/// Whether a file is neither a scenario nor meant for one: it can be read, and nothing in it is of ours but costs' traffic. What is
+/// not YAML, as the template of a chart, must not even mention one.
+pub(crate) fn is_something_else(path: &Path) -> bool {
+    let Ok(text) = text(path, "") else { return false };
+    let Ok(documents) = yaml::parse(&text) else {
+        return ![API_GROUP, KIND].iter().any(|word| text.contains(word));
+    };
+    let ours = |document: yaml::Document| {
+        let word = |key| document.value.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (api, kind) = (word("apiVersion"), word("kind"));
+        let traffic = (api, kind) == (API_VERSION, TRAFFIC);
+        !traffic && (is_near(api.split('/').next().unwrap_or_default(), API_GROUP) || is_near(kind, KIND))
+    };
+    !documents.is_empty() && !documents.into_iter().any(ours)
+}
+
+fn is_near(word: &str, right: &str) -> bool {
+    !word.is_empty() && suggestion(word, [right]).is_some()
+}
+
 fn open_one(path: &Path, written: &mut Written) -> Result<(), Vec<Diagnostic>> {
     let name = match path == Path::new(STDIN) {
         true => "<stdin>".to_owned(),
@@ -218,12 +240,7 @@ fn is_scenario(document: &Document, refusals: &mut Vec<Refusal>) -> bool {
             format!("`{KIND}` has no API version {api:?}"),
         );
         refusals.push(refusal.help(format!("write `apiVersion: {API_VERSION}`")));
-    } else if api != API_VERSION
-        && api
-            .split('/')
-            .next()
-            .is_some_and(|group| !group.is_empty() && suggestion(group, ["overlab.dev"]).is_some())
-    {
+    } else if api != API_VERSION && is_near(api.split('/').next().unwrap_or_default(), API_GROUP) {
         let refusal = Refusal::new("K-VERSION", field("apiVersion"), format!("unknown API version {api:?}"));
         refusals.push(refusal.help(format!("write `apiVersion: {API_VERSION}`")));
     }
@@ -252,13 +269,12 @@ fn text(path: &Path, name: &str) -> Result<String, Box<Diagnostic>> {
         )
     };
     let no_text = || refused("F-TEXT", format!("{name} is not a text"), "name a YAML or JSON file");
-    let unreadable = |error| Box::new(unreadable(path, name, &error));
+    let unreadable = |error: &io::Error| Box::new(unreadable(path, name, error));
     let mut bytes = Vec::new();
     if path == Path::new(STDIN) {
-        let stdin = io::stdin().lock();
-        stdin.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        bytes.clone_from(stdin().as_ref().map_err(unreadable)?);
     } else {
-        let metadata = fs::metadata(path).map_err(unreadable)?;
+        let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
         if metadata.is_dir() {
             return Err(refused("F-FOLDER", format!("{name} is a folder"), "name a file in it"));
         }
@@ -273,12 +289,17 @@ fn text(path: &Path, name: &str) -> Result<String, Box<Diagnostic>> {
         if metadata.len() > LARGEST {
             return Err(too_large());
         }
-        let mut file = fs::File::open(path).map_err(unreadable)?;
-        file.by_ref().take(BEGINNING).read_to_end(&mut bytes).map_err(unreadable)?;
+        let mut file = fs::File::open(path).map_err(|error| unreadable(&error))?;
+        file.by_ref()
+            .take(BEGINNING)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(&error))?;
         if bytes.contains(&0) {
             return Err(no_text());
         }
-        file.take(LARGEST).read_to_end(&mut bytes).map_err(unreadable)?;
+        file.take(LARGEST)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(&error))?;
     }
     if bytes.len() as u64 > LARGEST {
         return Err(too_large());
@@ -294,6 +315,16 @@ fn text(path: &Path, name: &str) -> Result<String, Box<Diagnostic>> {
             format!("line {line} of {name} is not UTF-8"),
             "save the file as UTF-8",
         )
+    })
+}
+
+/// Standard input, read once: a scenario is opened again for each of its variants.
+fn stdin() -> &'static io::Result<Vec<u8>> {
+    static TEXT: OnceLock<io::Result<Vec<u8>>> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let mut bytes = Vec::new();
+        io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
     })
 }
 

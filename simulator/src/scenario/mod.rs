@@ -22,11 +22,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use overlab_dataplane::calico::{ClusterState, Profile};
-use overlab_dataplane::fields::Refusal;
+use overlab_dataplane::fields::{FieldRef, Refusal};
 
 pub use diagnostic::{Diagnostic, Excerpt, Place, Severity, Sources};
 pub use file::{Written, open, read};
-pub(crate) use file::{open_other, other};
+pub(crate) use file::{is_something_else, open_other, other};
 pub use glob::{glob_matches, is_glob};
 pub use model::*;
 pub(crate) use quantity::duration;
@@ -82,9 +82,23 @@ pub fn load_cluster<P: AsRef<Path>>(paths: &[P]) -> Result<LoadedCluster, Vec<Di
 
 impl Written {
     /// The scenario with one more flow, of one packet and in front of the others, and with nothing expected of any: what `explain`
-    /// runs, of which it drops the other flows once they are resolved. The flow's keys are those of `flows`; it is named `packet`.
+    /// runs, of which it drops the other flows once they are resolved. The flow's keys are those of `flows`; it is named `packet`. What
+    /// is wrong with it is shown in `command`: for each key the option and the value that were given; without a key, all others.
     #[must_use]
-    pub fn with_packet(mut self, mut flow: serde_json::Map<String, serde_json::Value>) -> Written {
+    pub fn with_packet(
+        mut self,
+        mut flow: serde_json::Map<String, serde_json::Value>,
+        command: &[(&str, &str, String)],
+    ) -> Written {
+        let packet = self.root().path.key("spec").key("flows").key("packet");
+        let parts: Vec<_> = command
+            .iter()
+            .map(|(key, option, value)| {
+                let path = if key.is_empty() { packet.clone() } else { packet.key(key) };
+                (FieldRef { path, ..self.root() }, *option, value.as_str())
+            })
+            .collect();
+        self.sources.add_command(&parts);
         let spec = self
             .scenario
             .as_mut()
@@ -110,6 +124,8 @@ impl Written {
     #[must_use]
     pub fn with_instant(mut self, at: &str) -> Written {
         let look = serde_json::json!([{ "table": "pools", "at": at, "lacks": { "name": "" } }]);
+        let path = self.root().path.key("spec").key("expect").index(0);
+        self.sources.add_command(&[(FieldRef { path, ..self.root() }, "--at", at)]);
         let spec = self
             .scenario
             .as_mut()

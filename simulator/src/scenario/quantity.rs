@@ -133,7 +133,14 @@ pub(super) fn any_duration(value: &Value) -> Result<Duration, Wrong> {
 /// # Errors
 /// If it is none, no whole number of bytes, or out of bounds.
 pub(super) fn size(value: &Value, min: usize, max: usize) -> Result<usize, Wrong> {
-    let expected = || Wrong::expected(format!("a size from {min}B to {max}B, such as `{}B`", 64.clamp(min, max)));
+    let expected = || {
+        let wrong = Wrong::expected(format!("a size from {min}B to {max}B, such as `{}B`", 64.clamp(min, max)));
+        let name = value.as_str().and_then(|text| Some(Decimal::split(text)?.1));
+        match name.filter(|name| !name.is_empty() && unit(name, SIZE).is_none()) {
+            Some(_) => wrong.help("the units are B, kB, MB, GB and TB, and KiB, MiB, GiB and TiB of powers of 1024"),
+            None => wrong,
+        }
+    };
     let bytes = match value {
         Value::Number(n) => n.as_u64().map(u128::from),
         Value::String(text) => {

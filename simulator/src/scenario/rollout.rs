@@ -77,6 +77,8 @@ impl Felix {
 struct Agent {
     host: HostNetwork,
     felix: Felix,
+    /// The event by which calico-node is down, until Felix is back.
+    downed: Option<Arc<str>>,
     /// What Felix read at its start.
     started: Option<FelixStart>,
     /// The newest version that it has heard of, and BIRD's.
@@ -107,6 +109,7 @@ impl<'m> Rollout<'m> {
             let host = model.host_network(node);
             Agent {
                 felix: Felix::Down(Some(Instant::ZERO)),
+                downed: None,
                 started: None,
                 heard: 0,
                 bird: 0,
@@ -164,7 +167,7 @@ impl<'m> Rollout<'m> {
             }
             agent.tables = Arc::new(tables);
             let cause = match (started, &causes[node]) {
-                (Some(started), _) => Arc::from(started),
+                (Some(started), _) => started,
                 (None, Some(cause)) => cause.clone(),
                 (None, None) => Arc::from("hears of another node's tunnel address"),
             };
@@ -221,9 +224,10 @@ impl<'m> Rollout<'m> {
     }
 
     /// Starts, restarts or ends Felix. Tells if it has started.
-    fn run_felix(&mut self, node: usize, now: Instant, records: &[usize]) -> Option<&'static str> {
+    fn run_felix(&mut self, node: usize, now: Instant, records: &[usize]) -> Option<Arc<str>> {
         if let Some(outage) = self.outage(node, now) {
             self.agents[node].felix = Felix::Down(outage.until);
+            self.agents[node].downed = Some(outage.name.clone());
             return None;
         }
         let seen = (self.agents[node].heard, records.to_vec());
@@ -239,7 +243,11 @@ impl<'m> Rollout<'m> {
             Felix::Down(Some(at)) if at <= now => {
                 agent.felix = Felix::Runs;
                 let before = agent.started.replace(start);
-                return Some(before.map_or("Felix has started", |_| "Felix has restarted"));
+                return Some(match (before, agent.downed.take()) {
+                    (None, _) => "Felix has started".into(),
+                    (Some(_), None) => "Felix has restarted".into(),
+                    (Some(_), Some(event)) => format!("Felix has restarted after {event}").into(),
+                });
             }
             Felix::Runs if agent.started.as_ref() != Some(&start) => {
                 let ends = now.saturating_add(FELIX_ENDS);

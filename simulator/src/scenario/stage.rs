@@ -98,7 +98,10 @@ impl Written {
         let (Some(kind), Some(name)) = (kind, name) else {
             return false;
         };
-        if patch.as_object().is_some_and(|keys| keys.len() == NAMED_BY.len()) {
+        let is_news = |(key, new): (&String, &Value)| {
+            !NAMED_BY.contains(&key.as_str()) && new.as_object().is_none_or(|fields| !fields.is_empty())
+        };
+        if !patch.as_object().into_iter().flatten().any(is_news) {
             let refusal = Refusal::new("E-EVENT", at.clone(), "the patch changes nothing").at_key();
             refusals.push(refusal.help("say what is new: `spec: {KEY: VALUE}`"));
             return false;
@@ -141,6 +144,12 @@ impl Written {
             };
             // A path of one key leads through nothing.
             drop(put(object, places, key, patch));
+        }
+        if value == document.value {
+            let refusal = Refusal::new("E-EVENT", at.clone(), "the patch changes nothing").at_key();
+            let refusal = refusal.why(format!("{kind}/{name} says all of it at that time already"));
+            refusals.push(refusal.help("write what is new, or remove the event"));
+            return false;
         }
         let old = document.origin;
         let origin = self.sources.add_beside(old, positions);
@@ -186,22 +195,36 @@ impl Written {
             }
             None => vec![(at.clone(), objects.clone())],
         };
+        let mut keys: BTreeMap<(String, String), FieldRef> = BTreeMap::new();
+        let mut news = false;
         for (field, value) in objects {
             let kind = word(value.get("kind")).to_owned();
             let name = word(value.get("metadata").and_then(|metadata| metadata.get("name"))).to_owned();
+            if let Some(first) = keys.insert((kind.clone(), name.clone()), field.clone()) {
+                let refusal = Refusal::new("E-EVENT", field, format!("{kind}/{name} is applied twice at one time"));
+                let refusal = refusal.why("the second would take the place of the first at once");
+                refusals.push(refusal.help("keep one of them").related(first, "the first one"));
+                return false;
+            }
+            let there = find(&stage.manifests, &kind, &name);
+            news |= there.and_then(|place| object(stage, place)) != Some(&value);
             let positions = self.sources.positions(field.origin).get(&field.path.0).cloned();
             let positions = positions.unwrap_or_else(|| self.written_at(&field).1);
             let origin = self.sources.add_beside(field.origin, positions);
-            if let Some(place) = find(&stage.manifests, &kind, &name) {
+            if let Some(place) = there {
                 self.take_out(stage, place);
             }
             if kind == "Node" {
-                stage.unrecorded.remove(&name);
+                news |= stage.unrecorded.remove(&name);
             }
             stage.manifests.push(Document { origin, value });
             stage.changed.push(origin);
         }
-        true
+        if !news {
+            let refusal = Refusal::new("E-EVENT", at.clone(), "what is applied is there already, word for word").at_key();
+            refusals.push(refusal.help("write what is new, or remove the event"));
+        }
+        news
     }
 
     fn delete(&mut self, stage: &mut Stage, what: &Value, at: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
@@ -289,6 +312,15 @@ fn word(value: Option<&Value>) -> &str {
 
 fn named(value: &Value) -> (&str, &str) {
     (word(value.get("kind")), word(value.get("name")))
+}
+
+/// The object at a place.
+fn object(stage: &Stage, (place, item): Slot) -> Option<&Value> {
+    let value = &stage.manifests.get(place)?.value;
+    match item {
+        Some(item) => value.get("items")?.get(item),
+        None => Some(value),
+    }
 }
 
 fn find(manifests: &[Document], kind: &str, name: &str) -> Option<Slot> {

@@ -79,7 +79,12 @@ impl Written {
         let written = variants.map_or(Value::Null, Value::take);
         let Some(value) = written.get(name) else {
             let known: Vec<_> = written.as_object().into_iter().flat_map(|map| map.keys()).collect();
-            let refusal = Refusal::new("E-VARIANT", root, format!("no variant is called {name:?}"));
+            let field = FieldRef {
+                path: all.key(name),
+                ..root
+            };
+            self.sources.add_command(&[(field.clone(), "--variant", name)]);
+            let refusal = Refusal::new("E-VARIANT", field, format!("no variant is called {name:?}"));
             refusals.push(match suggestion(name, known.iter().map(|key| key.as_str())) {
                 Some(near) => refusal.help(format!("did you mean `{near}`?")),
                 None => refusal.help("name one of the scenario's `variants`"),
@@ -151,6 +156,7 @@ impl Written {
         };
         let Some(document) = document else { return Ok(()) };
         let places = self.sources.positions_mut(document.origin);
+        let before = document.value.clone();
         put(&mut document.value, places, &path, patch).map_err(|no_mapping| {
             let at = no_mapping.at.strip_prefix("spec.").unwrap_or(&no_mapping.at);
             let refusal = Refusal::new(
@@ -163,7 +169,17 @@ impl Written {
                     .at_key()
                     .help("set it as a whole: lists are replaced, not changed in part"),
             )
-        })
+        })?;
+        if document.value == before {
+            let refusal = Refusal::new(
+                "E-VARIANT",
+                field.clone(),
+                "this changes nothing: it is so without the variant",
+            )
+            .at_key();
+            return Err(Box::new(refusal.help("set another value, or remove the line")));
+        }
+        Ok(())
     }
 
     /// The place of the manifest that a path `Kind/name.rest` is about, and the rest. What every cluster has is made where

@@ -177,3 +177,44 @@ fn what_the_new_files_leave_out_is_deleted_on_demand() {
         .code(2)
         .stderr(contains("error[K-RECREATED]").and(contains("old.yaml:1")));
 }
+
+/// As it is dumped: one file a kind. Scenarios beside them are by themselves.
+#[test]
+fn the_manifests_of_a_folder_are_one_datastore() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let peer = "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: p}\nspec: {peerIP: 10.9.0.1, asNumber: 64512, filters: [f]}\n";
+    let filter = "apiVersion: projectcalico.org/v3\nkind: BGPFilter\nmetadata: {name: f}\nspec: {exportV4: [{action: Accept}]}\n";
+    write("peers.yaml", peer);
+    write("filters.yaml", filter);
+    write("pools.yaml", POOL);
+    overlab(&["check", path])
+        .code(0)
+        .stdout(format!("{path}: ok  manifests of 3 files: 1 pools, 0 nodes, 0 blocks\n"));
+    overlab(&["check", &format!("{path}/peers.yaml")])
+        .code(2)
+        .stderr(contains("there is no BGPFilter \"f\""));
+    write("more.yaml", &POOL.replace("name: a", "name: b"));
+    write(
+        "scenario.yaml",
+        "apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata: {name: x}\n",
+    );
+    overlab(&["check", path])
+        .code(2)
+        .stdout(contains(format!("{path}: 1 wrong\n")).and(contains("scenario.yaml: ")))
+        .stderr(contains("error[R6]").and(contains("error[E-EXP-01]")));
+}
+
+#[test]
+fn a_cluster_is_updated_from_one_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (one, other, new) = (path("one.yaml"), path("other.yaml"), path("new.yaml"));
+    fs::write(&one, POOL).unwrap();
+    fs::write(&other, POOL.replace("10.0.0.0", "10.1.0.0")).unwrap();
+    fs::write(&new, POOL).unwrap();
+    overlab(&["check", "--update", &one, "--update", &other, &new])
+        .code(2)
+        .stderr(contains("error[K-DUPLICATE]: IPPool \"a\" is there twice before the update").and(contains("other.yaml:1")));
+}

@@ -39,6 +39,10 @@ fn ids(manifests: &str) -> Vec<String> {
 #[case::vxlan_off("vxlanMode: Always", &[("FelixConfiguration", "default", "{vxlanEnabled: false}")], &["VXLAN_ENABLED_STUCK"])]
 #[case::only_pool_disabled("vxlanMode: Always, disabled: true", &[("Node", "n1", "{bgp: {ipv4Address: 10.0.0.1/24}}")],
     &["NO_TUNNEL_ADDRESS_POOL"])]
+#[case::block_of_nobody("ipipMode: Always", &[("Node", "n1", "{bgp: {ipv4Address: 10.0.0.1/24}}"), ("IPAMBlock", "b",
+    "{cidr: 10.244.1.0/26, affinity: 'host:n9', allocations: [], attributes: [], unallocated: []}")], &["BLOCK_OF_NO_NODE"])]
+#[case::block_of_a_node("ipipMode: Always", &[("Node", "n1", "{bgp: {ipv4Address: 10.0.0.1/24}}"), ("IPAMBlock", "b",
+    "{cidr: 10.244.1.0/26, affinity: 'host:n1', allocations: [], attributes: [], unallocated: []}")], &[])]
 #[case::export("ipipMode: Always, disableBGPExport: true", &[], &["BGP_EXPORT_DISABLED"])]
 #[case::export_of_vxlan("vxlanMode: Always, disableBGPExport: true", &[], &[])]
 fn manifests_show_what_is_probably_not_meant(

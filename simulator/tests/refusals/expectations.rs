@@ -265,12 +265,37 @@ fn a_matrix_that_cannot_hold_is_refused(#[case] from: &str, #[case] to: &str, #[
 #[case(
     "delivered: all, encap",
     "delivered: {min: 0}, encap",
-    "error[K-VALUE]: every count lies within this"
+    "error[E-EXP-06]: every count lies within this"
 )]
 #[case(
     "delivered: all, encap",
     "gap: {min: 0s}, encap",
-    "error[K-VALUE]: every count lies within this"
+    "error[E-EXP-06]: every count lies within this"
+)]
+#[case(
+    "delivered: all, encap",
+    "dropped: {any: {min: 0, max: 100%}}, encap",
+    "error[E-EXP-06]: any packet may be lost or not"
+)]
+#[case(
+    "delivered: all, encap: ipip",
+    "encap: {none: {min: 0}, ipip: {max: 100%}, vxlan: {min: 0%}}",
+    "error[E-EXP-06]: any packet may wear anything"
+)]
+#[case(
+    "delivered: all, encap",
+    "path: ['...', '...'], encap",
+    "error[E-EXP-06]: every path is a run of places"
+)]
+#[case(
+    "delivered: all, encap",
+    "icmp: {count: {min: 0}}, encap",
+    "error[E-EXP-06]: every count lies within this"
+)]
+#[case(
+    "delivered: all, encap",
+    "overhead: {total: {min: 0B}}, encap",
+    "error[E-EXP-06]: every count lies within this"
 )]
 #[case(
     "delivered: all, encap",
@@ -282,7 +307,7 @@ fn a_matrix_that_cannot_hold_is_refused(#[case] from: &str, #[case] to: &str, #[
     "overhead: {total: {min: 80%}}, encap",
     "error[K-VALUE]: expected a number of bytes"
 )]
-fn a_quantity_that_tells_nothing_is_refused(#[case] from: &str, #[case] to: &str, #[case] message: &str) {
+fn a_claim_that_tells_nothing_is_refused(#[case] from: &str, #[case] to: &str, #[case] message: &str) {
     let refused = rendered(broken(from, to));
     assert!(refused.starts_with(message), "{refused}");
 }
@@ -301,4 +326,15 @@ fn a_quantity_that_tells_nothing_is_refused(#[case] from: &str, #[case] to: &str
 fn an_order_that_is_none_is_refused(#[case] permute: &str, #[case] message: &str) {
     let refused = rendered(broken("  expect:\n", &format!("  {permute}\n  expect:\n")));
     assert!(refused.starts_with(message), "{refused}");
+}
+
+/// Bounds that hold every number are no fault beside others: what is not named must not be there.
+#[rstest]
+#[case("dropped: {any: {min: 0}, blackhole: {min: 1}}")]
+#[case("dropped: {blackhole: {max: 100%}}")]
+#[case("encap: {ipip: {max: 100%}}")]
+#[case("path: ['...', a1, '...']")]
+fn a_wide_claim_that_can_fail_is_taken(#[case] claim: &str) {
+    let (_folder, path) = Folder::with(broken("encap: ipip}", &format!("{claim}}}")));
+    assert!(load(&path).is_ok(), "{claim}");
 }

@@ -5,6 +5,7 @@ mod expectations;
 mod families;
 mod files;
 mod gateways;
+mod idle;
 mod manifests;
 mod time;
 mod traffic;

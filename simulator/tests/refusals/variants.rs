@@ -102,12 +102,12 @@ fn a_variant_that_is_not_there_is_refused_with_the_nearest_one() {
     let refused = load_variant(&path, Some("alway")).unwrap_err();
     insta::assert_snapshot!(lines(&folder, &refused), @r#"
 error[E-VARIANT]: no variant is called "alway"
-  --> x.yaml:21:3
-   |
-21 |   variants: {always: {}}
-   |   ^^^^^^^^
-   |
-   = help: did you mean `always`?
+ --> <command line>:1:11
+  |
+1 | --variant alway
+  |           ^^^^^
+  |
+  = help: did you mean `always`?
 "#);
 }
 

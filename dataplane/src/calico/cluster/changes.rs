@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{ClusterState, WorkloadRequest};
-use crate::calico::{Block, IpPool, Node, Resource, WorkloadEndpoint};
+use crate::calico::poolrules::overlap;
+use crate::calico::reading::below;
+use crate::calico::{Block, IpPool, IpamBlock, Node, Resource, WorkloadEndpoint};
 use crate::fields::Refusal;
 
 impl ClusterState {
@@ -86,6 +88,22 @@ impl ClusterState {
         }
         blocks.retain(|_, block| block.affinity.is_some() || !block.allocations.is_empty());
         blocks.into_values().collect()
+    }
+
+    /// Refuses declared blocks that share addresses with others that are there: the CRD would take them, and IPAM, which cuts the
+    /// blocks of a pool to one size, never makes them.
+    pub(super) fn check_apart(blocks: &[Block], declared: &BTreeMap<Arc<str>, IpamBlock>, refusals: &mut Vec<Refusal>) {
+        for new in declared.values().map(|block| &block.block) {
+            let shares = |other: &&Block| other.cidr != new.cidr && overlap(other.cidr, new.cidr) && other.at != new.at;
+            if let Some(other) = blocks.iter().find(shares) {
+                let whose = other.affinity.as_ref().map_or_else(String::new, |node| format!(" of {node}"));
+                let message = format!("block {} overlaps block {}{whose}", new.cidr, other.cidr);
+                let refusal =
+                    Refusal::new("K-DUPLICATE", below(&new.at, "spec.cidr"), message).why("an address lies in one block");
+                let refusal = refusal.help("choose a range beside it, or the same one to take its place");
+                refusals.push(refusal.related(other.at.clone(), "the other block is here, or follows from this"));
+            }
+        }
     }
 
     /// Adds a block, and returns the one with its range that it replaces. Nothing is checked.

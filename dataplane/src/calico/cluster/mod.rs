@@ -146,6 +146,9 @@ impl ClusterState {
             Some(before) => before.succeeding_blocks(declared, &inventory.pools, &inventory.workloads, &workloads),
             None => declared.collect(),
         };
+        if before.is_some() {
+            ClusterState::check_apart(&blocks, &inventory.blocks, &mut refusals);
+        }
         let mut ipam = Ipam::new(&inventory.pools, &configuration, blocks);
         let mut nodes = inventory.nodes;
         if networking.backend == NetworkingBackend::None {

@@ -46,7 +46,7 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
     }
     if args.table.is_none() {
         for change in &plan.changes {
-            writeln!(out, "change  {} {}  {}", change.at, change.tables.node, change.cause)?;
+            writeln!(out, "change  {} {}  {}", change.at, change.node, change.cause)?;
         }
     }
     for tables in plan.tables.iter().filter(|_| args.needs_nodes()) {

@@ -35,7 +35,7 @@ pub struct Lint {
 }
 
 /// Every lint.
-pub const LINTS: [&Lint; 22] = [
+pub const LINTS: [&Lint; 23] = [
     &nodes::NODE_ADDRESS_SLASH_32,
     &nodes::NODE_ADDRESS_SLASH_31,
     &nodes::NODE_MASKS_UNEQUAL,
@@ -53,6 +53,7 @@ pub const LINTS: [&Lint; 22] = [
     &pools::IPIP_ENABLED_STUCK,
     &pools::NO_TUNNEL_ADDRESS_POOL,
     &pools::WORKLOAD_OUTSIDE_POOLS,
+    &pools::BLOCK_OF_NO_NODE,
     &clouds::SRC_DST_CHECK_CROSS_SUBNET,
     &clouds::SRC_DST_CHECK_NO_ENCAPSULATION,
     &clouds::IPIP_IN_AZURE,

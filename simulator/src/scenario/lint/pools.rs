@@ -104,3 +104,32 @@ fn outside_pools(subject: &Subject<'_>, found: &mut Found) {
         }));
     }
 }
+
+pub(super) const BLOCK_OF_NO_NODE: Lint = Lint {
+    id: "BLOCK_OF_NO_NODE",
+    why: "no route leads to a block whose node is not there, and nobody else takes its free addresses until it is collected",
+    remedy: "name a node that is there, or release what is left of one that has gone (`calicoctl ipam check`)",
+    link: "https://docs.tigera.io/calico/latest/reference/calicoctl/ipam/check",
+    find: of_no_node,
+};
+
+/// Blocks that are affine to nobody known. A machine that joins later, or has left, is known.
+fn of_no_node(subject: &Subject<'_>, found: &mut Found) {
+    let nodes = subject.cluster.nodes();
+    let is_machine = |name: &str| {
+        let wires = subject.wires.into_iter();
+        wires.flat_map(|wires| wires.nodes).any(|node| *node.name == *name)
+    };
+    for block in subject.cluster.blocks().values().filter(|_| !nodes.is_empty()) {
+        if let Some(node) = block
+            .affinity
+            .as_ref()
+            .filter(|node| !nodes.contains_key(*node) && !is_machine(node))
+        {
+            found.push((
+                block.at.clone(),
+                format!("block {} is of node {node}, which is not there", block.cidr),
+            ));
+        }
+    }
+}

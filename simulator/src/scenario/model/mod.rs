@@ -119,6 +119,14 @@ impl Model {
         self.table_changes.iter().rev().find(until)
     }
 
+    /// The stretch in which a machine's calico-node is down at an instant; none if it runs, or there is none.
+    pub fn outage(&self, machine: &str, at: Instant) -> Option<&AgentOutage> {
+        let is_down = |outage: &&AgentOutage| {
+            *self.nodes[outage.node].name == *machine && outage.from <= at && outage.until.is_none_or(|until| at < until)
+        };
+        self.outages.iter().find(is_down)
+    }
+
     /// What the datastore holds at an instant.
     pub fn cluster_at(&self, at: Instant) -> &ClusterState {
         let version = self.versions.iter().rev().find(|version| version.at <= at);

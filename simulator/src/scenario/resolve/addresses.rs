@@ -20,8 +20,30 @@ pub(super) struct Pair<T> {
 
 /// Reads `ip` and `ip6`.
 pub(super) fn ips(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Pair<IpAddr> {
-    let read = |value: &Value| quantity::address(value).map(|address| (Family::of(address), address));
+    let read = |value: &Value| {
+        let address = quantity::address(value)?;
+        match unroutable(address) {
+            None => Ok((Family::of(address), address)),
+            Some(what) => Err(Wrong::rule("E-ADDR", format!("{address} is {what}"))
+                .why("no kernel takes packets from it, or forwards packets to it")
+                .help("use the unicast address of one machine")),
+        }
+    };
     pair(fields, ["ip", "ip6"], refusals, read)
+}
+
+/// What an address is that packets cannot come from: Linux holds such a source to be a martian.
+///
+/// Source: Linux net/ipv4/fib_frontend.c and route.c, ip_route_input_slow; net/ipv6/addrconf.c, ipv6_add_addr.
+pub(super) fn unroutable(address: IpAddr) -> Option<&'static str> {
+    match address {
+        _ if address.is_unspecified() => Some("no address"),
+        _ if address.is_loopback() => Some("a loopback address"),
+        _ if address.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(address) if address.is_broadcast() => Some("the broadcast address"),
+        IpAddr::V6(address) if address.is_unicast_link_local() => Some("a link-local address"),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
 }
 
 /// Reads `cidr` and `cidr6`, and holds each against `allowed`.
@@ -32,6 +54,11 @@ pub(super) fn cidrs(
 ) -> Pair<IpNet> {
     let read = |value: &Value| {
         let net = quantity::cidr(value).and_then(&allowed)?;
+        if let (Some(what), Some(_)) = (unroutable(net.network()), unroutable(net.broadcast())) {
+            let wrong =
+                Wrong::rule("E-CIDR", format!("{net} begins with {what}")).why("no kernel takes packets from such a range");
+            return Err(wrong.help("use a range of unicast addresses"));
+        }
         Ok((Family::of_net(net), net))
     };
     pair(fields, ["cidr", "cidr6"], refusals, read)

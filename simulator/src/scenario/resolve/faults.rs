@@ -136,6 +136,8 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
         Some([a, b]) => Ok((cards(a, cast)?, cards(b, cast)?)),
         Some(_) | None => Err(Wrong::expected("a list of two, as `[az-a, az-b]`")),
     });
+    let itself = |a: &BTreeSet<NicId>, b: &BTreeSet<NicId>| a == b && a.len() == 1;
+    let alone = between.as_ref().filter(|(a, b)| itself(a, b)).map(|_| "between");
     if let Some((a, b)) = between {
         add(a, b, true, None);
     }
@@ -143,6 +145,11 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
         fields.parse("from", refusals, |v| cards(v, cast)),
         fields.parse("to", refusals, |v| cards(v, cast)),
     );
+    let alone = alone.or(from
+        .as_ref()
+        .zip(to.as_ref())
+        .filter(|(from, to)| itself(from, to))
+        .map(|_| "to"));
     if from.is_some() || to.is_some() {
         let (from, to) = (
             from.unwrap_or_else(|| everybody.clone()),
@@ -173,8 +180,23 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
         .collect();
     for (i, part) in parts.iter().enumerate() {
         for other in parts.iter().skip(i + 1) {
+            if let Some(NicId(nic)) = part.intersection(other).next() {
+                let machine = cast.nodes.iter().chain(&cast.hosts).nth(*nic as usize);
+                let name = machine.map_or("a machine", |machine| &machine.name);
+                let refusal = Refusal::new("E-FAULT", fields.field("partition"), format!("{name} is in two parts")).at_key();
+                refusals.push(refusal.help("let each machine be in one part at most"));
+            }
             add(part.clone(), other.clone(), true, Some(DropReason::Injected));
         }
+    }
+    if let Some(key) = alone {
+        let refusal = Refusal::new(
+            "E-FAULT",
+            fields.field(key),
+            "no packet goes from a machine to itself over the wires",
+        )
+        .at_key();
+        refusals.push(refusal.help("name two machines, or `on: NAME` for all that one sends and gets"));
     }
     scopes
 }

@@ -10,6 +10,7 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, text,
 use overlab_dataplane::{Family, Instant};
 use serde_json::Value;
 
+use super::addresses::unroutable;
 use super::cast::Cast;
 use super::names;
 use super::time::Clock;
@@ -157,12 +158,10 @@ fn destination(value: &Value, cast: &Cast) -> Result<To, Wrong> {
 }
 
 fn unicast(address: IpAddr) -> Result<IpAddr, Wrong> {
-    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    let link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-    if address.is_multicast() || broadcast || link || address.is_loopback() || address.is_unspecified() {
-        return Err(Wrong::expected("the unicast address of some machine"));
+    match unroutable(address) {
+        None => Ok(address),
+        Some(_) => Err(Wrong::expected("the unicast address of some machine")),
     }
-    Ok(address)
 }
 
 /// The receiver and its address, of a family that the sender has too.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use overlab_dataplane::calico::{Profile, UnknownProfile};
 use overlab_dataplane::encap::Wire;
-use overlab_dataplane::fields::{Fields, Refusal, Wrong, integer, text, word};
+use overlab_dataplane::fields::{Fields, Refusal, Wrong, integer, line, text, word};
 use serde_json::Value;
 
 use crate::scenario::lint;
@@ -26,7 +26,7 @@ pub(super) struct Run {
 /// Reads `metadata`: name and title.
 pub(super) fn metadata(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> (Arc<str>, Option<String>) {
     let name = fields.require("name", refusals, name);
-    let title = fields.parse("title", refusals, text);
+    let title = fields.parse("title", refusals, line);
     for (_, field, value) in fields.entries("labels", refusals) {
         if let Err(wrong) = text(value) {
             refusals.push(wrong.at(field, value));
@@ -36,7 +36,7 @@ pub(super) fn metadata(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> 
 }
 
 fn name(value: &Value) -> Result<&str, Wrong> {
-    text(value).and_then(|name| {
+    line(value).and_then(|name| {
         if name.trim().is_empty() {
             Err(Wrong::expected("a name"))
         } else {
@@ -83,7 +83,14 @@ fn backends(value: &Value) -> Result<BTreeSet<BackendKind>, Wrong> {
     let expected = || Wrong::expected("a list of `sim` and `netns`");
     let words = [("sim", BackendKind::Sim), ("netns", BackendKind::Netns)];
     let items = value.as_array().filter(|items| !items.is_empty()).ok_or_else(expected)?;
-    items.iter().map(|item| word(item, &words)).collect()
+    let mut backends = BTreeSet::new();
+    for item in items {
+        if !backends.insert(word(item, &words)?) {
+            let wrong = Wrong::rule("K-DUPLICATE", format!("the backend {item} is there twice"));
+            return Err(wrong.help("name each backend once"));
+        }
+    }
+    Ok(backends)
 }
 
 /// Lints that the author accepts, each with the reason, so that a reader need not guess, and those that must be there.

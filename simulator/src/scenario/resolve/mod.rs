@@ -117,6 +117,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
         entries: &timeline,
         nodes: &machines.nodes,
         profile: run.profile,
+        end: clock.end,
     };
     let outages = reader.outages(refusals);
     let versions = cluster.as_ref().map(|cluster| reader.versions(cluster, &requests, refusals));
@@ -221,6 +222,18 @@ pub(super) fn update(written: &Written, there: usize, prune: bool, profile: Prof
     let (old, new) = written.manifests.split_at(there.min(written.manifests.len()));
     let mut resources = |documents| belief::of_documents(documents, &mut refusals).resources;
     let (old, new) = (resources(old), resources(new));
+    let mut there_once: BTreeMap<_, &FieldRef> = BTreeMap::new();
+    for object in &old {
+        if let Some(first) = there_once.insert((object.kind(), object.name()), object.at()) {
+            let message = format!("{} {:?} is there twice before the update", object.kind(), &**object.name());
+            let refusal = Refusal::new("K-DUPLICATE", object.at().clone(), message).why("a datastore holds one object of a name");
+            refusals.push(
+                refusal
+                    .help("give `--update` one dump of each kind")
+                    .related(first.clone(), "the first one"),
+            );
+        }
+    }
     if !refusals.is_empty() {
         return Err(refusals);
     }

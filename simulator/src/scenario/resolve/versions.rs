@@ -33,6 +33,8 @@ pub(super) struct Reader<'a> {
     pub(super) entries: &'a [Entry<'a>],
     pub(super) nodes: &'a [Machine],
     pub(super) profile: Profile,
+    /// The end of the run.
+    pub(super) end: Instant,
 }
 
 /// What makes a version.
@@ -73,7 +75,7 @@ impl Reader<'_> {
             let mut renewed = BTreeSet::new();
             match cause {
                 Cause::Stage(stage) => {
-                    if !self.judge(manifests, stage, refusals) {
+                    if !self.judge(manifests, stage, &field, refusals) {
                         return versions;
                     }
                     (manifests, unrecorded) = (&stage.manifests, &stage.unrecorded);
@@ -90,7 +92,12 @@ impl Reader<'_> {
                         moved.request.node = self.nodes[node].name.clone();
                     }
                 }
-                Cause::Created => {}
+                Cause::Created => {
+                    if let Some(refusal) = self.made_nowhere(at, &requests) {
+                        refusals.push(refusal);
+                        return versions;
+                    }
+                }
             }
             let resources = belief::resources(self.written, manifests, self.nodes, unrecorded, refusals);
             let Some(resources) = resources else { return versions };
@@ -130,6 +137,25 @@ impl Reader<'_> {
             return wrong(format!("{name} is on {to} already"), "name another node, or write `recreate`");
         }
         None
+    }
+
+    /// A workload that is made on a machine that is no node then.
+    fn made_nowhere(&self, at: Instant, requests: &[Request]) -> Option<Refusal> {
+        let stages = self.written.stages.iter().rev();
+        let stage = stages.into_iter().find(|stage| self.entries[stage.event].at <= at);
+        let unrecorded = stage.map_or(&self.written.unrecorded, |stage| &stage.unrecorded);
+        let made = |one: &&Request| one.created == at && unrecorded.contains(&*one.request.node);
+        let request = &requests.iter().find(made)?.request;
+        let field = FieldRef {
+            path: request.origin.path.key("createdAt"),
+            ..request.origin.clone()
+        };
+        let text = format!(
+            "{} is made on {}, which is no node of the cluster then",
+            request.name, request.node
+        );
+        let refusal = Refusal::new("E-EVENT", field, text);
+        Some(refusal.help("make it at another time, or on another node"))
     }
 
     fn beginnings(&self, requests: &[Request], refusals: &mut Vec<Refusal>) -> Vec<Beginning<'_>> {
@@ -189,16 +215,22 @@ impl Reader<'_> {
             || (&**kind == "Node" && !is_machine())
     }
 
-    /// Whether Calico takes what an event does to the objects.
-    fn judge(&self, before: &[Document], stage: &Stage, refusals: &mut Vec<Refusal>) -> bool {
+    /// Whether an event does something to objects that take part, and Calico takes it.
+    fn judge(&self, before: &[Document], stage: &Stage, event: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
         let known = refusals.len();
         let changed = stage
             .manifests
             .iter()
             .filter(|document| stage.changed.contains(&document.origin));
         let changed: Vec<_> = changed.cloned().collect();
-        let new = belief::of_documents(&changed, refusals).resources;
+        let belief::Read { resources: new, ignored } = belief::of_documents(&changed, refusals);
         if refusals.len() > known {
+            return false;
+        }
+        if let Some(kind) = ignored.keys().next().filter(|_| new.is_empty()) {
+            let refusal = Refusal::new("E-EVENT", event.clone(), format!("nothing here reads objects of kind {kind}")).at_key();
+            let refusal = refusal.why("an event that changes nothing would look like one that changes no result");
+            refusals.push(refusal.help("remove the event, or apply an object that takes part, as an IPPool"));
             return false;
         }
         let old = belief::of_documents(before, refusals).resources;
@@ -241,6 +273,18 @@ impl Reader<'_> {
         order.extend(rest);
         rollout.order = order;
         rollout.stagger = fields.parse("stagger", refusals, duration).unwrap_or_default();
+        let slowest = rollout
+            .order
+            .last()
+            .map(|node| (node, entry.at.saturating_add(rollout.delay(*node))));
+        if let Some((node, at)) = slowest.filter(|(_, at)| *at >= self.end && rollout.stagger > Duration::ZERO) {
+            let text = format!(
+                "{} would learn of it at {at}, and the run ends at {}",
+                self.nodes[*node].name, self.end
+            );
+            let refusal = Refusal::new("E-EVENT", fields.field("stagger"), text);
+            refusals.push(refusal.help("take a shorter `stagger`, or a longer `duration`"));
+        }
         rollout.agent_restart = fields.parse("agentRestart", refusals, duration).unwrap_or(AGENT_RESTART);
         rollout.bird_delay = fields.parse("birdDelay", refusals, duration).unwrap_or(BIRD_DELAY);
         fields.finish(refusals);

@@ -1,0 +1,226 @@
+//! What does nothing: events, faults, variants and lists that would look as if they did, and quoted words that are none.
+
+use overlab_simulator::scenario::{load, load_variant};
+use rstest::rstest;
+
+use crate::{Folder, broken, lines, rendered};
+
+/// What a timeline is refused with.
+fn refused(events: &str) -> String {
+    rendered(broken(
+        "  expect:\n",
+        &format!("  duration: 5s\n  timeline:\n    - {events}\n  expect:\n"),
+    ))
+}
+
+const POOL: &str =
+    "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: pool}, spec: {cidr: 192.168.0.0/16, ipipMode: ";
+const DEPLOYMENT: &str = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}";
+const BLOCK: &str = "{apiVersion: crd.projectcalico.org/v1, kind: IPAMBlock, metadata: {name: b}, spec: {cidr: 192.168.10.0/28, affinity: \
+                     'host:a2', allocations: [], attributes: [], unallocated: []}}";
+
+#[rstest]
+#[case::an_empty_spec(
+    "{name: x, at: 1s, patch: {kind: IPPool, name: pool, spec: {}}}",
+    "E-EVENT",
+    "the patch changes nothing"
+)]
+#[case::what_is_so(
+    "{name: x, at: 1s, patch: {kind: IPPool, name: pool, spec: {ipipMode: CrossSubnet}}}",
+    "E-EVENT",
+    "the patch changes nothing"
+)]
+#[case::what_an_earlier_event_did(
+    "{name: z, at: 1s, patch: {kind: IPPool, name: pool, spec: {ipipMode: Always}}}\n    - {name: x, at: 2s, patch: {kind: IPPool, name: pool, spec: {ipipMode: Always}}}",
+    "E-EVENT",
+    "the patch changes nothing"
+)]
+#[case::what_is_there(&format!("{{name: x, at: 1s, apply: {POOL}CrossSubnet}}}}}}"), "E-EVENT", "what is applied is there already")]
+#[case::one_object_twice(
+    &format!("{{name: x, at: 1s, apply: [{POOL}Always}}}}, {POOL}Never}}}}]}}"),
+    "E-EVENT",
+    "IPPool/pool is applied twice at one time"
+)]
+#[case::a_kind_that_takes_no_part(
+    &format!("{{name: x, at: 1s, apply: {DEPLOYMENT}}}"),
+    "E-EVENT",
+    "nothing here reads objects of kind Deployment"
+)]
+#[case::a_scenario(
+    "{name: x, at: 1s, apply: {apiVersion: overlab.dev/v1alpha1, kind: Scenario, metadata: {name: s}, spec: {}}}",
+    "E-EVENT",
+    "nothing here reads objects of kind Scenario"
+)]
+#[case::a_block_over_another(
+    &format!("{{name: x, at: 1s, apply: {BLOCK}}}"),
+    "K-DUPLICATE",
+    "block 192.168.10.0/28 overlaps block 192.168.10.0/26 of a1"
+)]
+#[case::heard_of_after_the_end(
+    "{name: x, at: 1s, patch: {kind: IPPool, name: pool, spec: {ipipMode: Always}}, rollout: {stagger: 2s}}",
+    "E-EVENT",
+    "b1 would learn of it at 5.000 s, and the run ends at 5.000 s"
+)]
+#[case::one_machine_in_two_parts(
+    "{name: x, at: 1s, fault: {partition: [[a1, a2], [b1, a2]]}}",
+    "E-FAULT",
+    "a2 is in two parts"
+)]
+#[case::between_one_and_itself(
+    "{name: x, at: 1s, fault: {between: [a1, a1], loss: 5%}}",
+    "E-FAULT",
+    "no packet goes from a machine to itself over the wires"
+)]
+#[case::from_one_to_itself(
+    "{name: x, at: 1s, fault: {from: a1, to: a1, loss: 5%}}",
+    "E-FAULT",
+    "no packet goes from a machine to itself over the wires"
+)]
+fn an_event_that_does_nothing_is_refused(#[case] events: &str, #[case] code: &str, #[case] message: &str) {
+    let text = refused(events);
+    assert!(text.contains(&format!("error[{code}]: {message}")), "{text}");
+    assert!(text.contains("--> x.yaml:2") && text.contains("= help: "), "{text}");
+}
+
+#[rstest]
+#[case::a_part_of_it_is_new(&format!("{{name: x, at: 1s, apply: [{DEPLOYMENT}, {POOL}Always}}}}]}}"))]
+#[case::traffic_within_a_subnet("{name: x, at: 1s, fault: {between: [az-a, az-a], loss: 5%}}")]
+#[case::the_last_one_learns_in_time(
+    "{name: x, at: 1s, patch: {kind: IPPool, name: pool, spec: {ipipMode: Always}}, rollout: {stagger: 1999ms}}"
+)]
+fn an_event_that_does_something_is_taken(#[case] event: &str) {
+    let text = broken("  expect:\n", &format!("  duration: 5s\n  timeline: [{event}]\n  expect:\n"));
+    let (folder, path) = Folder::with(text);
+    if let Err(refused) = load(&path) {
+        panic!("{}", lines(&folder, &refused));
+    }
+}
+
+#[test]
+fn a_workload_is_not_made_on_a_node_that_has_been_deleted() {
+    let text = broken(
+        "web-b1: {node: b1, ip: 192.168.30.2}",
+        "web-b1: {node: b1, ip: 192.168.30.2, createdAt: 2s}",
+    );
+    let event = "{name: gone, at: 1s, delete: {kind: Node, name: b1}}";
+    let text = text.replace("  expect:\n", &format!("  duration: 5s\n  timeline: [{event}]\n  expect:\n"));
+    let text = rendered(text);
+    let message = "error[E-EVENT]: web-b1 is made on b1, which is no node of the cluster then\n  --> x.yaml:18:53\n";
+    assert!(text.starts_with(message), "{text}");
+}
+
+#[test]
+fn a_variant_that_sets_what_is_so_is_refused() {
+    let (folder, path) = Folder::with(broken(
+        "  phases:",
+        "  variants:\n    x: {set: {nodes.a1.ip: 10.20.1.11}}\n  phases:",
+    ));
+    insta::assert_snapshot!(lines(&folder, &load_variant(&path, Some("x")).unwrap_err()), @r#"
+error[E-VARIANT]: this changes nothing: it is so without the variant
+  --> x.yaml:22:15
+   |
+22 |     x: {set: {nodes.a1.ip: 10.20.1.11}}
+   |               ^^^^^^^^^^^
+   |
+   = help: set another value, or remove the line
+"#);
+}
+
+#[test]
+fn a_backend_that_is_named_twice_is_refused() {
+    let text = rendered(broken("  phases:", "  backends: [sim, sim]\n  phases:"));
+    assert!(
+        text.starts_with("error[K-DUPLICATE]: the backend \"sim\" is there twice"),
+        "{text}"
+    );
+}
+
+/// YAML reads bare words and numbers as what they are not.
+#[rstest]
+#[case("{flow: off, delivered: all}", "found the boolean false", "quote the word, as `\"no\"`")]
+#[case("{flow: 12, delivered: all}", "found the number 12", "quote it: `\"12\"`")]
+fn a_name_that_yaml_takes_for_something_else_is_to_be_quoted(#[case] entry: &str, #[case] found: &str, #[case] help: &str) {
+    let text = rendered(broken("{flow: az, during: early, delivered: all, encap: ipip}", entry));
+    assert!(text.contains(found) && text.contains(help), "{text}");
+}
+
+#[test]
+fn an_empty_list_is_told_from_an_empty_mapping() {
+    let text = rendered(broken("phases:\n    early: [0s, 500ms]", "phases: []").replace("during: early, ", ""));
+    assert!(
+        text.contains("expected a mapping from name to settings, found an empty list"),
+        "{text}"
+    );
+}
+
+/// They would break lines of reports, or steer the terminal that shows them.
+#[rstest]
+#[case("metadata: {name: good}", "metadata: {name: \"a\\e[31m\"}")]
+#[case("metadata: {name: good}", "metadata: {name: good, title: \"two\\nlines\"}")]
+#[case("metadata: {name: pool}", "metadata: {name: \"pool\\x07\"}")]
+fn control_characters_in_names_and_titles_are_refused(#[case] from: &str, #[case] to: &str) {
+    let text = rendered(broken(from, to));
+    assert!(
+        text.contains("error[K-VALUE]: ") && text.contains("holds the control character"),
+        "{text}"
+    );
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+}
+
+/// Linux holds packets from such a source to be martians, and IPv6 does not let a card have most of them.
+#[rstest]
+#[case(
+    "web-a1: {node: a1, ip: 192.168.10.2}",
+    "web-a1: {node: a1, ip: 127.0.0.5}",
+    "127.0.0.5 is a loopback address"
+)]
+#[case(
+    "web-a1: {node: a1, ip: 192.168.10.2}",
+    "web-a1: {node: a1, ip: 224.0.0.9}",
+    "224.0.0.9 is a multicast address"
+)]
+#[case(
+    "web-a1: {node: a1, ip: 192.168.10.2}",
+    "web-a1: {node: a1, ip: 255.255.255.255}",
+    "255.255.255.255 is the broadcast address"
+)]
+#[case(
+    "web-a1: {node: a1, ip: 192.168.10.2}",
+    "web-a1: {node: a1, ip: 0.0.0.0}",
+    "0.0.0.0 is no address"
+)]
+#[case(
+    "web-a1: {node: a1, ip: 192.168.10.2}",
+    "web-a1: {node: a1, ip6: 'ff02::9'}",
+    "ff02::9 is a multicast address"
+)]
+#[case(
+    "web-a1: {node: a1, ip: 192.168.10.2}",
+    "web-a1: {node: a1, ip6: 'fe80::9'}",
+    "fe80::9 is a link-local address"
+)]
+#[case(
+    "a2: {subnet: az-a, ip: 10.20.1.12}",
+    "a2: {subnet: az-a, ip: 127.0.0.1}",
+    "127.0.0.1 is a loopback address"
+)]
+fn an_address_that_no_kernel_takes_packets_from_is_refused(#[case] from: &str, #[case] to: &str, #[case] message: &str) {
+    let text = rendered(broken(from, to));
+    assert!(text.contains(&format!("error[E-ADDR]: {message}")), "{text}");
+}
+
+#[test]
+fn a_subnet_of_such_addresses_is_refused() {
+    let text = broken("cidr: 10.20.0.0/16", "cidr: 224.0.0.0/16");
+    let text = rendered(text);
+    assert!(
+        text.contains("error[E-CIDR]: 224.0.0.0/16 begins with a multicast address"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_units_of_a_size_are_told_to_who_wrote_another() {
+    let text = rendered(broken("rate: 100/s}", "rate: 100/s, payload: 100kb}"));
+    assert!(text.contains("the units are B, kB, MB, GB and TB"), "{text}");
+}
