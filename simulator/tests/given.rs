@@ -105,3 +105,36 @@ fn a_node_whose_agent_is_down_is_told_to_be_so() {
         .code(0)
         .stdout(contains("calico-node is down since "));
 }
+
+/// Those whose files are in the repository and that write none are run as they stand.
+#[rstest]
+#[case("run", None)]
+#[case("check", None)]
+#[case("plan", Some(0))]
+#[case("explain", Some(0))]
+#[case("cost", None)]
+#[case("import", None)]
+#[case("doctor", Some(0))]
+fn every_verb_has_an_example_that_it_takes(#[case] verb: &str, #[case] code: Option<i32>) {
+    let help = overlab(&[verb, "--help"]).code(0);
+    let help = String::from_utf8_lossy(&help.get_output().stdout).into_owned();
+    let example = help.split_once("Example:\n").expect("an example").1.trim();
+    let example = example.split_once("overlab ").expect("the command").1;
+    let arguments: Vec<&str> = example.split_whitespace().collect();
+    assert_eq!(arguments[0], verb);
+    match code {
+        Some(code) => drop(overlab(&arguments).code(code)),
+        None => drop(overlab(&[&arguments[..], &["--help"]].concat()).code(0)),
+    }
+}
+
+#[test]
+fn the_help_tells_every_exit_code_and_verb() {
+    let help = overlab(&["--help"]).code(0);
+    let help = String::from_utf8_lossy(&help.get_output().stdout).into_owned();
+    let codes = "0 all pass, 1 an expectation failed, 2 bad input, 3 inconclusive, 4 a golden differs, 5 nothing selected, 6 internal error";
+    assert!(
+        help.split_whitespace().collect::<Vec<_>>().join(" ").contains(codes),
+        "{help}"
+    );
+}

@@ -15,6 +15,7 @@ use crate::scenario::{Diagnostic, Loaded, LoadedCluster, Place, Severity, Writte
 
 /// Parses and validates scenarios and bare Calico manifests.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  overlab check --update now.yaml next.yaml")]
 pub(super) struct Args {
     /// Scenario or manifest files (YAML or JSON streams), folders or globs: each file by itself, but all manifests of a folder
     /// together, as one datastore; `-` is standard input

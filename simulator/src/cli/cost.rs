@@ -13,6 +13,7 @@ use crate::scenario::{Diagnostic, Model, Traffic, open, traffic};
 
 /// Compares what the modes of the pools cost a month's traffic: bytes on the wire, tunnel headers, and money.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  overlab cost scenario.yaml --traffic month.yaml")]
 pub(super) struct Args {
     /// The scenario: its wires, machines and manifests
     path: PathBuf,

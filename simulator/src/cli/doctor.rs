@@ -8,6 +8,7 @@ use super::Exit;
 
 /// Says which backends work on this host, and the remedy for each that does not.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  overlab doctor --json")]
 pub(super) struct Args {
     /// Print versioned JSON
     #[arg(long)]

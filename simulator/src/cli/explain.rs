@@ -18,6 +18,7 @@ use crate::scenario::{BackendKind, Diagnostic, Flow, Loaded, Model, Sources, ope
 
 /// Shows one packet hop by hop: header stack, size, and why each decision was taken.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  overlab explain scenarios/aws/switch-ipip-to-vxlan.yaml web-a1 web-b1 --size 1500")]
 pub(super) struct Args {
     /// The scenario
     path: PathBuf,

@@ -11,6 +11,9 @@ use crate::scenario::open;
 
 /// Makes a scenario of dumps: `kubectl get nodes,pods,... -A -o yaml`, `calicoctl get ... -o yaml`, in YAML or JSON.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  kubectl get nodes,pods,ippools,felixconfigurations -A -o yaml | overlab import - --output cluster.yaml"
+)]
 pub(super) struct Args {
     /// Dumps: files and folders; `-` is standard input
     #[arg(required = true, value_name = "PATH")]

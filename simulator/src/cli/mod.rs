@@ -76,6 +76,8 @@ impl Exit {
     name = "overlab",
     version,
     about,
+    after_help = "Exit codes: 0 all pass, 1 an expectation failed, 2 bad input, 3 inconclusive, 4 a golden differs, 5 nothing selected, \
+                  6 internal error",
     infer_long_args = true,
     subcommand_required = true,
     arg_required_else_help = true

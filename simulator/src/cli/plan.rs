@@ -22,6 +22,9 @@ use crate::world;
 
 /// Prints what is derived: pools, blocks, and every node's devices, routes, tunnel ends, allow-lists, MTUs and translations.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  overlab plan scenarios/aws/switch-ipip-to-vxlan.yaml --node a1 --table routes --at switch+2s"
+)]
 pub(super) struct Args {
     /// A scenario, or bare manifests: files and folders that are read as one stream; `-` is standard input
     #[arg(required = true, value_name = "PATH")]

@@ -16,6 +16,7 @@ use crate::scenario::{BackendKind, glob_matches};
 
 /// Runs scenarios to the end and judges them.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  overlab run scenarios/aws --report junit=report.xml")]
 pub(super) struct Args {
     /// Scenario files, folders or globs; a folder means every scenario below it; `-` is standard input
     #[arg(value_name = "PATH", default_value = "scenarios")]

@@ -228,6 +228,24 @@ fn problem(error: &Error, text: &str) -> Problem {
             ("Y-LIMIT", message, Some(limit), Some(help))
         }
         _ if plain == "recursion limit exceeded" => ("Y-LIMIT", too_deep(), Some(limit), Some("nest less deeply")),
+        _ if plain.starts_with("cannot deserialize null into string") => (
+            "Y-SYNTAX",
+            "a key is missing before its colon, or is null".to_owned(),
+            Some("the keys of a mapping are texts"),
+            Some("quote a name that YAML takes for null, as `\"null\"`"),
+        ),
+        _ if plain == "expected string scalar" => (
+            "Y-SYNTAX",
+            "a key is a list or a mapping".to_owned(),
+            Some("the keys of a mapping are texts"),
+            Some("write `KEY: VALUE`, and quote a key that begins with `[` or `{`"),
+        ),
+        _ if plain.starts_with("recursive references") => (
+            "Y-SYNTAX",
+            "an alias stands within what it stands for".to_owned(),
+            None,
+            Some("write out what the alias stands for"),
+        ),
         Error::UnknownAnchor { .. } => (
             "Y-SYNTAX",
             plain,

@@ -91,3 +91,14 @@ fn conflicts_between_files_of_manifests_show_both_files() {
     let places: Vec<_> = diagnostics[0].related.iter().map(|(place, _)| place.file.clone()).collect();
     assert_ne!(places[0], diagnostics[0].place.file);
 }
+
+/// What is YAML, and cannot be read as a tree of names and values.
+#[rstest::rstest]
+#[case("spec: {null: 1}", "a key is missing before its colon, or is null", 8)]
+#[case("spec: {[a]: 1}", "a key is a list or a mapping", 8)]
+#[case("spec: &x {a: *x}", "an alias stands within what it stands for", 14)]
+fn yaml_that_is_no_tree_of_names_is_refused_in_plain_words(#[case] text: &str, #[case] message: &str, #[case] column: usize) {
+    let text = rendered(text);
+    let expected = format!("error[Y-SYNTAX]: {message}\n --> x.yaml:1:{column}\n");
+    assert!(text.starts_with(&expected) && text.contains("= help: "), "{text}");
+}
