@@ -286,3 +286,19 @@ fn the_page_of_underlays_has_every_preset_knob_and_kind_of_gateway() {
         assert!(page.lines().any(in_a_row), "{name}");
     }
 }
+
+/// The page of goldens tells where that of a scenario and that of its variant lie.
+#[test]
+fn what_the_page_of_goldens_names_is_there() {
+    use overlab_simulator::run::golden_path;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/goldens.md")).unwrap();
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|span| span.contains('.')).collect();
+    let [scenario, own, of_variant] = named[..] else {
+        panic!("{named:?}")
+    };
+    for (variant, golden) in [(None, own), (Some("bare"), of_variant)] {
+        let path = golden_path(&root.join(scenario), variant).unwrap();
+        assert!(path.is_file() && path.ends_with(golden), "{}", path.display());
+    }
+}

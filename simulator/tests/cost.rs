@@ -192,6 +192,46 @@ fn other_prices_can_be_given() {
     assert!(out.contains("EUR") && out.contains("prices of aws: our contract"), "{out}");
 }
 
+/// The blocks of YAML on the page of costs: the traffic, then the prices.
+fn examples() -> Vec<String> {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cost.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1);
+    blocks.map(|block| block.split_once("```").unwrap().0.to_owned()).collect()
+}
+
+/// 35.461 GB of headers at 0.005 EUR on both sides.
+#[test]
+fn the_page_s_prices_are_taken() {
+    let desk = Desk::new(&scenario(1500, CROSS_SUBNET), &traffic(TERABYTE));
+    fs::write(desk.path("prices.yaml"), &examples()[1]).unwrap();
+    let row = desk.row("vxlan", "Always", &["--prices", "prices.yaml"]);
+    assert_eq!(row["nanoTunnelCost"], 354_609_930);
+    let (_, out, _) = desk.cost(&["--prices", "prices.yaml"]);
+    assert!(
+        out.contains("EUR") && out.contains("prices of aws: our contract of November 2026"),
+        "{out}"
+    );
+}
+
+/// The zones of the page are one, and its regions two.
+#[test]
+fn the_page_s_traffic_is_taken() {
+    let wires = "east: {preset: aws, cidr: 10.1.0.0/16, subnets: {az-a: {}, az-b: {}}}\n    west: {preset: aws, cidr: 10.2.0.0/16, subnets: \
+                 {w: {}}}";
+    let text = format!(
+        "apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: page}}\nspec:\n  underlay:\n    {wires}\n  nodes: {{n1: \
+         {{subnet: az-a}}, n2: {{subnet: az-b}}, n3: {{subnet: w}}}}\n  workloads: {{web-a1: {{node: n1}}, web-b1: {{node: n2}}, web-w1: \
+         {{node: n3}}}}\n---\n{POOL}spec: {CROSS_SUBNET}\n"
+    );
+    let row = Desk::new(&text, &examples()[0]).row("ipip", "CrossSubnet", &[]);
+    assert_eq!(row["distances"]["same-zone"]["nanoCost"], 0);
+    assert!(
+        row["distances"]["cross-region"]["nanoCost"]
+            .as_u64()
+            .is_some_and(|cost| cost > 0)
+    );
+}
+
 /// The operator's own spelling of a pool's mode is changed as an IPPool's is.
 #[test]
 fn an_installation_s_pools_are_compared_too() {

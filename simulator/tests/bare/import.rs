@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use overlab_simulator::fabric::Preset;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::{Value, json};
@@ -63,6 +64,27 @@ fn a_dump_becomes_a_scenario_that_runs_with_the_predicted_matrix() {
         (&json!("back-first"), &json!("pass"))
     );
     overlab(&["check", path, "--deny-lints"]).code(0);
+}
+
+/// The page names every option, every provider that tells a preset and every mark of a guess, and shows lines of what is made of this dump.
+#[test]
+fn the_page_of_imports_is_true() {
+    let page = fs::read_to_string(root().join("docs/import.md")).unwrap();
+    let help = overlab(&["import", "--help"]).code(0);
+    let help = String::from_utf8(help.get_output().stdout.clone()).unwrap();
+    let options = help
+        .split([' ', ',', '\n'])
+        .filter(|word| word.starts_with("--") && *word != "--help");
+    let providers = Preset::ALL.iter().filter_map(|(_, preset)| preset.knobs().provider_id);
+    let marks = ["# guess", "# made up", "back-first"];
+    for word in options.chain(providers).chain(marks) {
+        assert!(page.contains(&format!("`{word}")), "{word} is missing");
+    }
+    let made = imported(&[]);
+    let (_, shown) = page.split_once("```yaml\n").unwrap();
+    for line in shown.split_once("```").unwrap().0.lines() {
+        assert!(made.lines().any(|one| one == line), "{line:?} is not in\n{made}");
+    }
 }
 
 #[test]
