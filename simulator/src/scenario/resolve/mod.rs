@@ -12,6 +12,7 @@ mod flows;
 mod gateways;
 mod header;
 mod learned;
+mod load;
 mod machines;
 mod matrix;
 mod names;
