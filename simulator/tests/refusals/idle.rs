@@ -61,6 +61,11 @@ const BLOCK: &str = "{apiVersion: crd.projectcalico.org/v1, kind: IPAMBlock, met
     "E-EVENT",
     "b1 would learn of it at 5.000 s, and the run ends at 5.000 s"
 )]
+#[case::wires_that_are_so(
+    "{name: x, at: 1s, set: {nodes.a1.subnet: az-a}}",
+    "E-EVENT",
+    "`nodes.a1.subnet` is that already"
+)]
 #[case::one_machine_in_two_parts(
     "{name: x, at: 1s, fault: {partition: [[a1, a2], [b1, a2]]}}",
     "E-FAULT",
@@ -84,6 +89,9 @@ fn an_event_that_does_nothing_is_refused(#[case] events: &str, #[case] code: &st
 
 #[rstest]
 #[case::a_part_of_it_is_new(&format!("{{name: x, at: 1s, apply: [{DEPLOYMENT}, {POOL}Always}}}}]}}"))]
+#[case::wires_that_are_set_back(
+    "{name: z, at: 1s, set: {nodes.a1.ip: 10.20.1.11}}, {name: x, at: 2s, for: 1s, set: {nodes.a1: {mtu: 1400}}}"
+)]
 #[case::traffic_within_a_subnet("{name: x, at: 1s, fault: {between: [az-a, az-a], loss: 5%}}")]
 #[case::the_last_one_learns_in_time(
     "{name: x, at: 1s, patch: {kind: IPPool, name: pool, spec: {ipipMode: Always}}, rollout: {stagger: 1999ms}}"

@@ -27,6 +27,17 @@ pub(super) fn rewirings(written: &Written, settings: &[Setting<'_>], cast: &Cast
     let before = refusals.len();
     for (i, setting) in settings.iter().enumerate() {
         check(setting, &settings[..i], refusals);
+        // What another event has set may well be set back.
+        let meets = |other: &Setting<'_>| other.path.starts_with(setting.path) || setting.path.starts_with(other.path);
+        let alone = settings.iter().enumerate().all(|(j, other)| i == j || !meets(other));
+        if alone && sets_what_is_so(written, setting) {
+            let refusal = Refusal::new(
+                "E-EVENT",
+                setting.field.clone(),
+                format!("`{}` is that already", setting.path),
+            );
+            refusals.push(refusal.at_key().help("set another value, or remove the event"));
+        }
     }
     let instants = settings.iter().flat_map(|setting| [Some(setting.from), setting.until]);
     let instants: BTreeSet<Instant> = instants.flatten().collect();
@@ -76,6 +87,19 @@ fn check(setting: &Setting<'_>, earlier: &[Setting<'_>], refusals: &mut Vec<Refu
                 .related(other.field.clone(), "it is set here"),
         );
     }
+}
+
+/// Whether the scenario says as much without the event.
+fn sets_what_is_so(written: &Written, setting: &Setting<'_>) -> bool {
+    let Some(document) = &written.scenario else { return false };
+    let (mut value, mut positions) = (document.value.clone(), written.sources.positions(document.origin).clone());
+    let places = positions.clone();
+    let patch = Patch {
+        value: setting.value,
+        positions: &places,
+        key: places.span,
+    };
+    put(&mut value, &mut positions, &format!("spec.{}", setting.path), patch).is_ok() && value == document.value
 }
 
 fn rewired(
