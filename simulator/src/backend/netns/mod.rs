@@ -19,14 +19,13 @@ mod poller;
 mod prober;
 mod receiving;
 mod sockets;
+mod stacks;
 mod streams;
 mod sys;
 mod tun;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -36,12 +35,12 @@ pub use doctor::{Capability, capabilities};
 pub use namespace::enter_user_namespace;
 
 use self::clock::Clock;
-use self::namespace::Namespace;
 use self::poller::{Poller, Source, Timeout};
 use self::prober::{Listening, Prober};
+use self::stacks::Stacks;
 use self::streams::Streams;
-use self::tun::{Tun, Written};
-use super::{Backend, BackendError, Blackhole, FlowStart, HostAction, HostEvent, PortConfig, PortId, Stack, StackId};
+use self::tun::Written;
+use super::{Backend, BackendError, FlowStart, HostAction, HostEvent, PortId, StackId};
 use crate::scenario::Transport;
 
 /// Packets that are read from one device before the others have their turn.
@@ -64,10 +63,8 @@ const POOL: usize = 1024;
 pub struct Netns {
     clock: Clock,
     poller: Poller,
-    attached: Vec<Stack>,
+    stacks: Stacks,
     starting: Vec<FlowStart>,
-    stacks: BTreeMap<StackId, Made>,
-    ports: BTreeMap<PortId, Device>,
     prober: Prober,
     streams: Streams,
     buffer: Vec<u8>,
@@ -85,21 +82,6 @@ pub struct Counters {
     pub lost: u64,
 }
 
-#[derive(Debug)]
-struct Made {
-    name: Arc<str>,
-    namespace: Namespace,
-    blackholes: Vec<Blackhole>,
-}
-
-#[derive(Debug)]
-struct Device {
-    stack: StackId,
-    name: Arc<str>,
-    config: PortConfig,
-    tun: Tun,
-}
-
 impl Netns {
     /// A backend without stacks. It tries, in a namespace that is thrown away, whether it can make any.
     ///
@@ -111,10 +93,8 @@ impl Netns {
         Ok(Netns {
             clock: Clock::default(),
             poller: Poller::new().map_err(failed("make an epoll"))?,
-            attached: Vec::new(),
+            stacks: Stacks::default(),
             starting: Vec::new(),
-            stacks: BTreeMap::new(),
-            ports: BTreeMap::new(),
             prober: Prober::default(),
             streams: Streams::default(),
             buffer: vec![0; usize::from(u16::MAX)],
@@ -129,43 +109,12 @@ impl Netns {
     /// # Errors
     /// If the kernel refuses a namespace, a device, an address or a route.
     pub fn ready(&mut self) -> Result<(), BackendError> {
-        if self.attached.is_empty() {
-            return Ok(());
-        }
-        for made in configure::make(std::mem::take(&mut self.attached))? {
-            let stack = made.stack.id;
-            for ((port, tun), device) in made.devices.into_iter().zip(made.stack.devices) {
-                self.poller
-                    .watch(tun.as_fd(), Source::Port(port))
-                    .map_err(failed("watch a device"))?;
-                let (name, config) = (device.name, device.config);
-                self.ports.insert(
-                    port,
-                    Device {
-                        stack,
-                        name,
-                        config,
-                        tun,
-                    },
-                );
-            }
-            let (name, blackholes) = (made.stack.name, made.stack.blackholes);
-            let namespace = made.namespace;
-            self.stacks.insert(
-                stack,
-                Made {
-                    name,
-                    namespace,
-                    blackholes,
-                },
-            );
-        }
-        Ok(())
+        self.stacks.make(&self.poller)
     }
 
     /// The network namespace of a stack that is made, to look into it.
     pub fn namespace_fd(&self, stack: StackId) -> Option<BorrowedFd<'_>> {
-        self.stacks.get(&stack).map(|made| made.namespace.as_fd())
+        self.stacks.namespace(stack)
     }
 
     /// What did not pass so far.
@@ -183,14 +132,14 @@ impl Netns {
             let mut opened = Vec::with_capacity(2 * starts.len());
             for start in &starts {
                 if let Some(to) = start.to {
-                    enter(stacks, to)?;
+                    stacks.enter(to)?;
                     opened.extend(match start.flow.transport {
                         Transport::Icmp => None,
                         Transport::Udp => prober.open_listener(start, to)?.map(Source::Listener),
                         Transport::Tcp => streams.open_listener(start, to)?.map(Source::Acceptor),
                     });
                 }
-                enter(stacks, start.from)?;
+                stacks.enter(start.from)?;
                 opened.push(match start.flow.transport {
                     Transport::Icmp | Transport::Udp => prober.open_sender(start).map(|()| Source::Sender(start.id))?,
                     Transport::Tcp => streams.open_client(start).map(|()| Source::Client(start.id))?,
@@ -262,7 +211,7 @@ impl Netns {
 
     /// Reads a batch of packets from a device.
     fn read(&mut self, port: PortId, events: &mut Vec<HostEvent>) -> Result<(), BackendError> {
-        let Some(device) = self.ports.get(&port) else {
+        let Some(device) = self.stacks.device(port) else {
             return Ok(());
         };
         for _ in 0..BATCH {
@@ -284,7 +233,7 @@ impl Netns {
 
     /// Writes what a device's queue holds, and watches the device for room as long as something is left.
     fn flush(&mut self, port: PortId) -> Result<(), BackendError> {
-        let Some(device) = self.ports.get_mut(&port).filter(|device| device.tun.holds()) else {
+        let Some(device) = self.stacks.device_mut(port).filter(|device| device.tun.holds()) else {
             return Ok(());
         };
         self.counters.lost += device.tun.flush();
@@ -343,7 +292,7 @@ impl Backend for Netns {
                 self.clock.pass(Duration::ZERO);
             } else {
                 let limit = self.limit(deadline);
-                if limit.is_none() && self.ports.is_empty() {
+                if limit.is_none() && !self.stacks.has_devices() {
                     return Ok(());
                 }
                 self.look(limit)?;
@@ -356,7 +305,7 @@ impl Backend for Netns {
     }
 
     fn deliver(&mut self, port: PortId, packet: Packet) {
-        let Some(device) = self.ports.get_mut(&port) else {
+        let Some(device) = self.stacks.device_mut(port) else {
             self.counters.lost += 1;
             return;
         };
@@ -372,18 +321,16 @@ impl Backend for Netns {
 
     fn host(&mut self, action: HostAction) -> Result<(), BackendError> {
         match action {
-            HostAction::Attach(stack) => self.attached.push(stack),
+            HostAction::Attach(stack) => self.stacks.attach(stack),
             HostAction::Configure {
                 stack,
                 devices,
                 blackholes,
-            } => return self.configure(stack, devices, blackholes),
+            } => return self.stacks.configure(stack, devices, blackholes),
             HostAction::Detach { stack } => {
-                self.attached.retain(|s| s.id != stack);
                 self.prober.close(stack);
                 self.streams.close(stack);
-                self.ports.retain(|_, device| device.stack != stack);
-                self.stacks.remove(&stack);
+                self.stacks.detach(stack);
             }
             HostAction::Start(start) if self.clock.runs() => {
                 self.ready()?;
@@ -398,52 +345,6 @@ impl Backend for Netns {
         }
         Ok(())
     }
-}
-
-impl Netns {
-    fn configure(
-        &mut self,
-        id: StackId,
-        devices: Vec<(PortId, PortConfig)>,
-        blackholes: Vec<Blackhole>,
-    ) -> Result<(), BackendError> {
-        if let Some(stack) = self.attached.iter_mut().find(|stack| stack.id == id) {
-            for (port, config) in devices {
-                let device = stack.devices.iter_mut().find(|device| device.port == port);
-                device.ok_or_else(|| unknown(format!("configure port {}", port.0)))?.config = config;
-            }
-            stack.blackholes = blackholes;
-            return Ok(());
-        }
-        let made = self.stacks.get_mut(&id);
-        let made = made.ok_or_else(|| unknown(format!("configure stack {}", id.0)))?;
-        let mut changes = Vec::with_capacity(devices.len());
-        for (port, config) in &devices {
-            let device = self.ports.get(port).filter(|device| device.stack == id);
-            let device = device.ok_or_else(|| unknown(format!("configure port {} of {}", port.0, made.name)))?;
-            changes.push(change::DeviceChange {
-                name: &device.name,
-                old: &device.config,
-                new: config,
-            });
-        }
-        change::apply(&made.namespace, &changes, (&made.blackholes, &blackholes))?;
-        made.blackholes = blackholes;
-        for (port, config) in devices {
-            if let Some(device) = self.ports.get_mut(&port) {
-                device.config = config;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn enter(stacks: &BTreeMap<StackId, Made>, stack: StackId) -> Result<(), BackendError> {
-    let made = stacks
-        .get(&stack)
-        .ok_or_else(|| unknown(format!("enter stack {}", stack.0)))?;
-    let what = format!("enter the network namespace of {}", made.name);
-    made.namespace.enter().map_err(failed(what))
 }
 
 /// A descriptor for each device and each flow needs more than the customary thousand.
