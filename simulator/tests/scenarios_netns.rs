@@ -53,7 +53,7 @@ mod linux {
         }
         if kinds.contains(&BackendKind::Sim) {
             let sim = attempt(&loaded, BackendKind::Sim, Capture::off())?;
-            let differing = disagreements(&loaded.model.flows, &sim.traces, &run.traces);
+            let differing = disagreements(&loaded.model.flows, &sim.changes(), &sim.traces, &run.traces);
             if !differing.is_empty() {
                 let lines: Vec<_> = differing.iter().map(ToString::to_string).collect();
                 return Err(format!("sim and netns disagree:\n{}", lines.join("\n")).into());

@@ -10,6 +10,7 @@ mod permute;
 mod report;
 mod select;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use overlab_dataplane::Instant;
@@ -40,6 +41,14 @@ pub struct Run {
     pub tables: Vec<History<Arc<NodeTables>>>,
     /// The packets, if they were captured.
     pub capture: Capture,
+}
+
+impl Run {
+    /// The instants at which tables of any machine change.
+    pub fn changes(&self) -> BTreeSet<Instant> {
+        let histories = self.tables.iter().flat_map(|history| history.iter().skip(1));
+        histories.map(|(at, _)| at).collect()
+    }
 }
 
 /// Runs a model to its end.
