@@ -160,7 +160,7 @@ pub(super) fn never_fails(message: &str, help: &str) -> Wrong {
 
 /// Why a claim of an exact count is not judged where counts cannot be exact.
 pub(super) const NEEDS_RANGE: &str =
-    "an exact count is not judged in real time; write `{is: N, netns: {min: …, max: …}}` to give a range for it";
+    "an exact count is not judged in real time; write `{is: N, netns: N}`, or a range behind `netns` for what a kernel decides";
 
 /// Seconds with as many decimals as they need, as `3.7 s`.
 pub(super) fn seconds(nanos: u64) -> String {
