@@ -28,6 +28,7 @@ fn run_all(backend: BackendKind, jobs: usize) {
         expect: Some("*".to_owned()),
         capture: None,
         bless: false,
+        tables: true,
         jobs,
     };
     let outcomes = batch(cases(&files()), options).expect("threads are to be had");

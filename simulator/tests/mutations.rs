@@ -79,6 +79,7 @@ fn run(text: &str) -> ScenarioReport {
         expect: None,
         capture: None,
         bless: false,
+        tables: false,
         jobs: 1,
     };
     let outcome = one(&file.into(), &options);
@@ -325,6 +326,7 @@ fn an_order_that_makes_a_difference_fails() {
         backend: "sim",
         ranges: false,
         expect: Some("permute"),
+        tables: true,
     };
     let orders = report(&loaded, &run, &context).expectations;
     assert_eq!(
@@ -374,6 +376,7 @@ fn an_exact_count_needs_a_range_in_real_time(#[case] claim: &str, #[case] expect
         backend: "netns",
         ranges: true,
         expect: None,
+        tables: true,
     };
     let report = report(&loaded, &run, &context);
     let judged = report

@@ -113,6 +113,7 @@ fn sim_options() -> Options {
         expect: None,
         capture: None,
         bless: false,
+        tables: false,
         jobs: 1,
     }
 }

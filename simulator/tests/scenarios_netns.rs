@@ -44,6 +44,7 @@ mod linux {
             backend: "netns",
             ranges: true,
             expect: None,
+            tables: true,
         };
         let run = attempt(&loaded, BackendKind::Netns, Capture::off())?;
         let report = report(&loaded, &run, &context);

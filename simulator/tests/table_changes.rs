@@ -147,6 +147,7 @@ fn a_report_tells_what_each_change_took_brought_and_altered() {
         backend: "sim",
         ranges: false,
         expect: None,
+        tables: true,
     };
     let report = report(&loaded, &run, &context);
     let told: Vec<_> = report

@@ -37,6 +37,7 @@ fn run(flow: &str, fault: &str, expect: &str) -> ScenarioReport {
         expect: None,
         capture: None,
         bless: false,
+        tables: false,
         jobs: 1,
     };
     let outcome = one(&file.into(), &options);

@@ -14,6 +14,10 @@ impl Renderer for Json {
         "json"
     }
 
+    fn shows_tables(&self) -> bool {
+        true
+    }
+
     fn render(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *out, report)?;
         writeln!(out)

@@ -20,6 +20,11 @@ pub trait Renderer: Sync {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
 
+    /// Whether it shows the tables of nodes and how they change; a report need not hold them otherwise.
+    fn shows_tables(&self) -> bool {
+        false
+    }
+
     /// Writes the whole report.
     ///
     /// # Errors

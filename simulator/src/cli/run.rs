@@ -139,6 +139,10 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         expect: args.expect.clone(),
         capture: args.capture.clone(),
         bless: args.bless,
+        tables: args
+            .report
+            .iter()
+            .any(|target| renderer(&target.format).is_some_and(Renderer::shows_tables)),
         jobs,
     };
     let outcomes = batch(cases, options)?;

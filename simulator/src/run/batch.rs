@@ -26,8 +26,17 @@ pub struct Options {
     pub capture: Option<PathBuf>,
     /// Whether goldens are accepted rather than compared.
     pub bless: bool,
+    /// Whether reports are to hold tables; those that are held against a golden do in any case.
+    pub tables: bool,
     /// How many scenarios run at the same time; at least 1.
     pub jobs: usize,
+}
+
+impl Options {
+    /// Whether runs can be held against goldens: whole ones, in virtual time, with the files' own seeds.
+    fn golden(&self) -> bool {
+        self.backend == BackendKind::Sim && self.seed.is_none() && self.expect.is_none()
+    }
 }
 
 /// What came of one case.
@@ -79,12 +88,14 @@ pub fn one(case: &Case, options: &Options) -> Outcome {
         BackendKind::Netns => "netns",
     };
     let (file, variant) = (case.file.as_path(), case.variant.as_deref());
+    let golden = Golden::of(file, variant).filter(|_| options.golden());
     let context = Context {
         file,
         variant,
         backend,
         ranges,
         expect: options.expect.as_deref(),
+        tables: options.tables || golden.is_some(),
     };
     let mut loaded = match load_variant(file, variant) {
         Ok(loaded) => loaded,
@@ -96,7 +107,6 @@ pub fn one(case: &Case, options: &Options) -> Outcome {
             };
         }
     };
-    let own_seed = options.seed.is_none();
     loaded.model.seed = options.seed.unwrap_or(loaded.model.seed);
     if !loaded.model.backends.contains(&options.backend) {
         let reason = format!("the scenario does not run over {backend}: its `backends` leave it out");
@@ -117,8 +127,8 @@ pub fn one(case: &Case, options: &Options) -> Outcome {
                 outcome.report.problem = Some(Problem { reason, remedy: None });
                 outcome.report.status = Status::Error;
             }
-            if options.backend == BackendKind::Sim && own_seed && options.expect.is_none() {
-                hold_against_golden(&loaded, &context, options, &mut outcome);
+            if options.golden() {
+                hold_against_golden(golden, &loaded, &context, options, &mut outcome);
             }
             outcome
         }
@@ -164,8 +174,8 @@ pub fn attempt(loaded: &Loaded, kind: BackendKind, capture: Capture) -> Result<R
 }
 
 /// Compares the report with its golden, or accepts it; accepting runs the scenario twice and refuses what failed or differs.
-fn hold_against_golden(loaded: &Loaded, context: &Context<'_>, options: &Options, outcome: &mut Outcome) {
-    let Some(golden) = Golden::of(context.file, context.variant) else {
+fn hold_against_golden(golden: Option<Golden>, loaded: &Loaded, context: &Context<'_>, options: &Options, outcome: &mut Outcome) {
+    let Some(golden) = golden else {
         if options.bless {
             outcome.report.problem = Some(Problem {
                 reason: "nothing was blessed: the file lies below no folder `scenarios`".to_owned(),

@@ -31,6 +31,8 @@ pub struct Context<'a> {
     pub ranges: bool,
     /// Only verdicts whose label this glob matches.
     pub expect: Option<&'a str>,
+    /// Whether the report is to hold the tables of every machine and how they change: in a large cluster by far the most of it.
+    pub tables: bool,
 }
 
 /// The report of a scenario that ran.
@@ -51,8 +53,10 @@ pub fn report(loaded: &Loaded, run: &Run, context: &Context<'_>) -> ScenarioRepo
         .collect();
     report.status = report.expectations.iter().map(|e| e.status).max().unwrap_or(Status::Pass);
     report.flows = rows(model, &run.traces);
-    report.tables = run.tables.iter().map(|tables| table(tables.first())).collect();
-    report.changes = changes(model, run);
+    if context.tables {
+        report.tables = run.tables.iter().map(|tables| table(tables.first())).collect();
+        report.changes = changes(model, run);
+    }
     report.fates = fates(model, &run.traces);
     report
 }

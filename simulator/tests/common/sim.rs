@@ -27,6 +27,7 @@ pub(crate) fn judge(case: &Case) {
         backend: "sim",
         ranges: false,
         expect: None,
+        tables: true,
     };
     let golden = || {
         let run = attempt(&loaded, BackendKind::Sim, Capture::off()).unwrap();
