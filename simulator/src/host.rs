@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use overlab_dataplane::route::RouteProtocol;
+use overlab_dataplane::route::{NodeTables, Owner, Route, RouteKind, RouteProtocol};
 use overlab_dataplane::{Instant, Mtu, Packet};
 
 use crate::observe::{ConnectionEvent, Direction};
@@ -24,16 +24,9 @@ pub struct StackId(pub u32);
 pub enum HostAction {
     /// Make a stack with its devices.
     Attach(Stack),
-    /// Give devices of a stack other addresses, MTUs or routes, and the stack other blackholes, before it sends or takes in
-    /// anything more.
-    Configure {
-        /// Which.
-        stack: StackId,
-        /// The devices that change, with what they are to have.
-        devices: Vec<(PortId, PortConfig)>,
-        /// The prefixes that the stack is to drop: all of them.
-        blackholes: Vec<Blackhole>,
-    },
+    /// Give the devices of a stack these addresses, MTUs and routes, and the stack these blackholes, before it sends or takes in
+    /// anything more. The devices are those that it was attached with.
+    Configure(Stack),
     /// Remove a stack.
     Detach {
         /// Which.
@@ -75,6 +68,34 @@ pub struct Stack {
     pub devices: Vec<StackDevice>,
     /// Prefixes that it drops.
     pub blackholes: Vec<Blackhole>,
+    /// The tables that it has its routes and blackholes from, besides those that are listed: those of the machine that it is the
+    /// own stack of. They are not copied, since machines of a large cluster share most of them.
+    pub tables: Option<Arc<NodeTables>>,
+}
+
+impl Stack {
+    /// The same stack with the routes and blackholes of its tables listed. Routes to connected subnets are left out: a kernel makes
+    /// them by itself.
+    #[must_use]
+    pub fn listed(mut self) -> Stack {
+        let Some(tables) = self.tables.take() else { return self };
+        for route in tables.routes() {
+            if route.kind == RouteKind::Blackhole {
+                self.blackholes.push(Blackhole::of(route));
+            } else if (route.owner != Owner::Kernel || route.gateway.is_some())
+                && let Some(place) = self.place_of(&tables, route)
+            {
+                self.devices[place].config.routes.push(StackRoute::of(route));
+            }
+        }
+        self
+    }
+
+    /// The place of the device of a route of the stack's tables.
+    pub fn place_of(&self, tables: &NodeTables, route: &Route) -> Option<usize> {
+        let name = &tables.device(route.device?)?.name;
+        self.devices.iter().position(|device| device.name == *name)
+    }
 }
 
 /// A route that swallows packets.
@@ -86,6 +107,16 @@ pub struct Blackhole {
     pub protocol: RouteProtocol,
     /// The metric; 0 for none.
     pub metric: u32,
+}
+
+impl Blackhole {
+    fn of(route: &Route) -> Blackhole {
+        Blackhole {
+            destination: route.destination,
+            protocol: route.protocol,
+            metric: route.metric,
+        }
+    }
 }
 
 /// A device of a stack.
@@ -125,6 +156,19 @@ pub struct StackRoute {
     pub metric: u32,
     /// The route's own MTU.
     pub mtu: Option<Mtu>,
+}
+
+impl StackRoute {
+    fn of(route: &Route) -> StackRoute {
+        StackRoute {
+            destination: route.destination,
+            gateway: route.gateway,
+            onlink: route.onlink,
+            protocol: route.protocol,
+            metric: route.metric,
+            mtu: route.mtu,
+        }
+    }
 }
 
 /// What a stack did.

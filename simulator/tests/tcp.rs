@@ -54,6 +54,7 @@ fn stack(id: u32, mtu: u16) -> Stack {
             },
         }],
         blackholes: Vec::new(),
+        tables: None,
     }
 }
 

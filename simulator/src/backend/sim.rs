@@ -123,13 +123,9 @@ impl Backend for Sim {
                 self.ports.extend(stack.devices.iter().map(|device| (device.port, stack.id)));
                 self.stacks.insert(stack.id, HostStack::new(stack));
             }
-            HostAction::Configure {
-                stack,
-                devices,
-                blackholes,
-            } => {
-                if let Some(stack) = self.stacks.get_mut(&stack) {
-                    stack.configure(devices, blackholes);
+            HostAction::Configure(stack) => {
+                if let Some(there) = self.stacks.get_mut(&stack.id) {
+                    there.configure(stack);
                 }
             }
             HostAction::Detach { stack } => {

@@ -6,6 +6,8 @@ mod tcp;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+use overlab_dataplane::route::RouteKind;
 use overlab_dataplane::wire::fragment::{Reassembly, split};
 use overlab_dataplane::wire::icmp::error_packet;
 use overlab_dataplane::wire::ipv4::{PATH_MTU_MIN, protocol};
@@ -13,7 +15,7 @@ use overlab_dataplane::wire::{IcmpError, IcmpMessage, IpView, Reassembler, UdpVi
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
 use super::probe::{self, Addresses, Header};
-use crate::host::{Blackhole, FlowEvent, HostEvent, PortConfig, PortId, SendError, Stack};
+use crate::host::{FlowEvent, HostEvent, SendError, Stack};
 use crate::observe::{Direction, read_stamp};
 use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
 
@@ -50,6 +52,7 @@ enum Target {
 #[derive(Debug)]
 pub struct HostStack {
     stack: Stack,
+    /// The routes that are not those of its tables.
     fib: Fib<Target>,
     sockets: Vec<Socket>,
     /// Path MTUs learned from ICMP, by destination.
@@ -100,18 +103,15 @@ impl HostStack {
     /// the route that led to it.
     ///
     /// Source: Linux net/ipv4/route.c, find_exception, for exceptions that hang on a route's next hop.
-    pub fn configure(&mut self, devices: Vec<(PortId, PortConfig)>, blackholes: Vec<Blackhole>) {
-        for (port, config) in devices {
-            if let Some(device) = self.stack.devices.iter_mut().find(|device| device.port == port) {
-                device.config = config;
-            }
-        }
-        self.stack.blackholes = blackholes;
-        let before = std::mem::take(&mut self.fib);
+    pub fn configure(&mut self, stack: Stack) {
+        let learned = std::mem::take(&mut self.path_mtus).into_iter();
+        let learned: Vec<_> = learned.map(|path| (path, self.lookup(path.0))).collect();
+        self.stack = stack;
         self.rebuild();
-        let after = &self.fib;
-        self.path_mtus
-            .retain(|destination, _| before.lookup(*destination) == after.lookup(*destination));
+        let stay = learned
+            .into_iter()
+            .filter(|((destination, _), route)| self.lookup(*destination) == *route);
+        self.path_mtus = stay.map(|(path, _)| path).collect();
     }
 
     /// Opens a flow's socket.
@@ -124,6 +124,10 @@ impl HostStack {
     }
 
     fn rebuild(&mut self) {
+        self.fib = Fib::default();
+        if self.stack.tables.is_some() {
+            return;
+        }
         for blackhole in &self.stack.blackholes {
             self.fib.insert(blackhole.destination, Target::Blackhole);
         }
@@ -142,6 +146,23 @@ impl HostStack {
                 self.fib.insert(route.destination, Target::Device { index, gateway, mtu });
             }
         }
+    }
+
+    /// The route that wins for a destination.
+    fn lookup(&self, destination: IpAddr) -> Option<(IpNet, Target)> {
+        let Some(tables) = &self.stack.tables else {
+            return self.fib.lookup(destination).map(|(net, target)| (net, *target));
+        };
+        let (_, route) = tables.lookup(destination)?;
+        let target = match route.kind {
+            RouteKind::Blackhole => Target::Blackhole,
+            RouteKind::Local | RouteKind::Direct | RouteKind::Ipip | RouteKind::Vxlan | RouteKind::Host => Target::Device {
+                index: self.stack.place_of(tables, route)?,
+                gateway: route.gateway,
+                mtu: route.mtu,
+            },
+        };
+        Some((route.destination, target))
     }
 
     fn owns(&self, address: IpAddr) -> bool {
@@ -190,8 +211,7 @@ impl HostStack {
 
     /// The device, source address and length of packets to a destination.
     fn path(&self, source: Option<IpAddr>, destination: IpAddr, discovery: PathMtuDiscovery) -> Result<Path, SendError> {
-        let target = self.fib.best(destination).copied().ok_or(SendError::NoRoute)?;
-        let Target::Device { index, mtu, .. } = target else {
+        let Some((_, Target::Device { index, mtu, .. })) = self.lookup(destination) else {
             return Err(SendError::NoRoute);
         };
         let device = self.stack.devices.get(index).ok_or(SendError::NoRoute)?;
@@ -414,8 +434,8 @@ impl HostStack {
         let Some(answer) = error_packet(error, ip.destination(), packet.bytes()) else {
             return;
         };
-        if let Some(Target::Device { index, .. }) = self.fib.best(ip.source())
-            && let Some(device) = self.stack.devices.get(*index)
+        if let Some((_, Target::Device { index, .. })) = self.lookup(ip.source())
+            && let Some(device) = self.stack.devices.get(index)
         {
             out.push(HostEvent::Packet {
                 port: device.port,

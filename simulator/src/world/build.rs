@@ -141,6 +141,7 @@ impl World {
             name: name.clone(),
             devices,
             blackholes: Vec::new(),
+            tables: None,
         });
         id
     }

@@ -1,5 +1,6 @@
 //! The stacks around the engines: what the tables give them, at the start and whenever they change. A stack has every device
-//! that it has at any time of the run, found by name; one that is not there for now has neither addresses nor routes.
+//! that it has at any time of the run, found by name; one that is not there for now has neither addresses nor routes. A machine's
+//! own stack has its routes by sharing the tables.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,11 +8,11 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use overlab_dataplane::engine::Ingress;
-use overlab_dataplane::route::{DeviceId, DeviceKind, LocalWorkload, NodeTables, Owner, Route, RouteKind, RouteProtocol};
+use overlab_dataplane::route::{DeviceId, DeviceKind, LocalWorkload, NodeTables, RouteProtocol};
 use overlab_dataplane::{Family, PerFamily};
 
 use super::World;
-use crate::host::{Blackhole, HostAction, PortConfig, PortId, StackId, StackRoute};
+use crate::host::{HostAction, PortConfig, PortId, StackDevice, StackId, StackRoute};
 
 /// The gateways that Calico gives to workloads.
 ///
@@ -31,18 +32,24 @@ impl World {
         self.set_workloads(index, tables);
     }
 
-    fn set_own_devices(&mut self, index: usize, tables: &NodeTables) {
+    fn set_own_devices(&mut self, index: usize, tables: &Arc<NodeTables>) {
         let machine = &mut self.machines[index];
         let stack = &self.stacks[machine.stack.0 as usize];
         let ports: BTreeMap<_, _> = stack.devices.iter().map(|device| (&device.name, device.port)).collect();
         let port = |name| ports.get(name).copied();
         machine.own_ports = tables.devices.iter().map(|device| port(&device.name)).collect();
-        let mut there = own_configs(tables);
-        let of_device = |device: &crate::host::StackDevice| there.remove(&device.name).unwrap_or_else(|| absent(&device.config));
-        let configs = stack.devices.iter().map(of_device).collect();
-        let blackholes = tables.routes().filter(|route| route.kind == RouteKind::Blackhole);
-        let id = machine.stack;
-        self.configure(id, configs, blackholes.map(blackhole).collect());
+        let there: BTreeMap<_, _> = tables.devices.iter().map(|device| (&device.name, device)).collect();
+        let config = |device: &StackDevice| match there.get(&device.name) {
+            Some(there) => PortConfig {
+                addresses: there.addresses.clone(),
+                mtu: there.mtu,
+                routes: Vec::new(),
+            },
+            None => absent(&device.config),
+        };
+        let configs = stack.devices.iter().map(config).collect();
+        let own = machine.stack;
+        self.configure(own, configs, Some(tables));
     }
 
     /// Workloads that are no longer behind a device of the machine have nothing behind theirs, unless another machine has them.
@@ -60,7 +67,7 @@ impl World {
             let port = self.stacks[stack.0 as usize].devices[0].port;
             self.ports[port.0 as usize].attached = Some((index, Ingress::Device(workload.device)));
             self.machines[index].workload_ports[usize::from(workload.device.0)] = Some(port);
-            self.configure(stack, vec![workload_config(workload)], Vec::new());
+            self.configure(stack, vec![workload_config(workload)], None);
         }
         for port in before.into_iter().flatten() {
             self.detach_unless_attached(port);
@@ -73,29 +80,22 @@ impl World {
             && let Some(stack) = self.workloads.get(&port.stack.name).copied()
         {
             let config = absent(&self.stacks[stack.0 as usize].devices[0].config);
-            self.configure(stack, vec![config], Vec::new());
+            self.configure(stack, vec![config], None);
         }
     }
 
-    /// Gives a stack's devices, in their order, what they are to have, and asks for what that changes.
-    fn configure(&mut self, id: StackId, configs: Vec<PortConfig>, blackholes: Vec<Blackhole>) {
+    /// Gives a stack's devices, in their order, what they are to have, and asks for it if that changes anything.
+    fn configure(&mut self, id: StackId, configs: Vec<PortConfig>, tables: Option<&Arc<NodeTables>>) {
         let stack = &mut self.stacks[id.0 as usize];
-        let mut changed = Vec::new();
-        for (device, config) in stack.devices.iter_mut().zip(configs) {
-            if device.config != config {
-                device.config = config.clone();
-                changed.push((device.port, config));
-            }
-        }
-        if changed.is_empty() && stack.blackholes == blackholes {
+        let same_tables = stack.tables.as_ref().map(Arc::as_ptr) == tables.map(Arc::as_ptr);
+        if same_tables && stack.devices.iter().map(|device| &device.config).eq(&configs) {
             return;
         }
-        stack.blackholes.clone_from(&blackholes);
-        self.actions.push(HostAction::Configure {
-            stack: id,
-            devices: changed,
-            blackholes,
-        });
+        for (device, config) in stack.devices.iter_mut().zip(configs) {
+            device.config = config;
+        }
+        stack.tables = tables.cloned();
+        self.actions.push(HostAction::Configure(stack.clone()));
     }
 }
 
@@ -138,48 +138,5 @@ fn default_route(family: Family) -> StackRoute {
         protocol: RouteProtocol::BOOT,
         metric: 0,
         mtu: None,
-    }
-}
-
-/// What a machine's own stack has on its devices, by their names: the addresses, MTU and routes of its tables. The kernel makes
-/// connected routes by itself.
-fn own_configs(tables: &NodeTables) -> BTreeMap<Arc<str>, PortConfig> {
-    let mut routes = vec![Vec::new(); tables.devices.len()];
-    for route in tables
-        .routes()
-        .filter(|route| !(route.owner == Owner::Kernel && route.gateway.is_none()))
-    {
-        let of_device = route.device.and_then(|device| routes.get_mut(usize::from(device.0)));
-        if let Some(routes) = of_device {
-            routes.push(stack_route(route));
-        }
-    }
-    let config = |(device, routes): (&overlab_dataplane::route::Device, _)| {
-        let config = PortConfig {
-            addresses: device.addresses.clone(),
-            mtu: device.mtu,
-            routes,
-        };
-        (device.name.clone(), config)
-    };
-    tables.devices.iter().zip(routes).map(config).collect()
-}
-
-fn stack_route(route: &Route) -> StackRoute {
-    StackRoute {
-        destination: route.destination,
-        gateway: route.gateway,
-        onlink: route.onlink,
-        protocol: route.protocol,
-        metric: route.metric,
-        mtu: route.mtu,
-    }
-}
-
-fn blackhole(route: &Route) -> Blackhole {
-    Blackhole {
-        destination: route.destination,
-        protocol: route.protocol,
-        metric: route.metric,
     }
 }

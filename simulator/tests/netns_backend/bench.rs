@@ -53,16 +53,7 @@ impl Bench {
 
     /// Gives a stack what another one has, with the same devices.
     pub(crate) fn become_like(&mut self, stack: &Stack) {
-        let configure = HostAction::Configure {
-            stack: stack.id,
-            devices: stack
-                .devices
-                .iter()
-                .map(|device| (device.port, device.config.clone()))
-                .collect(),
-            blackholes: stack.blackholes.clone(),
-        };
-        self.backend.host(configure).unwrap();
+        self.backend.host(HostAction::Configure(stack.clone())).unwrap();
     }
 
     /// Carries packets for a while.
@@ -124,6 +115,7 @@ pub(crate) fn stack(id: u32, name: &str, devices: Vec<StackDevice>) -> Stack {
         name: name.into(),
         devices,
         blackholes: Vec::new(),
+        tables: None,
     }
 }
 

@@ -321,12 +321,8 @@ impl Backend for Netns {
 
     fn host(&mut self, action: HostAction) -> Result<(), BackendError> {
         match action {
-            HostAction::Attach(stack) => self.stacks.attach(stack),
-            HostAction::Configure {
-                stack,
-                devices,
-                blackholes,
-            } => return self.stacks.configure(stack, devices, blackholes),
+            HostAction::Attach(stack) => self.stacks.attach(stack.listed()),
+            HostAction::Configure(stack) => return self.stacks.configure(stack.listed()),
             HostAction::Detach { stack } => {
                 self.prober.close(stack);
                 self.streams.close(stack);

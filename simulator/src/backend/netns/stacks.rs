@@ -9,7 +9,7 @@ use super::namespace::Namespace;
 use super::poller::{Poller, Source};
 use super::tun::Tun;
 use super::{change, configure, failed, unknown};
-use crate::backend::{BackendError, Blackhole, PortConfig, PortId, Stack, StackId};
+use crate::backend::{BackendError, Blackhole, PortConfig, PortId, Stack, StackDevice, StackId};
 
 /// All stacks. They are made together, so that their making takes none of the run's time.
 #[derive(Debug, Default)]
@@ -80,35 +80,31 @@ impl Stacks {
     ///
     /// # Errors
     /// If there is no such stack, it has no such port, or the kernel refuses a change.
-    pub(super) fn configure(
-        &mut self,
-        id: StackId,
-        devices: Vec<(PortId, PortConfig)>,
-        blackholes: Vec<Blackhole>,
-    ) -> Result<(), BackendError> {
-        if let Some(stack) = self.attached.iter_mut().find(|stack| stack.id == id) {
-            for (port, config) in devices {
-                let device = stack.devices.iter_mut().find(|device| device.port == port);
-                device.ok_or_else(|| unknown(format!("configure port {}", port.0)))?.config = config;
-            }
-            stack.blackholes = blackholes;
+    pub(super) fn configure(&mut self, stack: Stack) -> Result<(), BackendError> {
+        if let Some(attached) = self.attached.iter_mut().find(|attached| attached.id == stack.id) {
+            *attached = stack;
             return Ok(());
         }
-        let made = self.made.get_mut(&id);
-        let made = made.ok_or_else(|| unknown(format!("configure stack {}", id.0)))?;
-        let mut changes = Vec::with_capacity(devices.len());
-        for (port, config) in &devices {
-            let device = self.devices.get(port).filter(|device| device.stack == id);
+        let made = self.made.get_mut(&stack.id);
+        let made = made.ok_or_else(|| unknown(format!("configure stack {}", stack.id.0)))?;
+        let mut changes = Vec::with_capacity(stack.devices.len());
+        for StackDevice { port, config, .. } in &stack.devices {
+            let device = self.devices.get(port).filter(|device| device.stack == stack.id);
             let device = device.ok_or_else(|| unknown(format!("configure port {} of {}", port.0, made.name)))?;
-            changes.push(change::DeviceChange {
-                name: &device.name,
-                old: &device.config,
-                new: config,
-            });
+            if device.config != *config {
+                changes.push(change::DeviceChange {
+                    name: &device.name,
+                    old: &device.config,
+                    new: config,
+                });
+            }
         }
-        change::apply(&made.namespace, &changes, (&made.blackholes, &blackholes))?;
-        made.blackholes = blackholes;
-        for (port, config) in devices {
+        if changes.is_empty() && made.blackholes == stack.blackholes {
+            return Ok(());
+        }
+        change::apply(&made.namespace, &changes, (&made.blackholes, &stack.blackholes))?;
+        made.blackholes = stack.blackholes;
+        for StackDevice { port, config, .. } in stack.devices {
             if let Some(device) = self.devices.get_mut(&port) {
                 device.config = config;
             }
