@@ -10,7 +10,7 @@ use super::cluster::View;
 use super::host::host_tables;
 use super::outlook::Outlook;
 use super::remote::Remote;
-use super::shared::Shared;
+use super::shared::{Joints, Shared};
 use super::{HostNetwork, Index, NodeTables};
 use crate::calico::{Block, ClusterState, Settings};
 
@@ -23,6 +23,9 @@ pub struct Resolver {
     cluster: ClusterState,
     index: Index,
     classes: BTreeMap<Outlook, Class>,
+    /// The shared routes of an earlier state of the datastore, which are taken over where they are the same.
+    earlier: BTreeMap<Outlook, Arc<Shared>>,
+    joints: Joints,
 }
 
 /// The nodes of one outlook.
@@ -40,6 +43,19 @@ impl Resolver {
             index: Index::of(&cluster),
             cluster,
             classes: BTreeMap::new(),
+            earlier: BTreeMap::new(),
+            joints: Joints::default(),
+        }
+    }
+
+    /// Starts from what a datastore has become; what is the same for every node is not held twice.
+    #[must_use]
+    pub fn succeed(&self, cluster: ClusterState) -> Resolver {
+        let fresh = self.classes.iter().filter(|(_, class)| class.stale.is_empty());
+        let fresh = fresh.map(|(outlook, class)| (outlook.clone(), class.shared.clone()));
+        Resolver {
+            earlier: fresh.collect(),
+            ..Resolver::new(cluster)
         }
     }
 
@@ -66,12 +82,22 @@ impl Resolver {
             return host_tables(host);
         };
         let outlook = view.outlook.clone();
-        let class = self.classes.entry(outlook).or_insert_with(|| Class {
-            shared: Arc::new(Shared::of(cluster, index, &view.outlook)),
-            stale: BTreeSet::new(),
+        let class = self.classes.entry(outlook).or_insert_with_key(|outlook| {
+            let shared = Shared::of(cluster, index, outlook);
+            let earlier = self.earlier.remove(outlook).filter(|earlier| **earlier == shared);
+            Class {
+                shared: earlier.unwrap_or_else(|| Arc::new(shared)),
+                stale: BTreeSet::new(),
+            }
         });
         class.refresh(cluster, index, &view.outlook);
         view.tables(class.shared.clone())
+    }
+
+    /// Tables of a machine with the routes that its BIRD has here, as [`NodeTables::with_bird_of`] these ones.
+    pub fn with_bird(&mut self, tables: NodeTables, host: &HostNetwork, settings: Settings) -> NodeTables {
+        let birds = self.tables_under(host, settings);
+        tables.with_bird(&birds, &mut self.joints)
     }
 
     /// Adds a block, or puts it in the place of the one with its range.

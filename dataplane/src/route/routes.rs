@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::shared::Shared;
+use super::shared::{Joints, Shared};
 use super::table::{RouteTable, rank};
 use super::{Absent, DeviceId, NodeTables, Owner, Route, RouteId};
 
@@ -44,16 +44,27 @@ impl Routes {
         })
     }
 
+    /// The shared route to exactly this prefix, if it counts.
+    fn shared_to(&self, prefix: IpNet) -> Option<&Route> {
+        self.shared.table.to(prefix).filter(|route| counts(route, &self.node))
+    }
+
+    /// The route that wins exactly this prefix.
+    fn to(&self, prefix: IpNet) -> Option<&Route> {
+        self.own.to(prefix).or_else(|| self.shared_to(prefix))
+    }
+
     fn absent(&self) -> impl Iterator<Item = &Absent> {
         let absent = self.shared.absent.values().map(|absent| &**absent);
-        absent.filter(|absent| *absent.node != *self.node)
+        absent.filter(|absent| *absent.node != *self.node && self.to(absent.destination).is_none())
     }
 }
 
 /// Alike in what they say; which of it is shared with other nodes does not matter.
 impl PartialEq for Routes {
     fn eq(&self, other: &Routes) -> bool {
-        self.iter().eq(other.iter()) && self.absent().eq(other.absent())
+        let one = Arc::ptr_eq(&self.shared, &other.shared) && self.node == other.node;
+        (one && self.own.iter().eq(other.own.iter())) || self.iter().eq(other.iter()) && self.absent().eq(other.absent())
     }
 }
 
@@ -73,6 +84,10 @@ impl NodeTables {
     /// Felix. A route through a device that is not here falls away with it.
     #[must_use]
     pub fn with_bird_of(self, other: &NodeTables) -> NodeTables {
+        self.with_bird(other, &mut Joints::default())
+    }
+
+    pub(super) fn with_bird(self, other: &NodeTables, joints: &mut Joints) -> NodeTables {
         let here = |route: &Route| {
             let Some(device) = route.device else {
                 return Some(route.clone());
@@ -82,16 +97,29 @@ impl NodeTables {
             let device = u16::try_from(place).ok().map(DeviceId);
             Some(Route { device, ..route.clone() })
         };
-        let birds = other.routes().filter(|route| route.owner == Owner::Bird).filter_map(here);
-        let others = self.routes().filter(|route| route.owner != Owner::Bird).cloned();
-        let routes: Vec<Route> = others.chain(birds).collect();
-        let mut absent = self.routes.shared.absent.clone();
-        routes.iter().for_each(|route| drop(absent.remove(&route.destination)));
-        let rest = Shared {
-            absent,
-            ..Shared::default()
+        let common = other.devices.iter().take_while(|device| device.workload.is_none());
+        let devices = common.map(|device| self.devices.iter().position(|here| here.name == device.name));
+        let (felix, bird) = (&self.routes, &other.routes);
+        let joint = joints.of((&felix.shared, &bird.shared), devices.collect(), here);
+        let mut routes = Routes {
+            node: self.node.clone(),
+            own: RouteTable::default(),
+            shared: joint.shared.clone(),
         };
-        let routes = Routes::new(&self.node, routes, Arc::new(rest));
+        let felix = felix.own.iter().filter(|route| route.owner != Owner::Bird).cloned();
+        let felix = felix.filter(|route| {
+            routes
+                .shared_to(route.destination)
+                .is_none_or(|other| rank(route) <= rank(other))
+        });
+        let bird = bird.own.iter().filter(|route| route.owner == Owner::Bird).filter_map(here);
+        let beaten = joint.beaten.iter().filter(|route| counts(route, &self.node)).cloned();
+        let bird = bird.chain(beaten).filter(|route| {
+            routes
+                .shared_to(route.destination)
+                .is_none_or(|other| rank(route) < rank(other))
+        });
+        routes.own = RouteTable::of(felix.chain(bird).collect::<Vec<_>>());
         NodeTables { routes, ..self }
     }
 
@@ -110,11 +138,7 @@ impl NodeTables {
 
     /// The route that wins exactly this prefix.
     pub fn route_to(&self, prefix: IpNet) -> Option<&Route> {
-        let shared = || self.routes.shared.table.to(prefix);
-        self.routes
-            .own
-            .to(prefix)
-            .or_else(|| shared().filter(|route| counts(route, &self.node)))
+        self.routes.to(prefix)
     }
 
     /// The route that wins for a destination.

@@ -81,6 +81,13 @@ impl RouteTable {
     }
 }
 
+/// Alike in their routes; the numbers of these do not matter.
+impl PartialEq for RouteTable {
+    fn eq(&self, other: &RouteTable) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
 /// Of two routes to one prefix the lower one wins.
 pub(super) fn rank(route: &Route) -> (bool, u32) {
     (route.kind != super::RouteKind::Local, route.metric)

@@ -6,14 +6,15 @@
 //! nobody is there to change it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use overlab_dataplane::calico::{ClusterState, FelixStart};
 use overlab_dataplane::route::{HostNetwork, NodeTables, Resolver, host_tables};
-use overlab_dataplane::{Instant, Mtu};
+use overlab_dataplane::{Instant, Mtu, PerFamily};
 
-use super::model::{AgentOutage, Model, TableChange, Version};
+use super::model::{AgentOutage, Machine, Model, TableChange, Version};
 use super::resolve::check_by_felix;
 
 /// From when Felix finds that it has to restart until it ends.
@@ -45,16 +46,20 @@ pub(super) fn course(model: &Model) -> Course {
         return Course::default();
     }
     let mut rollout = Rollout::new(model);
-    rollout.step(Instant::ZERO);
+    rollout.step(Instant::ZERO, (0..model.nodes.len()).collect());
     rollout.course = Course::default();
-    while let Some(at) = rollout.instants.pop_first() {
-        rollout.step(at);
+    while let Some((at, due)) = rollout.instants.pop_first() {
+        rollout.step(at, due);
     }
     rollout.course
 }
 
-/// A version of the datastore as somebody sees it: its place among all, and the versions from which each node wrote its record.
-type Seen = (usize, Vec<usize>);
+/// The tunnel addresses in a node's record: of IPIP, and of VXLAN.
+type Tunnels = (Option<Ipv4Addr>, PerFamily<Option<IpAddr>>);
+
+/// A version of the datastore as somebody sees it: its place among all, and what the records of nodes hold that have written or
+/// given up other tunnel addresses than this version says.
+type Seen = (usize, BTreeMap<usize, Tunnels>);
 
 /// What Felix does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +89,10 @@ struct Agent {
     /// The newest version that it has heard of, and BIRD's.
     heard: usize,
     bird: usize,
-    /// The versions that its tables are of now, Felix's and BIRD's, those of all records, and whether Felix is down.
-    sees: Option<(usize, usize, Vec<usize>, bool)>,
-    /// What Felix programmed last, and from what.
-    felix_tables: Option<(Seen, Arc<NodeTables>)>,
+    /// What its tables are of now: what Felix sees, BIRD's version, and whether Felix is down.
+    sees: Option<(Seen, usize, bool)>,
+    /// What Felix programmed last, and from which version.
+    felix_tables: Option<(usize, NodeTables)>,
     tables: Arc<NodeTables>,
     /// The MTUs that workloads were made with.
     mtus: BTreeMap<Arc<str>, Mtu>,
@@ -96,8 +101,10 @@ struct Agent {
 struct Rollout<'m> {
     model: &'m Model,
     agents: Vec<Agent>,
-    /// When something may happen.
-    instants: BTreeSet<Instant>,
+    /// When something may happen, and on which nodes.
+    instants: BTreeMap<Instant, BTreeSet<usize>>,
+    /// The tunnel addresses of every node by each version; none where it has no such node.
+    tunnels: Vec<Vec<Option<Tunnels>>>,
     /// Datastores as they are seen now.
     views: BTreeMap<Seen, Resolver>,
     course: Course,
@@ -120,56 +127,84 @@ impl<'m> Rollout<'m> {
                 host,
             }
         });
-        let mut instants = BTreeSet::new();
+        let clusters = (0..=model.versions.len()).map(|version| datastore(model, version));
+        let tunnels = clusters.map(|cluster| {
+            let of = |machine: &Machine| {
+                let node = cluster.nodes().get(&machine.name)?;
+                Some((node.ipip_tunnel, node.vxlan_tunnel))
+            };
+            model.nodes.iter().map(of).collect()
+        });
+        let mut rollout = Rollout {
+            agents: agents.collect(),
+            model,
+            instants: BTreeMap::new(),
+            tunnels: tunnels.collect(),
+            views: BTreeMap::new(),
+            course: Course::default(),
+        };
         for version in &model.versions {
             for node in 0..model.nodes.len() {
                 let hears = hears(version, node);
-                instants.extend([hears, hears.saturating_add(version.rollout.bird_delay)]);
+                rollout.expect(hears, node);
+                rollout.expect(hears.saturating_add(version.rollout.bird_delay), node);
             }
         }
         for outage in &model.outages {
-            instants.extend([Some(outage.from), outage.until].into_iter().flatten());
+            for at in [Some(outage.from), outage.until].into_iter().flatten() {
+                rollout.expect(at, outage.node);
+            }
         }
-        instants.remove(&Instant::ZERO);
-        Rollout {
-            agents: agents.collect(),
-            model,
-            instants,
-            views: BTreeMap::new(),
-            course: Course::default(),
-        }
+        rollout.instants.remove(&Instant::ZERO);
+        rollout
     }
 
-    /// Lets everything happen that is due.
-    fn step(&mut self, now: Instant) {
-        let causes: Vec<Option<Arc<str>>> = (0..self.agents.len()).map(|node| self.hear(node, now)).collect();
-        let records: Vec<usize> = self.agents.iter().map(|agent| agent.heard).collect();
-        let latest = self.model.versions.iter().rfind(|version| version.at <= now);
-        let order: Vec<usize> = match latest {
-            Some(version) => version.rollout.order.clone(),
-            None => (0..self.agents.len()).collect(),
+    /// Has a look at a node at an instant.
+    fn expect(&mut self, at: Instant, node: usize) {
+        self.instants.entry(at).or_default().insert(node);
+    }
+
+    /// Lets everything happen that is due, on these nodes and wherever it is seen.
+    fn step(&mut self, now: Instant, due: BTreeSet<usize>) {
+        let mut seen_by_all = now == Instant::ZERO;
+        let mut causes = BTreeMap::new();
+        for &node in &due {
+            let before = self.agents[node].heard;
+            causes.insert(node, self.hear(node, now));
+            let after = self.agents[node].heard;
+            seen_by_all |= self.tunnels[before][node] != self.tunnels[after][node];
+        }
+        let mut order: Vec<usize> = match seen_by_all {
+            true => (0..self.agents.len()).collect(),
+            false => due.iter().copied().collect(),
         };
+        if let Some(latest) = self.model.versions.iter().rfind(|version| version.at <= now) {
+            order.sort_by_key(|node| latest.rollout.turns[*node]);
+        }
+        let mut views: BTreeMap<usize, Seen> = BTreeMap::new();
         for node in order {
-            let started = self.run_felix(node, now, &records);
+            let started = due.contains(&node).then(|| self.run_felix(node, now)).flatten();
             if started.is_some() {
                 self.set_check(node, now);
             }
+            let heard = self.agents[node].heard;
+            let felix = views.entry(heard).or_insert_with(|| self.seen(heard)).clone();
             let agent = &mut self.agents[node];
-            let sees = (agent.heard, agent.bird, records.clone(), agent.felix.is_down());
+            let sees = (felix, agent.bird, agent.felix.is_down());
             if started.is_none() && agent.sees.as_ref() == Some(&sees) {
                 continue;
             }
-            agent.sees = Some(sees);
-            let tables = self.tables(node, &records);
+            let tables = self.tables(node, &sees.0);
             let agent = &mut self.agents[node];
-            if now > Instant::ZERO && tables == *agent.tables {
+            agent.sees = Some(sees);
+            let Some(tables) = tables.filter(|tables| *tables != *agent.tables) else {
                 continue;
-            }
+            };
             agent.tables = Arc::new(tables);
-            let cause = match (started, &causes[node]) {
+            let cause = match (started, causes.get(&node)) {
                 (Some(started), _) => started,
-                (None, Some(cause)) => cause.clone(),
-                (None, None) => Arc::from("hears of another node's tunnel address"),
+                (None, Some(Some(cause))) => cause.clone(),
+                (None, _) => Arc::from("hears of another node's tunnel address"),
             };
             self.course.changes.push(TableChange {
                 at: now,
@@ -178,13 +213,22 @@ impl<'m> Rollout<'m> {
                 cause,
             });
         }
-        let used: BTreeSet<Seen> = self
-            .agents
-            .iter()
-            .map(|agent| (agent.heard, records.clone()))
-            .chain((0..self.agents.len()).map(|node| self.bird_sees(node)))
-            .collect();
-        self.views.retain(|seen, _| used.contains(seen));
+        let agents = &self.agents;
+        self.views.retain(|seen, _| {
+            let by_felix = |agent: &Agent| agent.sees.as_ref().is_some_and(|sees| sees.0 == *seen);
+            agents
+                .iter()
+                .any(|agent| by_felix(agent) || (seen.1.is_empty() && seen.0 == agent.bird))
+        });
+    }
+
+    /// A version with what every node has written by now.
+    fn seen(&self, version: usize) -> Seen {
+        let other = |(node, agent): (usize, &Agent)| {
+            let written = self.tunnels[agent.heard][node].unwrap_or_default();
+            (self.tunnels[version][node]? != written).then_some((node, written))
+        };
+        (version, self.agents.iter().enumerate().filter_map(other).collect())
     }
 
     /// Brings what a node has heard of up to date, and says what is new.
@@ -224,19 +268,18 @@ impl<'m> Rollout<'m> {
     }
 
     /// Starts, restarts or ends Felix. Tells if it has started.
-    fn run_felix(&mut self, node: usize, now: Instant, records: &[usize]) -> Option<Arc<str>> {
+    fn run_felix(&mut self, node: usize, now: Instant) -> Option<Arc<str>> {
         if let Some(outage) = self.outage(node, now) {
             self.agents[node].felix = Felix::Down(outage.until);
             self.agents[node].downed = Some(outage.name.clone());
             return None;
         }
-        let seen = (self.agents[node].heard, records.to_vec());
-        let name = self.model.nodes[node].name.clone();
-        let cluster = self.view(&seen).cluster();
-        if !cluster.nodes().contains_key(&name) {
+        let name = &self.model.nodes[node].name;
+        let cluster = datastore(self.model, self.agents[node].heard);
+        if !cluster.nodes().contains_key(name) {
             return None;
         }
-        let start = cluster.felix_start(&name);
+        let start = cluster.felix_start(name);
         let restart = self.agent_restart(node);
         let agent = &mut self.agents[node];
         match agent.felix {
@@ -252,12 +295,12 @@ impl<'m> Rollout<'m> {
             Felix::Runs if agent.started.as_ref() != Some(&start) => {
                 let ends = now.saturating_add(FELIX_ENDS);
                 agent.felix = Felix::Ends(ends, restart);
-                self.instants.insert(ends);
+                self.expect(ends, node);
             }
             Felix::Ends(at, restart) if at <= now => {
                 let back = now.saturating_add(restart);
                 agent.felix = Felix::Down(Some(back));
-                self.instants.insert(back);
+                self.expect(back, node);
             }
             Felix::Down(_) | Felix::Runs | Felix::Ends(..) => {}
         }
@@ -273,64 +316,54 @@ impl<'m> Rollout<'m> {
         }
     }
 
-    /// BIRD asks for nobody's tunnel address.
-    fn bird_sees(&self, node: usize) -> Seen {
-        let version = self.agents[node].bird;
-        (version, vec![version; self.agents.len()])
-    }
-
     /// How long Felix is away if it ends because of the newest change.
     fn agent_restart(&self, node: usize) -> Duration {
         let version = version(self.model, self.agents[node].heard);
         version.map_or(Duration::ZERO, |version| version.rollout.agent_restart)
     }
 
-    /// What a node has in its kernel now.
-    fn tables(&mut self, node: usize, records: &[usize]) -> NodeTables {
-        let agent = &self.agents[node];
-        let (felix, bird) = ((agent.heard, records.to_vec()), self.bird_sees(node));
-        let Some(started) = agent.started.clone() else {
-            return (*agent.tables).clone();
-        };
-        let host = agent.host.clone();
-        let knows = |cluster: &ClusterState| cluster.nodes().contains_key(&host.name);
-        if !agent.felix.is_down() && knows(self.view(&felix).cluster()) {
-            let tables = self.view(&felix).tables_under(&host, started.settings.clone());
-            self.agents[node].felix_tables = Some((felix, Arc::new(tables)));
-        }
-        let Some((seen, tables)) = self.agents[node].felix_tables.clone() else {
-            return (*self.agents[node].tables).clone();
-        };
-        let mut tables = (*tables).clone();
-        if seen.0 != bird.0 && knows(self.view(&bird).cluster()) {
-            let birds = self.view(&bird).tables_under(&host, started.settings);
-            tables = tables.with_bird_of(&birds);
-        }
-        let mtus = &mut self.agents[node].mtus;
-        for workload in &tables.workloads {
-            mtus.entry(workload.name.clone()).or_insert(workload.mtu);
-        }
-        tables.with_workload_mtus(mtus)
-    }
-
-    /// The datastore as somebody sees it.
-    fn view(&mut self, seen: &Seen) -> &mut Resolver {
+    /// What a node has in its kernel now; nothing if that has not changed.
+    fn tables(&mut self, node: usize, felix: &Seen) -> Option<NodeTables> {
         let model = self.model;
-        self.views.entry(seen.clone()).or_insert_with(|| {
-            let (version, records) = seen;
-            let mut view = datastore(model, *version).clone();
-            for (machine, written) in model.nodes.iter().zip(records) {
-                let Some(mut node) = view.nodes().get(&machine.name).cloned() else {
-                    continue;
-                };
-                let record = datastore(model, *written).nodes().get(&machine.name);
-                node.ipip_tunnel = record.and_then(|record| record.ipip_tunnel);
-                node.vxlan_tunnel = record.map(|record| record.vxlan_tunnel).unwrap_or_default();
-                view.set_node(node);
-            }
-            Resolver::new(view)
-        })
+        let agent = &mut self.agents[node];
+        let name = &model.nodes[node].name;
+        let knows = |version: usize| datastore(model, version).nodes().contains_key(name);
+        let settings = agent.started.as_ref()?.settings.clone();
+        if !agent.felix.is_down() && knows(felix.0) {
+            let tables = view(model, &mut self.views, felix).tables_under(&agent.host, settings.clone());
+            agent.felix_tables = Some((felix.0, tables));
+        }
+        let (version, mut tables) = agent.felix_tables.clone()?;
+        if version != agent.bird && knows(agent.bird) {
+            // BIRD asks for nobody's tunnel address.
+            let bird = view(model, &mut self.views, &(agent.bird, BTreeMap::new()));
+            tables = bird.with_bird(tables, &agent.host, settings);
+        }
+        for workload in &tables.workloads {
+            agent.mtus.entry(workload.name.clone()).or_insert(workload.mtu);
+        }
+        Some(tables.with_workload_mtus(&agent.mtus))
     }
+}
+
+/// The datastore as somebody sees it.
+fn view<'v>(model: &Model, views: &'v mut BTreeMap<Seen, Resolver>, seen: &Seen) -> &'v mut Resolver {
+    if !views.contains_key(seen) {
+        let (version, records) = seen;
+        let mut cluster = datastore(model, *version).clone();
+        for (place, (ipip, vxlan)) in records {
+            if let Some(mut node) = cluster.nodes().get(&model.nodes[*place].name).cloned() {
+                (node.ipip_tunnel, node.vxlan_tunnel) = (*ipip, *vxlan);
+                cluster.set_node(node);
+            }
+        }
+        let resolver = match views.values().next_back() {
+            Some(earlier) => earlier.succeed(cluster),
+            None => Resolver::new(cluster),
+        };
+        views.insert(seen.clone(), resolver);
+    }
+    views.get_mut(seen).expect("it was made before")
 }
 
 /// A version by its number; there is none of number 0, with which the run begins.

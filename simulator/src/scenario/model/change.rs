@@ -39,8 +39,8 @@ impl AgentOutage {
 /// How a change comes to the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
-    /// Places in [`Model::nodes`](super::Model::nodes), all of them: who hears of it first.
-    pub order: Vec<usize>,
+    /// The turn of each of [`Model::nodes`](super::Model::nodes), counted from 0: who hears of it first.
+    pub turns: Vec<usize>,
     /// From one node to the next.
     pub stagger: Duration,
     /// From the end of a Felix that has to restart until it has its tables again.
@@ -52,8 +52,8 @@ pub struct Rollout {
 impl Rollout {
     /// How long after the change a node hears of it.
     pub fn delay(&self, node: usize) -> Duration {
-        let place = self.order.iter().position(|other| *other == node).unwrap_or_default();
-        self.stagger.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX))
+        let turn = self.turns.get(node).copied().unwrap_or_default();
+        self.stagger.saturating_mul(u32::try_from(turn).unwrap_or(u32::MAX))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use overlab_dataplane::Instant;
 use overlab_dataplane::calico::{AwsSrcDstCheck, ClusterState, Node, Profile, Reading, Resource};
-use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
+use overlab_dataplane::fields::{FieldRef, Origin, Refusal, suggestion};
 
 use super::workloads::{self, Request};
 use crate::fabric::Preset;
@@ -42,6 +42,22 @@ pub(super) fn of_documents(documents: &[Document], refusals: &mut Vec<Refusal>) 
     read
 }
 
+/// What takes part of documents that were read before.
+pub(super) type Known = BTreeMap<Origin, Vec<Resource>>;
+
+/// What takes part of some of the manifests; only those that are not known yet are read.
+pub(super) fn known_resources(documents: &[Document], known: &mut Known, refusals: &mut Vec<Refusal>) -> Vec<Resource> {
+    let mut resources = Vec::new();
+    for document in documents {
+        let read = known.entry(document.origin).or_insert_with(|| {
+            let document = std::slice::from_ref(document);
+            of_documents(document, refusals).resources
+        });
+        resources.extend_from_slice(read);
+    }
+    resources
+}
+
 /// What the datastore of a scenario holds: manifests, and a record of each machine that no manifest records.
 ///
 /// Nothing if something in them is wrong.
@@ -50,9 +66,12 @@ pub(super) fn resources(
     documents: &[Document],
     nodes: &[Machine],
     unrecorded: &BTreeSet<String>,
+    known: &mut Known,
     refusals: &mut Vec<Refusal>,
 ) -> Option<Vec<Resource>> {
-    let mut resources = declared(written, documents, nodes, refusals)?;
+    let before = refusals.len();
+    let resources = known_resources(documents, known, refusals);
+    let mut resources = declared(written, resources, nodes, refusals).filter(|_| refusals.len() == before)?;
     // The manifest of a node that joins later counts from then on.
     resources.retain(|resource| !matches!(resource, Resource::Node(node) if unrecorded.contains(&*node.name)));
     let recorded: BTreeSet<Arc<str>> = recorded(&resources).map(|node| node.name.clone()).collect();
@@ -63,11 +82,16 @@ pub(super) fn resources(
 }
 
 /// What manifests hold, each of their nodes a machine of the scenario.
-fn declared(written: &Written, documents: &[Document], nodes: &[Machine], refusals: &mut Vec<Refusal>) -> Option<Vec<Resource>> {
+fn declared(
+    written: &Written,
+    mut resources: Vec<Resource>,
+    nodes: &[Machine],
+    refusals: &mut Vec<Refusal>,
+) -> Option<Vec<Resource>> {
     let before = refusals.len();
-    let mut resources = of_documents(documents, refusals).resources;
     complete(written, nodes, &mut resources);
-    for node in recorded(&resources) {
+    let wired: BTreeSet<&str> = nodes.iter().map(|machine| &*machine.name).collect();
+    for node in recorded(&resources).filter(|node| !wired.contains(&*node.name)) {
         refuse_unwired(node, nodes, refusals);
     }
     (refusals.len() == before).then_some(resources)
@@ -90,11 +114,13 @@ pub(super) fn cluster(
     refusals: &mut Vec<Refusal>,
 ) -> Option<ClusterState> {
     let Some(requests) = requests else {
-        let resources = declared(written, &written.manifests, nodes, refusals)?;
+        let resources = of_documents(&written.manifests, refusals).resources;
+        let resources = declared(written, resources, nodes, refusals)?;
         refusals.extend(ClusterState::build(profile, resources, Vec::new()).err().unwrap_or_default());
         return None;
     };
-    let resources = resources(written, &written.manifests, nodes, &written.unrecorded, refusals)?;
+    let known = &mut Known::new();
+    let resources = resources(written, &written.manifests, nodes, &written.unrecorded, known, refusals)?;
     for machine in nodes {
         let derived = |resource: &Resource| matches!(resource, Resource::Node(node) if node.at == machine.field);
         if resources.iter().any(derived) {
@@ -113,7 +139,8 @@ pub(super) fn reversed(
     requests: &[Request],
     refusals: &mut Vec<Refusal>,
 ) -> Option<ClusterState> {
-    let mut resources = resources(written, &written.manifests, nodes, &written.unrecorded, refusals)?;
+    let known = &mut Known::new();
+    let mut resources = resources(written, &written.manifests, nodes, &written.unrecorded, known, refusals)?;
     resources.reverse();
     build(written, profile, resources, requests, refusals)
 }
@@ -161,9 +188,6 @@ fn record(machine: &Machine) -> Option<Node> {
 
 fn refuse_unwired(node: &Node, machines: &[Machine], refusals: &mut Vec<Refusal>) {
     let known = || machines.iter().map(|machine| &*machine.name);
-    if known().any(|name| *name == *node.name) {
-        return;
-    }
     let at = FieldRef {
         origin: node.at.origin,
         path: node.at.path.key("metadata").key("name"),

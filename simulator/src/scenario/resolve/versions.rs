@@ -10,7 +10,7 @@ use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile, Resource}
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, suggestion, text};
 use serde_json::Value;
 
-use super::belief;
+use super::belief::{self, Known};
 use super::timeline::{Entry, What};
 use super::workloads::{self, Request};
 use crate::scenario::file::{Document, Written};
@@ -63,6 +63,7 @@ impl Reader<'_> {
     pub(super) fn versions(&self, first: &ClusterState, requests: &[Request], refusals: &mut Vec<Refusal>) -> Vec<Version> {
         let mut requests = requests.to_vec();
         let mut versions: Vec<Version> = Vec::new();
+        let mut known = Known::new();
         let (mut manifests, mut unrecorded) = (&self.written.manifests, &self.written.unrecorded);
         for Beginning {
             at,
@@ -75,7 +76,7 @@ impl Reader<'_> {
             let mut renewed = BTreeSet::new();
             match cause {
                 Cause::Stage(stage) => {
-                    if !self.judge(manifests, stage, &field, refusals) {
+                    if !self.judge(manifests, stage, &field, &mut known, refusals) {
                         return versions;
                     }
                     (manifests, unrecorded) = (&stage.manifests, &stage.unrecorded);
@@ -99,7 +100,7 @@ impl Reader<'_> {
                     }
                 }
             }
-            let resources = belief::resources(self.written, manifests, self.nodes, unrecorded, refusals);
+            let resources = belief::resources(self.written, manifests, self.nodes, unrecorded, &mut known, refusals);
             let Some(resources) = resources else { return versions };
             let there = workloads::there(&requests, at, unrecorded);
             let before = versions.last().map_or(first, |version| &version.cluster);
@@ -216,15 +217,22 @@ impl Reader<'_> {
     }
 
     /// Whether an event does something to objects that take part, and Calico takes it.
-    fn judge(&self, before: &[Document], stage: &Stage, event: &FieldRef, refusals: &mut Vec<Refusal>) -> bool {
-        let known = refusals.len();
+    fn judge(
+        &self,
+        before: &[Document],
+        stage: &Stage,
+        event: &FieldRef,
+        known: &mut Known,
+        refusals: &mut Vec<Refusal>,
+    ) -> bool {
+        let wrong = refusals.len();
         let changed = stage
             .manifests
             .iter()
             .filter(|document| stage.changed.contains(&document.origin));
         let changed: Vec<_> = changed.cloned().collect();
         let belief::Read { resources: new, ignored } = belief::of_documents(&changed, refusals);
-        if refusals.len() > known {
+        if refusals.len() > wrong {
             return false;
         }
         if let Some(kind) = ignored.keys().next().filter(|_| new.is_empty()) {
@@ -233,25 +241,35 @@ impl Reader<'_> {
             refusals.push(refusal.help("remove the event, or apply an object that takes part, as an IPPool"));
             return false;
         }
-        let old = belief::of_documents(before, refusals).resources;
+        let old = belief::known_resources(before, known, refusals);
         let judged = calico::update(&old, &new, self.profile).and_then(|there| {
             let deletions = stage.deleted.iter().filter(|deletion| self.takes_part(deletion, &there));
             calico::delete(&there, &deletions.cloned().collect::<Vec<_>>(), self.profile)
         });
         refusals.extend(judged.err().unwrap_or_default());
-        refusals.len() == known
+        refusals.len() == wrong
     }
 
     /// Every node in the order of names, all at once.
     fn at_once(&self) -> Rollout {
-        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
-        order.sort_by_key(|node| &self.nodes[*node].name);
         Rollout {
-            order,
+            turns: self.turns(&[]),
             stagger: Duration::ZERO,
             agent_restart: AGENT_RESTART,
             bird_delay: BIRD_DELAY,
         }
+    }
+
+    /// The turn of each node, where some come first: whoever is not among them comes after them by name.
+    fn turns(&self, first: &[usize]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
+        order.sort_by_cached_key(|node| {
+            let named = first.iter().position(|other| other == node);
+            (named.unwrap_or(first.len()), self.nodes[*node].name.clone())
+        });
+        let mut turns = vec![0; order.len()];
+        order.into_iter().enumerate().for_each(|(turn, node)| turns[node] = turn);
+        turns
     }
 
     fn rollout(&self, entry: &Entry<'_>, refusals: &mut Vec<Refusal>) -> Rollout {
@@ -268,19 +286,14 @@ impl Reader<'_> {
                 Err(wrong) => refusals.push(wrong.at(field, value)),
             }
         }
-        // Whoever is not named comes after those who are.
-        let rest: Vec<usize> = rollout.order.iter().copied().filter(|node| !order.contains(node)).collect();
-        order.extend(rest);
-        rollout.order = order;
+        rollout.turns = self.turns(&order);
         rollout.stagger = fields.parse("stagger", refusals, duration).unwrap_or_default();
-        let slowest = rollout
-            .order
-            .last()
-            .map(|node| (node, entry.at.saturating_add(rollout.delay(*node))));
+        let slowest = (0..self.nodes.len()).max_by_key(|node| rollout.turns[*node]);
+        let slowest = slowest.map(|node| (node, entry.at.saturating_add(rollout.delay(node))));
         if let Some((node, at)) = slowest.filter(|(_, at)| *at >= self.end && rollout.stagger > Duration::ZERO) {
             let text = format!(
                 "{} would learn of it at {at}, and the run ends at {}",
-                self.nodes[*node].name, self.end
+                self.nodes[node].name, self.end
             );
             let refusal = Refusal::new("E-EVENT", fields.field("stagger"), text);
             refusals.push(refusal.help("take a shorter `stagger`, or a longer `duration`"));
