@@ -20,14 +20,19 @@ impl Groups {
         Groups { ports }
     }
 
+    /// Whether a card asks any rules.
+    pub fn guard(&self, card: NicId) -> bool {
+        self.ports[card.0 as usize].guarded
+    }
+
     /// Whether rules let a packet out of a card.
     pub fn let_out(&self, card: NicId, flow: &FlowKey) -> bool {
-        !self.ports[card.0 as usize].guarded || leaving(&self.ports, card, flow) != Admission::None
+        !self.guard(card) || leaving(&self.ports, card, flow) != Admission::None
     }
 
     /// Whether rules let a packet of another card into a card.
     pub fn let_in(&self, card: NicId, sender: NicId, flow: &FlowKey) -> bool {
-        !self.ports[card.0 as usize].guarded || entering(&self.ports, card, Some(sender), flow) != Admission::None
+        !self.guard(card) || entering(&self.ports, card, Some(sender), flow) != Admission::None
     }
 
     /// The names of a card's groups.

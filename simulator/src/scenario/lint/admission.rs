@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use overlab_dataplane::Family;
 use overlab_dataplane::calico::{ClusterState, IpPool};
 use overlab_dataplane::encap::Encap;
@@ -32,10 +33,12 @@ fn not_admitted(subject: &Subject<'_>, found: &mut Found) {
         return;
     };
     let groups = Groups::new(model);
-    let cards = model.nodes.iter().zip((0..).map(NicId));
-    let cards: Vec<_> = cards
-        .filter(|(node, _)| subject.cluster.nodes().contains_key(&node.name))
-        .collect();
+    let nics = || model.nodes.iter().zip((0..).map(NicId));
+    let mut subnets = model.underlays.iter().flat_map(|underlay| &underlay.subnets);
+    let asks = nics().any(|(_, nic)| groups.guard(nic)) || subnets.any(|subnet| subnet.acl.is_some());
+    if !asks && model.gateways.iter().all(|gateway| gateway.firewall.is_none()) {
+        return;
+    }
     for pool in subject.pools().filter(|pool| pool.encapsulation() != Encap::None) {
         let blocks = subject.cluster.blocks().values();
         let blocks = blocks.filter(|block| {
@@ -45,54 +48,73 @@ fn not_admitted(subject: &Subject<'_>, found: &mut Found) {
                 .is_some_and(|of| of.name == pool.name)
         });
         let owners: BTreeSet<&str> = blocks.filter_map(|block| block.affinity.as_deref()).collect();
-        let receivers = cards.iter().filter(|(node, _)| owners.contains(&*node.name));
+        let cards: Vec<Card<'_>> = nics().filter_map(|nic| Card::new(subject.cluster, pool, nic)).collect();
+        let receivers = cards.iter().filter(|card| owners.contains(&*card.node.name));
         let pairs = receivers.flat_map(|receiver| cards.iter().map(move |sender| (sender, receiver)));
-        let denied = pairs.filter(|(sender, receiver)| sender.1 != receiver.1);
-        let denied =
-            denied.filter_map(|(sender, receiver)| denied_between(subject.cluster, (model, &groups), pool, (sender, receiver)));
+        let pairs = pairs.filter(|(sender, receiver)| sender.nic != receiver.nic);
+        let denied = pairs.filter_map(|pair| denied_between((model, &groups), pool, pair));
         found.extend(denied.take(1).map(|message| (pool.mode_field(), message)));
+    }
+}
+
+/// A node's card, with what the outer headers of a pool have from it.
+struct Card<'a> {
+    node: &'a Machine,
+    nic: NicId,
+    recorded: Option<IpNet>,
+    address: Option<IpAddr>,
+    vxlan_port: u16,
+}
+
+impl<'a> Card<'a> {
+    fn new(cluster: &ClusterState, pool: &IpPool, (node, nic): (&'a Machine, NicId)) -> Option<Card<'a>> {
+        let family = Family::of_net(pool.cidr);
+        let record = cluster.nodes().get(&node.name)?;
+        Some(Card {
+            node,
+            nic,
+            recorded: record.host_address(family, cluster.profile()).map(|record| record.net),
+            address: node.addresses.get(family).map(|net| net.addr()),
+            vxlan_port: cluster.settings(&node.name).vxlan_port,
+        })
     }
 }
 
 /// What stops the tunnel packets of a pool from one node to another, if something does.
 fn denied_between(
-    cluster: &ClusterState,
     (model, groups): (&Model, &Groups),
     pool: &IpPool,
-    ((sender, from), (receiver, to)): (&(&Machine, NicId), &(&Machine, NicId)),
+    (sender, receiver): (&Card<'_>, &Card<'_>),
 ) -> Option<String> {
-    let family = Family::of_net(pool.cidr);
-    let recorded = |name: &str| cluster.nodes().get(name)?.host_address(family, cluster.profile());
-    let local = recorded(&sender.name).map(|record| record.net);
-    let remote = recorded(&receiver.name).map(|record| record.net.addr());
-    if pool.mode() == Mode::CrossSubnet && same_subnet(local, remote) {
+    let remote = receiver.recorded.map(|net| net.addr());
+    if pool.mode() == Mode::CrossSubnet && same_subnet(sender.recorded, remote) {
         return None;
     }
-    let (protocol, ports, what) = match pool.encapsulation() {
+    let (protocol, ports) = match pool.encapsulation() {
         Encap::None => return None,
-        Encap::Ipip => (protocol::IPIP, None, "protocol 4".to_owned()),
-        Encap::Vxlan => {
-            let port = cluster.settings(&sender.name).vxlan_port;
-            (protocol::UDP, Some((SOURCE_PORT, port)), format!("UDP to port {port}"))
-        }
+        Encap::Ipip => (protocol::IPIP, None),
+        Encap::Vxlan => (protocol::UDP, Some((SOURCE_PORT, sender.vxlan_port))),
     };
-    let address = |machine: &Machine| machine.addresses.get(family).map(|net| net.addr());
     let flow = FlowKey {
-        source: address(sender)?,
-        destination: address(receiver)?,
+        source: sender.address?,
+        destination: receiver.address?,
         protocol,
         ports,
     };
-    let admits = if !groups.let_out(*from, &flow) {
-        format!("no rule of group {} lets it out", groups.names(*from))
-    } else if let Some(text) = denied_on_the_way(model, (sender, receiver), &flow) {
+    let admits = if !groups.let_out(sender.nic, &flow) {
+        format!("no rule of group {} lets it out", groups.names(sender.nic))
+    } else if let Some(text) = denied_on_the_way(model, (sender.node, receiver.node), &flow) {
         text
-    } else if !groups.let_in(*to, *from, &flow) {
-        format!("no rule of group {} lets it in", groups.names(*to))
+    } else if !groups.let_in(receiver.nic, sender.nic, &flow) {
+        format!("no rule of group {} lets it in", groups.names(receiver.nic))
     } else {
         return None;
     };
-    let (pool, sender, receiver) = (&pool.name, &sender.name, &receiver.name);
+    let what = match ports {
+        Some((_, port)) => format!("UDP to port {port}"),
+        None => "protocol 4".to_owned(),
+    };
+    let (pool, sender, receiver) = (&pool.name, &sender.node.name, &receiver.node.name);
     Some(format!("pool {pool} sends {what} from {sender} to {receiver}, and {admits}"))
 }
 

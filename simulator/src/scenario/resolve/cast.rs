@@ -33,9 +33,11 @@ impl Cast {
     /// Workloads take the addresses that the datastore gave them, now or later. Where it could not be built, they are only there to be named.
     pub(super) fn new(wires: Wires, machines: Machines, requests: Vec<Request>, clusters: &[(Instant, &ClusterState)]) -> Cast {
         let sound = !clusters.is_empty();
-        let place = |node: &str| machines.nodes.iter().position(|machine| &*machine.name == node);
         let homes = clusters.iter().map(|(at, cluster)| {
-            let home = |request: &Request| place(&cluster.endpoints().get(&request.request.name)?.node);
+            let home = |request: &Request| {
+                let endpoint = cluster.endpoints().get(&request.request.name)?;
+                machines.places.get(&endpoint.node).copied()
+            };
             (*at, requests.iter().map(home).collect())
         });
         let homes = homes.collect();

@@ -25,6 +25,8 @@ pub(super) struct Machines {
     pub(super) hosts: Vec<Machine>,
     /// Nodes that a subnet counts; each gets a workload if the scenario names none.
     pub(super) counted: Vec<usize>,
+    /// The places of nodes by their names.
+    pub(super) places: BTreeMap<Arc<str>, usize>,
     /// Who has which address.
     pub(super) addresses: BTreeMap<IpAddr, FieldRef>,
 }
@@ -79,8 +81,12 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
         check_addresses(draft, wires, &mut addresses, refusals);
     }
     let mut place = |draft: Draft| machine(draft, wires, &mut addresses, refusals);
+    let nodes: Vec<Machine> = nodes.into_iter().map(&mut place).collect();
+    // Of two that share a name, which is refused, the first has it.
+    let places = nodes.iter().enumerate().rev().map(|(place, node)| (node.name.clone(), place));
     Machines {
-        nodes: nodes.into_iter().map(&mut place).collect(),
+        places: places.collect(),
+        nodes,
         hosts: hosts.into_iter().map(&mut place).collect(),
         counted: (0..count).collect(),
         addresses,

@@ -60,7 +60,7 @@ fn read_one(
     names: &mut Names,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Request> {
-    let node = fields.require("node", refusals, |v| find_node(v, &machines.nodes));
+    let node = fields.require("node", refusals, |v| find_node(v, machines));
     let ip = addresses::ips(&mut fields, refusals);
     let pool = fields.parse("pool", refusals, text).map(Arc::from);
     let count = fields.parse("count", refusals, |v| integer(v, 1, 1000));
@@ -118,10 +118,10 @@ pub(super) fn there(requests: &[Request], at: Instant, unrecorded: &BTreeSet<Str
     requests.iter().filter(there).map(|one| one.request.clone()).collect()
 }
 
-fn find_node(value: &Value, nodes: &[Machine]) -> Result<usize, Wrong> {
+fn find_node(value: &Value, machines: &Machines) -> Result<usize, Wrong> {
     let name = text(value)?;
-    let known = || nodes.iter().map(|node| &*node.name);
-    nodes.iter().position(|node| *node.name == *name).ok_or_else(|| {
+    machines.places.get(name).copied().ok_or_else(|| {
+        let known = || machines.nodes.iter().map(|node| &*node.name);
         let wrong = Wrong::rule("E-NODE", format!("unknown node {name:?}")).why("a workload runs on a node of the scenario");
         match suggestion(name, known()) {
             Some(near) => wrong.help(format!("did you mean `{near}`?")),
