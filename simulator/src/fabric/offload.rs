@@ -2,6 +2,8 @@
 //!
 //! Source: Calico issues 4727 and 9433 (vmxnet3 under VMware).
 
+use std::num::NonZero;
+
 use overlab_dataplane::Packet;
 use overlab_dataplane::wire::ipv4::protocol;
 use overlab_dataplane::wire::{IpView, UdpView, checksum};
@@ -30,7 +32,8 @@ pub(super) fn break_inner_checksum(packet: &mut Packet) {
     let (Some(right), Some(sum)) = (word(bytes, inner), word(bytes, outer)) else {
         return;
     };
-    let wrong = right ^ 0x0100;
+    // Zero would say that there is none.
+    let wrong = if right == 0x0100 { 0x0200 } else { right ^ 0x0100 };
     let mut put = |at: usize, value: u16| {
         if let Some(place) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) {
             *place = value.to_be_bytes();
@@ -38,7 +41,10 @@ pub(super) fn break_inner_checksum(packet: &mut Packet) {
     };
     put(inner, wrong);
     if sum != 0 {
-        put(outer, checksum::update(sum, right, wrong));
+        put(
+            outer,
+            NonZero::new(checksum::update(sum, right, wrong)).map_or(0xffff, NonZero::get),
+        );
     }
 }
 
@@ -66,9 +72,13 @@ mod tests {
     use super::*;
 
     fn tunnel(port: u16) -> Packet {
+        carrying(b"payload", port)
+    }
+
+    fn carrying(payload: &[u8], port: u16) -> Packet {
         let (mut inner, mut outer) = (vec![8, 0, 0, 0, 0, 16, 0, 0], Vec::new());
         let frame = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 168, 1, 2], [192, 168, 2, 2], 63);
-        frame.udp(5000, 5001).write(&mut inner, b"payload").unwrap();
+        frame.udp(5000, 5001).write(&mut inner, payload).unwrap();
         let header = PacketBuilder::ipv4([10, 0, 1, 11], [10, 0, 2, 11], 64);
         header.udp(40000, port).write(&mut outer, &inner).unwrap();
         Packet::from_bytes(&outer)
@@ -94,6 +104,19 @@ mod tests {
         assert_eq!(right(&packet), (true, true));
         break_inner_checksum(&mut packet);
         assert_eq!(right(&packet), (true, false));
+    }
+
+    #[test]
+    fn a_wrong_checksum_never_looks_like_none() {
+        for word in 0..=u16::MAX {
+            let mut packet = carrying(&word.to_be_bytes(), 4789);
+            break_inner_checksum(&mut packet);
+            assert_eq!(right(&packet), (true, false), "{word:#06x}");
+            let (outer, inner) = checksums(packet.bytes()).unwrap();
+            for at in [outer, inner] {
+                assert_ne!(packet.bytes()[at..at + 2], [0, 0], "{word:#06x}");
+            }
+        }
     }
 
     #[test]
