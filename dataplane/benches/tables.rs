@@ -142,6 +142,7 @@ fn host(node: usize) -> HostNetwork {
             v6: None,
         },
         rp_filter: RpFilter::Off,
+        kernel: None,
     }
 }
 

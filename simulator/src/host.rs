@@ -51,8 +51,9 @@ pub struct FlowStart {
     pub flow: Flow,
     /// The sender's stack.
     pub from: StackId,
-    /// The receiver's stack; none if nobody of ours owns the destination, or listens there.
-    pub to: Option<StackId>,
+    /// The receiver's stack and port, of a service each that it may be sent to; none if nobody of ours owns the destination, or
+    /// listens there.
+    pub to: Vec<(StackId, u16)>,
     /// Where its chances come from, such as the initial sequence numbers of TCP.
     pub seed: u64,
 }

@@ -64,6 +64,7 @@ fn flow(destination: &str, payload: usize, reply_payload: usize) -> Flow {
         name: "session".into(),
         from: Endpoint::Workload(0),
         to: Some(Endpoint::Workload(1)),
+        served_by: Vec::new(),
         source: None,
         destination: ip(destination),
         transport: Transport::Tcp,
@@ -138,11 +139,12 @@ fn run(flow: Flow, mtus: [u16; 2], to: Option<StackId>, seed: u64, wire: impl Fn
     for (id, mtu) in [0, 1].into_iter().zip(mtus) {
         sim.host(HostAction::Attach(stack(id, mtu))).unwrap();
     }
+    let port = flow.destination_port;
     let start = FlowStart {
         id: FlowId(0),
         flow,
         from: A,
-        to,
+        to: to.map(|to| (to, port)).into_iter().collect(),
         seed,
     };
     sim.host(HostAction::Start(start)).unwrap();

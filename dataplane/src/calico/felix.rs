@@ -90,6 +90,8 @@ pub struct FelixConfiguration {
     pub route_sync_disabled: Option<bool>,
     /// Whether workloads' wishes to use other sources are honoured.
     pub honour_spoofing: Option<bool>,
+    /// Whether checksum offload of tunnel devices counts as broken (`featureDetectOverride`); none within leaves that to Felix.
+    pub checksum_offload_broken: Option<Option<bool>>,
     pub(super) since: Vec<Since>,
 }
 
@@ -184,6 +186,7 @@ impl FelixConfiguration {
         from.set(&mut self.normal_route_metric, "ipv4NormalRoutePriority", metric);
         from.set(&mut self.route_sync_disabled, "routeSyncDisabled", boolean);
         from.set(&mut self.honour_spoofing, "workloadSourceSpoofing", spoofing);
+        from.set(&mut self.checksum_offload_broken, "featureDetectOverride", feature_overrides);
         from.check();
     }
 
@@ -211,12 +214,11 @@ impl From<'_, '_> {
         }
     }
 
-    /// Fields whose values change nothing here as long as they are values at all (there are no foreign routes, no services, no
-    /// live migrations and no offloads), and those of which one value is modelled.
+    /// Fields whose values change nothing here as long as they are values at all (there are no foreign routes, no loops of
+    /// services and no live migrations), and those of which one value is modelled.
     fn check(&mut self) {
         self.spec.parse("removeExternalRoutes", self.refusals, boolean);
         self.spec.parse("ipv4ElevatedRoutePriority", self.refusals, metric);
-        self.spec.parse("featureDetectOverride", self.refusals, feature_overrides);
         let loops = [("Drop", ()), ("Reject", ()), ("Disabled", ())];
         self.spec.parse("serviceLoopPrevention", self.refusals, |v| word(v, &loops));
         for (key, default) in modelled_at() {

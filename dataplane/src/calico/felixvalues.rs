@@ -116,10 +116,11 @@ pub(super) fn spoofing(value: &Value) -> Result<bool, Wrong> {
     word(value, &[("Disabled", false), ("Any", true)])
 }
 
-/// Checks a list of features and whether each is there, as `ChecksumOffloadBroken=true`.
+/// Reads a list of features and whether each is there, as `ChecksumOffloadBroken=true`, of which only this one matters here; none
+/// leaves it to Felix, and so does an empty state.
 ///
 /// Source: Calico libcalico-go/lib/validator/v3/validator.go, validateFeatureDetectOverride.
-pub(super) fn feature_overrides(value: &Value) -> Result<(), Wrong> {
+pub(super) fn feature_overrides(value: &Value) -> Result<Option<bool>, Wrong> {
     let is_override = |entry: &str| {
         let (name, state) = entry.split_once('=')?;
         let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
@@ -129,5 +130,9 @@ pub(super) fn feature_overrides(value: &Value) -> Result<(), Wrong> {
     let entries = text.strip_suffix(',').unwrap_or(text);
     let valid = text.is_empty() || entries.split(',').all(|entry| is_override(entry.trim()).is_some());
     let wrong = || Wrong::expected("features and their states, as ChecksumOffloadBroken=true");
-    valid.then_some(()).ok_or_else(wrong)
+    let mut states = entries.split(',').filter_map(|entry| entry.trim().split_once('='));
+    let broken = states.rfind(|(name, _)| *name == "ChecksumOffloadBroken");
+    valid
+        .then(|| broken.and_then(|(_, state)| state.parse().ok()))
+        .ok_or_else(wrong)
 }

@@ -1,6 +1,7 @@
 //! The objects of a datastore sorted by kind and name, and the rules between them. It allocates nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -11,9 +12,9 @@ use super::poolcreation::{Standing, by_place};
 use super::ranges::Ranges;
 use super::reading::{DUPLICATE, below};
 use super::{
-    AffinityState, BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoConfig, CalicoNode, FelixConfiguration,
-    Installation, IpPool, IpamBlock, IpamConfiguration, KubeadmConfig, Node, Profile, Resource, WorkloadEndpoint, envpools,
-    since,
+    AffinityState, BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoConfig, CalicoNode, EndpointSlice,
+    FelixConfiguration, Installation, IpPool, IpamBlock, IpamConfiguration, KubeadmConfig, Node, Profile, Resource, Service,
+    WorkloadEndpoint, envpools, since,
 };
 use crate::Family;
 use crate::fields::{FieldRef, Refusal, suggestion};
@@ -37,6 +38,8 @@ pub(super) struct Inventory {
     pub(super) ipam: Option<IpamConfiguration>,
     pub(super) affinities: BTreeMap<Arc<str>, BlockAffinity>,
     pub(super) workloads: BTreeMap<Arc<str>, WorkloadEndpoint>,
+    pub(super) services: BTreeMap<Arc<str>, Service>,
+    pub(super) slices: BTreeMap<Arc<str>, EndpointSlice>,
 }
 
 impl Inventory {
@@ -57,6 +60,8 @@ impl Inventory {
                 Resource::IpamConfiguration(new) => set(&mut inventory.ipam, new, |i| (&i.name, &i.at)),
                 Resource::BlockAffinity(affinity) => add(&mut inventory.affinities, affinity.name.clone(), affinity, |a| &a.at),
                 Resource::WorkloadEndpoint(endpoint) => inventory.add_workload(endpoint),
+                Resource::Service(service) => add(&mut inventory.services, service.name.clone(), service, |s| &s.at),
+                Resource::EndpointSlice(slice) => add(&mut inventory.slices, slice.name.clone(), slice, |s| &s.at),
                 Resource::Installation(new) => set(&mut inventory.installation, new, |i| (&i.name, &i.at)),
                 Resource::CalicoNode(new) => set(&mut inventory.calico_node, new, |n| (&n.name, &n.at)),
                 Resource::CalicoConfig(new) => set(&mut inventory.calico_config, new, |c| (&c.name, &c.at)),
@@ -164,6 +169,25 @@ impl Inventory {
             since::check(&bgp.since, profile, refusals);
         }
         self.check_filters(refusals);
+        self.check_cluster_ips(refusals);
+    }
+
+    /// Source: Kubernetes pkg/registry/core/service/ipallocator/allocator.go, Allocate.
+    fn check_cluster_ips(&self, refusals: &mut Vec<Refusal>) {
+        let mut holders: BTreeMap<IpAddr, &Service> = BTreeMap::new();
+        for service in self.services.values() {
+            for address in &service.cluster_ips {
+                if let Some(first) = holders.insert(*address, service) {
+                    let message = format!("cluster IP {address} is service {}'s already", first.name);
+                    refusals.push(
+                        Refusal::new(DUPLICATE, below(&service.at, "spec.clusterIP"), message)
+                            .why("an address is one service's")
+                            .help("give the service an address of its own")
+                            .related(below(&first.at, "spec.clusterIP"), "first here"),
+                    );
+                }
+            }
+        }
     }
 
     /// A filter that is not there would silently let everything pass, or nothing.

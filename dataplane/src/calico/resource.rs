@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::ippool::Declared;
 use super::{
-    BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoConfig, CalicoNode, FelixConfiguration, Installation, IpPool,
-    IpamBlock, IpamConfiguration, KubeadmConfig, Node, WorkloadEndpoint,
+    BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoConfig, CalicoNode, EndpointSlice, FelixConfiguration,
+    Installation, IpPool, IpamBlock, IpamConfiguration, KubeadmConfig, Node, Service, WorkloadEndpoint,
 };
 use crate::fields::{FieldPath, FieldRef, Origin, Refusal, kind_of, suggestion};
 
@@ -16,9 +16,10 @@ const CRD: &str = "crd.projectcalico.org/v1";
 const OPERATOR: &str = "operator.tigera.io/v1";
 const KUBERNETES: &str = "v1";
 const APPS: &str = "apps/v1";
+const DISCOVERY: &str = "discovery.k8s.io/v1";
 
 /// The kinds that are read, each with the API versions that it is read from; the first is the one to suggest.
-const KINDS: [(&str, &[&str]); 13] = [
+const KINDS: [(&str, &[&str]); 15] = [
     ("IPPool", &[CALICO, CRD]),
     ("Node", &[CALICO, KUBERNETES]),
     ("IPAMBlock", &[CRD, CALICO]),
@@ -32,6 +33,8 @@ const KINDS: [(&str, &[&str]); 13] = [
     ("BlockAffinity", &[CRD, CALICO]),
     ("WorkloadEndpoint", &[CALICO]),
     ("Pod", &[KUBERNETES]),
+    ("Service", &[KUBERNETES]),
+    ("EndpointSlice", &[DISCOVERY]),
 ];
 
 /// Further kinds of Calico's own API groups. They change nothing here, or something that is not modelled: policy, say. Any
@@ -96,6 +99,10 @@ pub enum Resource {
     BlockAffinity(BlockAffinity),
     /// A workload with its addresses.
     WorkloadEndpoint(WorkloadEndpoint),
+    /// A service with cluster IPs.
+    Service(Service),
+    /// Where the connections of a service go.
+    EndpointSlice(EndpointSlice),
 }
 
 /// What became of one object.
@@ -107,7 +114,7 @@ pub enum Resource {
 pub enum Reading {
     /// It takes part.
     Resource(Resource),
-    /// It changes no result here: its kind is not read, or it is a pod without a network of its own.
+    /// It changes no result here: its kind is not read, or it is a pod without a network of its own, or a service without a cluster IP.
     Ignored {
         /// Its kind.
         kind: String,
@@ -149,6 +156,8 @@ impl Resource {
             Resource::IpamConfiguration(ipam) => &ipam.name,
             Resource::BlockAffinity(affinity) => &affinity.name,
             Resource::WorkloadEndpoint(endpoint) => &endpoint.name,
+            Resource::Service(service) => &service.name,
+            Resource::EndpointSlice(slice) => &slice.name,
         }
     }
 
@@ -169,6 +178,8 @@ impl Resource {
             Resource::IpamConfiguration(ipam) => &ipam.at,
             Resource::BlockAffinity(affinity) => &affinity.at,
             Resource::WorkloadEndpoint(endpoint) => &endpoint.at,
+            Resource::Service(service) => &service.at,
+            Resource::EndpointSlice(slice) => &slice.at,
         }
     }
 
@@ -188,6 +199,8 @@ impl Resource {
             Resource::IpamConfiguration(_) => "IPAMConfiguration",
             Resource::BlockAffinity(_) => "BlockAffinity",
             Resource::WorkloadEndpoint(endpoint) => endpoint.kind(),
+            Resource::Service(_) => "Service",
+            Resource::EndpointSlice(_) => "EndpointSlice",
         }
     }
 }
@@ -274,6 +287,14 @@ fn read_one(value: &Value, at: FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<
         ("WorkloadEndpoint", CALICO) => Resource::WorkloadEndpoint(WorkloadEndpoint::read(value, at, refusals)?),
         ("Pod", KUBERNETES) => match WorkloadEndpoint::read_pod(value, at, refusals) {
             Some(endpoint) => Resource::WorkloadEndpoint(endpoint),
+            None => return Some(ignored(value, meta)),
+        },
+        ("Service", KUBERNETES) => match Service::read(value, at, refusals) {
+            Some(service) => Resource::Service(service),
+            None => return Some(ignored(value, meta)),
+        },
+        ("EndpointSlice", DISCOVERY) => match EndpointSlice::read(value, at, refusals) {
+            Some(slice) => Resource::EndpointSlice(slice),
             None => return Some(ignored(value, meta)),
         },
         _ => return ignore_or_refuse(value, &at, meta, refusals),

@@ -87,6 +87,8 @@ pub struct Settings {
     pub route_sync_disabled: bool,
     /// Whether workloads' wishes to use other sources are honoured (`workloadSourceSpoofing: Any`).
     pub honour_spoofing: bool,
+    /// Whether checksum offload of tunnel devices counts as broken, so that Felix turns it off; by the kernel unless configured.
+    pub checksum_offload_broken: Option<bool>,
 }
 
 /// What Felix reads when it starts. It does not look again: once any of it has changed, Felix ends and is started anew.
@@ -181,6 +183,7 @@ impl ClusterState {
                 .unwrap_or(self.profile().normal_route_metric()),
             route_sync_disabled: layers.first(|f| f.route_sync_disabled).unwrap_or(false),
             honour_spoofing: layers.first(|f| f.honour_spoofing).unwrap_or(false),
+            checksum_offload_broken: layers.first(|f| f.checksum_offload_broken).flatten(),
         }
     }
 }

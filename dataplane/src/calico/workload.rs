@@ -122,7 +122,7 @@ impl WorkloadEndpoint {
 }
 
 /// A name with its namespace, which is `default` unless stated.
-fn qualified(value: &Value, name: &str) -> Arc<str> {
+pub(super) fn qualified(value: &Value, name: &str) -> Arc<str> {
     let namespace = value.pointer("/metadata/namespace").and_then(Value::as_str);
     format!("{}/{name}", namespace.unwrap_or("default")).into()
 }

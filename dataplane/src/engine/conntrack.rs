@@ -115,22 +115,50 @@ pub(super) enum Track {
     #[default]
     Untracked,
     /// It would begin a connection.
-    New(Tuple, TcpFlags),
+    New(First),
     /// It belongs to a connection.
     Known {
         connection: ConnectionId,
         direction: Direction,
         /// Whether the connection has seen packets both ways, this one counted.
         established: bool,
+        /// Whether anything translates the connection.
+        translated: bool,
     },
     /// It is an ICMP error about a packet of a connection, and goes in this direction itself.
     Related { connection: ConnectionId, direction: Direction },
+}
+
+/// The first packet of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct First {
+    /// Its tuple as it came.
+    pub(super) original: Tuple,
+    /// Its tuple once its destination is translated.
+    pub(super) tuple: Tuple,
+    pub(super) flags: TcpFlags,
+    /// Whether kube-proxy has marked it to be masqueraded.
+    pub(super) marked: bool,
 }
 
 impl Track {
     /// Whether rules that let answers in let this packet in.
     pub(super) fn is_established(self) -> bool {
         matches!(self, Track::Known { established: true, .. } | Track::Related { .. })
+    }
+
+    /// Whether it goes against the first packet of its connection.
+    pub(super) fn is_answer(self) -> bool {
+        matches!(
+            self,
+            Track::Known {
+                direction: Direction::Reply,
+                ..
+            } | Track::Related {
+                direction: Direction::Reply,
+                ..
+            }
+        )
     }
 }
 
@@ -139,8 +167,10 @@ impl Track {
 pub(super) struct Connection {
     pub(super) original: Tuple,
     pub(super) reply: Tuple,
-    /// What translates it, if anything does.
+    /// What translates its source, if anything does.
     pub(super) rule: Option<NatRule>,
+    /// Whether its answers come from or to another address or port than its first packet went to or came from.
+    pub(super) translated: bool,
     began: Instant,
     replied: bool,
     /// Whether TCP has begun to end it.
@@ -203,7 +233,12 @@ impl Conntrack {
         });
         let Some((id, direction, connection)) = known else {
             return if tuple.may_begin() && !flags.reset {
-                Track::New(tuple, flags)
+                Track::New(First {
+                    original: tuple,
+                    tuple,
+                    flags,
+                    marked: false,
+                })
             } else {
                 Track::Untracked
             };
@@ -221,6 +256,7 @@ impl Conntrack {
             connection: id,
             direction,
             established: connection.replied,
+            translated: connection.translated,
         }
     }
 
@@ -230,10 +266,10 @@ impl Conntrack {
     pub(super) fn begin(
         &mut self,
         now: Instant,
-        (original, flags): (Tuple, TcpFlags),
+        First { original, flags, .. }: First,
         reply: Tuple,
         rule: Option<NatRule>,
-    ) -> ConnectionId {
+    ) -> Track {
         self.forget_expired(now);
         if self.connections.len() >= CONNECTIONS_MAX
             && let Some((_, first)) = self.queue.pop_first()
@@ -246,6 +282,7 @@ impl Conntrack {
             original,
             reply,
             rule,
+            translated: reply != original.inverted(),
             began: now,
             replied: false,
             closing: false,
@@ -258,7 +295,12 @@ impl Conntrack {
         self.tuples.insert(original, (id, Direction::Original));
         self.tuples.insert(reply, (id, Direction::Reply));
         self.connections.insert(id, connection);
-        id
+        Track::Known {
+            connection: id,
+            direction: Direction::Original,
+            established: false,
+            translated: connection.translated,
+        }
     }
 
     /// A connection.
@@ -358,11 +400,6 @@ impl Conntrack {
 }
 
 impl Connection {
-    /// Whether its answers come to another address or port than its first packet came from.
-    pub(super) fn is_translated(&self) -> bool {
-        self.reply != self.original.inverted()
-    }
-
     fn timeout(&self, now: Instant, flags: TcpFlags) -> Duration {
         match self.original.protocol {
             protocol::UDP if self.replied && now.since(self.began) > timeout::UDP_STREAM_AGE => timeout::UDP_STREAM,

@@ -74,6 +74,8 @@ reasons! {
     PolicyDeny = "policy_deny",
     /// Fragments came but could not be joined. Source: RFC 791 section 3.2, RFC 3168 section 5.3.
     ReassemblyFailed = "reassembly_failed",
+    /// It is for a service without endpoints; ICMP 3/3. Source: Kubernetes pkg/proxy/iptables/proxier.go, syncProxyRules.
+    NoListener = "no_listener",
     /// It reached a machine that neither owns the address nor forwards. Source: RFC 1122 section 3.3.1.1.
     NotForwarding = "not_forwarding",
 }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  device ─► spoofed? ─► track ─► for this node? ── yes ─► reassemble ─► filter ─► tunnel packet? ── yes ─► decapsulate ─┐
-//!                      (answers get    │ no                                         │ no                               │
-//!                     their address    ▼                                            ▼       (again, by the inner header)◄┘
-//!                           back)    route ─► TTL ─► size ─► filter                deliver
+//!                  (translates the     │ no                                         │ no                               │
+//!                     destination)     ▼                                            ▼       (again, by the inner header)◄┘
+//!                                    route ─► TTL ─► size ─► filter                deliver
 //!                                                              ▼
 //!  own stack ─► track ─► route ─► size ──────────────────► translate the source ─► encapsulate ─► transmit, or deliver
 //! ```
@@ -21,6 +21,7 @@ mod output;
 mod path;
 mod receive;
 mod reply;
+mod service;
 mod step;
 
 use std::collections::BTreeMap;
@@ -147,6 +148,8 @@ pub struct Engine {
     conntrack: Conntrack,
     /// What connection tracking says of the packet in hand.
     tracked: Track,
+    /// Whether the packet in hand has kube-proxy's mark (0x4000) as it leaves, which a tunnel hands on.
+    mark: bool,
     identification: u32,
     counters: Counters,
 }
@@ -179,6 +182,7 @@ impl Engine {
             paths: Paths::default(),
             conntrack: Conntrack::default(),
             tracked: Track::Untracked,
+            mark: false,
             identification: 0,
             counters: Counters::default(),
         }
@@ -190,10 +194,12 @@ impl Engine {
     }
 
     /// Works from other tables from here on; waiting fragments, limits and connections stay but for those that are masqueraded as
-    /// an address that the node loses, and what was learned of paths whose routes stay.
+    /// an address that the node loses, and of UDP to endpoints that
+    /// are gone, and what was learned of paths whose routes stay.
     pub fn set_tables(&mut self, tables: Arc<NodeTables>) {
         self.paths.follow(&self.tables, &tables);
         self.forget_masqueraded(&tables);
+        self.forget_served(&tables);
         let next = Engine::following(self.wire, tables);
         (self.tables, self.tunnels, self.answers, self.vxlan) = (next.tables, next.tunnels, next.answers, next.vxlan);
     }

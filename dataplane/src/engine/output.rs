@@ -62,10 +62,13 @@ impl Engine {
     /// Sends a packet of the node itself, whose stack has chosen source address and size. Only here is an IPv6 packet split.
     pub(super) fn originate(&mut self, now: Instant, mut packet: Packet, outcome: &mut Outcome) {
         outcome.steps.push(Step::Originated);
-        if IpView::parse(packet.bytes()).is_err() {
+        let Ok(asked) = IpView::parse(packet.bytes()).map(|header| header.destination()) else {
             return Engine::drop_packet(outcome, DropReason::Malformed, None);
-        }
+        };
         self.track(now, &mut packet, outcome);
+        if !self.tables.services.is_empty() && !self.serve(now, &mut packet, outcome) {
+            return;
+        }
         let Ok(header) = IpView::unverified(packet.bytes()) else {
             return;
         };
@@ -73,6 +76,8 @@ impl Engine {
         let destination = header.destination();
         let answer = self.ask(destination);
         if let Some(device) = answer.own {
+            self.accept(now);
+            self.input(&mut packet, outcome);
             return Engine::deliver(device, false, packet, outcome);
         }
         let Some(via) = Engine::follow(answer, destination, outcome) else {
@@ -80,7 +85,14 @@ impl Engine {
         };
         let via = self.as_learned(now, destination, via);
         if dont_fragment && !via.mtu.fits(packet.longest_wire_packet()) {
-            return Engine::drop_packet(outcome, DropReason::TooBig, via.device);
+            Engine::drop_packet(outcome, DropReason::TooBig, via.device);
+            // The stack chose the size by the way to the cluster IP.
+            if destination != asked {
+                self.call_back(&mut packet);
+                let mtu = via.mtu.bytes();
+                self.reply(now, IcmpError::TooBig { mtu }, packet.bytes(), outcome);
+            }
+            return;
         }
         self.send(now, via, packet, outcome);
     }
@@ -199,6 +211,9 @@ impl Engine {
             overhead,
         });
         self.counters.overhead_bytes += u64::from(overhead) * packet.wire_packets() as u64;
+        if encap == Encap::Vxlan && self.may_translate_vxlan(family) && !self.translate_vxlan(now, outer, &mut packet, outcome) {
+            return;
+        }
         if outer.mtu.fits(packet.longest_wire_packet()) {
             return self.send_piece(now, outer, packet, outcome);
         }

@@ -36,6 +36,9 @@ impl Engine {
         let mut device = device;
         loop {
             self.track(now, &mut packet, outcome);
+            if !self.tables.services.is_empty() && !self.serve(now, &mut packet, outcome) {
+                return;
+            }
             let Ok(header) = IpView::unverified(packet.bytes()) else {
                 return Engine::drop_packet(outcome, DropReason::Malformed, None);
             };
@@ -67,7 +70,7 @@ impl Engine {
     }
 
     /// A whole packet for an address of the node itself.
-    fn local(&mut self, now: Instant, device: DeviceId, packet: Packet, outcome: &mut Outcome) -> Local {
+    fn local(&mut self, now: Instant, device: DeviceId, mut packet: Packet, outcome: &mut Outcome) -> Local {
         let Ok(header) = IpView::unverified(packet.bytes()) else {
             return Local::Done;
         };
@@ -81,6 +84,7 @@ impl Engine {
             self.hear_of_tunnel(now, &header, outcome);
         }
         if encap == Encap::None || !self.tables.forwarding {
+            self.input(&mut packet, outcome);
             Engine::deliver(device, false, packet, outcome);
             return Local::Done;
         }

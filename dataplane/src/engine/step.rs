@@ -30,7 +30,8 @@ pub struct IcmpKind {
 
 /// Which rule translates a connection.
 ///
-/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables; felix/rules/static.go, StaticNATPostroutingChains.
+/// Source: Calico felix/rules/nat.go, makeNATOutgoingRuleIPTables; felix/rules/static.go, StaticNATPostroutingChains; Kubernetes
+/// pkg/proxy/iptables/proxier.go, syncProxyRules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NatRule {
     /// natOutgoing: it comes from this range of a pool, and goes to no pool.
@@ -40,6 +41,11 @@ pub enum NatRule {
     },
     /// It leaves by a tunnel with an address of the node that is not the tunnel's.
     TunnelSource,
+    /// It goes to the cluster IP of a service, and is sent to one of its endpoints.
+    Service,
+    /// kube-proxy masquerades it: it went to a service, from an address in no pool or from the endpoint itself; or it is a tunnel
+    /// packet around one such, which still has the mark.
+    ServiceMasquerade,
 }
 
 /// One thing that an engine did with a packet. Routes and devices are those of the node's tables.
@@ -81,7 +87,7 @@ pub enum Step {
     /// The destination lies in a pool, yet no route of the cluster covers it: the host's own routes decide.
     NoClusterRoute,
     /// An address was replaced, and perhaps a port: the source as the connection's packets leave, the destination as answers
-    /// come back.
+    /// come back; for services the other way round.
     Translated {
         /// Which end of the packet.
         end: End,
@@ -92,6 +98,8 @@ pub enum Step {
         /// The rule that decided it, on the connection's first packet.
         rule: NatRule,
     },
+    /// The kernel left the UDP checksum of a translated tunnel packet as it was, which is wrong now.
+    ChecksumSpoiled,
     /// One was taken from the TTL.
     TtlDecremented {
         /// What is left.

@@ -8,7 +8,9 @@ use super::local::Local;
 use super::outlook::{Devices, Outlook};
 use super::routes::Routes;
 use super::shared::Shared;
-use super::{Device, HostNetwork, Index, IpipTunnel, LocalWorkload, Mtus, NodeTables, VxlanTunnel, WorkloadRules, nat, tunnels};
+use super::{
+    Device, HostNetwork, Index, IpipTunnel, Kernel, LocalWorkload, Mtus, NodeTables, VxlanTunnel, WorkloadRules, nat, tunnels,
+};
 use crate::PerFamily;
 use crate::calico::{ClusterState, Node, Settings};
 
@@ -122,6 +124,8 @@ impl<'a> View<'a> {
             vxlan_untracked: PerFamily::from_fn(|family| {
                 *self.settings.vxlan.get(family) && self.cluster.profile().untracks_vxlan()
             }),
+            services: self.index.services.clone(),
+            spoils_translated_vxlan: spoils_translated_vxlan(self.host, &self.settings),
             rp_filter: self.host.rp_filter,
             mtus: self.mtus,
             devices: self.devices,
@@ -129,4 +133,13 @@ impl<'a> View<'a> {
             forwarding: true,
         }
     }
+}
+
+/// Felix turns checksum offload off on its tunnel devices where the kernel is known to spoil what it translates, unless it is told
+/// otherwise.
+///
+/// Source: Calico felix/dataplane/linux/vxlan_mgr.go, configureVXLANDevice.
+fn spoils_translated_vxlan(host: &HostNetwork, settings: &Settings) -> bool {
+    let spoils = host.kernel.is_some_and(Kernel::spoils_translated_vxlan);
+    spoils && settings.checksum_offload_broken == Some(false)
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Vtep;
 use super::bgp::{self, KernelFilter, Ribs};
 use super::candidates::{candidate, destinations, tunnel_addresses};
 use super::nat::NatSets;
 use super::pools::Pools;
 use super::vtep::vtep;
+use super::{Services, Vtep};
 use crate::calico::{Block, ClusterState, Node, RouteSource};
 use crate::{Family, Fib, PerFamily};
 
@@ -32,6 +32,7 @@ pub(super) struct Index {
     /// The addresses by which firewalls know the nodes.
     pub(super) all_hosts: PerFamily<Arc<BTreeSet<IpAddr>>>,
     pub(super) nat: PerFamily<NatSets>,
+    pub(super) services: Arc<Services>,
     pub(super) endpoints: Endpoints,
     pub(super) kernel: KernelFilter,
     /// What BIRD learns, unless that is the same on every node.
@@ -86,6 +87,7 @@ impl Index {
             ends,
             all_hosts: PerFamily::from_fn(|family| Arc::new(all_hosts(cluster, family))),
             nat: PerFamily::from_fn(|family| NatSets::of(cluster, family)),
+            services: Arc::new(Services::of(cluster)),
             endpoints: Endpoints::of(cluster),
             kernel: KernelFilter::of(cluster),
             ribs: None,

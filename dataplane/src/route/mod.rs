@@ -16,6 +16,7 @@ mod pools;
 mod remote;
 mod resolver;
 mod routes;
+mod services;
 mod shared;
 mod subnet;
 mod table;

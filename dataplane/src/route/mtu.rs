@@ -136,6 +136,7 @@ mod tests {
             nics: nics.collect(),
             gateways: PerFamily::default(),
             rp_filter: crate::route::RpFilter::Off,
+            kernel: None,
         };
         let mtus = Mtus::of(&settings, &host);
         (
@@ -186,6 +187,7 @@ mod tests {
             nics: nics.into(),
             gateways: PerFamily::default(),
             rp_filter: crate::route::RpFilter::Off,
+            kernel: None,
         };
         let cluster = ClusterState::build(Profile::default(), Vec::new(), Vec::new()).unwrap();
         let settings = Settings {

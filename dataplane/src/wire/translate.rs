@@ -87,6 +87,16 @@ pub fn set_quoted_end(bytes: &mut [u8], end: End, address: IpAddr, port: Option<
     [header[2], header[3]] = (!sum).to_be_bytes();
 }
 
+/// The checksum of TCP, UDP or ICMP, where a packet has one.
+pub fn transport_checksum(bytes: &mut [u8]) -> Option<&mut [u8; 2]> {
+    let view = IpView::unverified(bytes).ok()?;
+    let fields = (view.fragment_offset() == 0)
+        .then(|| fields(view.protocol(), End::Source))
+        .flatten()?;
+    let at = view.header_len() + fields.checksum;
+    bytes.get_mut(at..)?.first_chunk_mut()
+}
+
 fn fields(number: u8, end: End) -> Option<Fields> {
     let port = match end {
         End::Source => 0,

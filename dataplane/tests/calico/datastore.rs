@@ -116,6 +116,7 @@ pub(crate) fn machine(name: &str, address: &str) -> HostNetwork {
             v6: None,
         },
         rp_filter: RpFilter::Off,
+        kernel: None,
     }
 }
 

@@ -64,6 +64,7 @@ fn tables(profile: Profile, backend: &str, family: Family, (ipip, vxlan): (&str,
             v6: "fd00:1::1".parse().ok(),
         },
         rp_filter: RpFilter::Off,
+        kernel: None,
     };
     Some(node_tables(&cluster, &host))
 }

@@ -14,6 +14,7 @@ mod installation;
 mod owners;
 mod properties;
 mod rules;
+mod services;
 mod succession;
 mod tables;
 mod truths;

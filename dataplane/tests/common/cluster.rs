@@ -83,6 +83,7 @@ pub(crate) fn tables(family: Family, pool: Value, felix: Value) -> [Arc<NodeTabl
             nics: vec![nic],
             gateways: PerFamily::from_fn(|of| (of == family).then(|| like(family, gateway).parse().unwrap())),
             rp_filter: RpFilter::Off,
+            kernel: None,
         };
         Arc::new(node_tables(&cluster, &host))
     })

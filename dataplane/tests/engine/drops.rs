@@ -280,6 +280,23 @@ fn drops() -> Vec<(&'static str, Expected, Expected)> {
             pod,
             &second.build(),
         );
+        let mut deserted = by_hand(
+            family,
+            &|a| a.services = super::services::service(family, &[], "None"),
+            json!({}),
+        );
+        let called = Udp::of(family, pod_a, super::services::SERVICE);
+        let told = match family {
+            Family::V4 => (3, 3),
+            Family::V6 => (1, 4),
+        };
+        case(
+            "a service without endpoints",
+            (DropReason::NoListener, Some(told)),
+            &mut deserted,
+            pod,
+            &called.build(),
+        );
         let mut cut_off = by_hand(family, &|a| *a = a.clone().with_routes([]), json!({}));
         // Without a route back there is nobody to tell; that the error is due is seen where there is one.
         case("no route", (DropReason::NoRoute, None), &mut cut_off, pod, &a_to_c.build());

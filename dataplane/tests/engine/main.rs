@@ -12,6 +12,7 @@ mod nat_icmp;
 mod paths;
 mod rfc;
 mod robustness;
+mod services;
 mod sizes;
 mod tunnels;
 mod wire_rules;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use overlab_dataplane::{Instant, Packet};
 
 use super::{Backend, BackendError, FlowStart, HostAction, HostEvent, PortId, StackId};
-use crate::scenario::{FlowId, Transport};
+use crate::scenario::{Flow, FlowId, Transport};
 use crate::workload::{HostStack, Socket};
 
 /// Virtual time and its stacks.
@@ -31,20 +31,25 @@ impl Sim {
     }
 
     fn start(&mut self, start: FlowStart) {
-        let socket = |sender| Socket {
+        let socket = |sender, destination_port| Socket {
             id: start.id,
-            flow: start.flow.clone(),
+            flow: Flow {
+                destination_port,
+                ..start.flow.clone()
+            },
             sender,
             seed: start.seed,
         };
         if let Some(stack) = self.stacks.get_mut(&start.from) {
-            stack.open(socket(true));
+            stack.open(socket(true, start.flow.destination_port));
         }
-        if let Some(stack) = start.to.and_then(|to| self.stacks.get_mut(&to)) {
-            stack.open(socket(false));
+        for (to, port) in &start.to {
+            if let Some(stack) = self.stacks.get_mut(to) {
+                stack.open(socket(false, *port));
+            }
         }
         if start.flow.transport == Transport::Tcp {
-            self.timed.extend(start.to.into_iter().chain([start.from]));
+            self.timed.extend(start.to.iter().map(|(to, _)| *to).chain([start.from]));
         }
         if start.flow.count > 0 {
             self.sends.push(Reverse((start.flow.start, start.id, 0)));

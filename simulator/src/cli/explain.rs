@@ -32,9 +32,12 @@ pub(super) struct Args {
     /// ipv4 or ipv6; without it, the first that both ends have
     #[arg(long, value_name = "FAMILY", value_parser = ["ipv4", "ipv6"])]
     family: Option<String>,
-    /// icmp or udp (to port 7)
+    /// icmp or udp
     #[arg(long, value_name = "PROTOCOL", default_value = "icmp", value_parser = ["icmp", "udp"])]
     proto: String,
+    /// The port that udp is sent to [default: 7]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    dport: Option<u16>,
     /// What the sending socket does about path MTUs
     #[arg(long, value_name = "MODE", default_value = "want", value_parser = ["want", "dont", "do", "probe"])]
     df: String,
@@ -108,8 +111,8 @@ fn flow(args: &Args, family: Family) -> Map<String, Value> {
     set("from", json!(args.from));
     set("to", json!(args.to));
     set("proto", json!(args.proto));
-    if args.proto == "udp" {
-        set("dport", json!(7));
+    if let Some(port) = args.dport.or((args.proto == "udp").then_some(7)) {
+        set("dport", json!(port));
     }
     // A packet too short for its headers is refused by the payload that is left.
     let payload = args.size.map_or(PAYLOAD, |size| size.saturating_sub(headers(family)));
@@ -349,6 +352,7 @@ mod tests {
             size: None,
             family: None,
             proto: "icmp".to_owned(),
+            dport: None,
             df: "want".to_owned(),
             ttl: 64,
             at: Some("100ms".to_owned()),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use overlab_dataplane::calico::{ClusterState, Profile};
 use overlab_dataplane::fields::suggestion;
-use overlab_dataplane::route::{NodeTables, Resolver};
+use overlab_dataplane::route::{Kernel, NodeTables, Resolver};
 use overlab_dataplane::{Instant, Mtu};
 use serde_json::{Value, json};
 
@@ -81,6 +81,8 @@ struct Plan {
     gateways: Vec<Gateway>,
     /// The security groups of each card that is in some, by its machine.
     groups: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// The kernels of nodes that say which they have.
+    kernels: BTreeMap<Arc<str>, Kernel>,
     /// When tables are looked at.
     at: Instant,
     /// The changes of tables, in their order, and between them when calico-node ends.
@@ -167,6 +169,7 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
         underlays: Vec::new(),
         gateways: Vec::new(),
         groups: BTreeMap::new(),
+        kernels: BTreeMap::new(),
         at: Instant::ZERO,
         changes: Vec::new(),
     })
@@ -202,6 +205,8 @@ fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
     }
     let machines = model.nodes.iter().chain(&model.hosts);
     let grouped = machines.filter(|machine| !machine.groups.is_empty());
+    let kernels = model.nodes.iter().filter_map(|node| Some((node.name.clone(), node.kernel?)));
+    let kernels = kernels.collect();
     let notes = model
         .notes
         .iter()
@@ -215,6 +220,7 @@ fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
         groups: grouped
             .map(|machine| (machine.name.clone(), machine.groups.clone()))
             .collect(),
+        kernels,
         underlays: model.underlays,
         gateways: model.gateways,
         at,
@@ -225,7 +231,10 @@ fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
 impl Args {
     /// Whether anything of a node is printed at all.
     fn needs_nodes(&self) -> bool {
-        !matches!(self.table, Some(Table::Underlays | Table::Pools | Table::Blocks))
+        !matches!(
+            self.table,
+            Some(Table::Underlays | Table::Pools | Table::Blocks | Table::Services)
+        )
     }
 }
 
@@ -252,6 +261,9 @@ fn as_json(args: &Args, plan: &Plan) -> Value {
     if args.wants(Table::Blocks) {
         root["blocks"] = rows::blocks(&plan.cluster).into();
     }
+    if args.wants(Table::Services) {
+        root["services"] = rows::services(&plan.cluster).into();
+    }
     if args.table.is_none() {
         root["changes"] = plan.changes.iter().map(change_json).collect();
     }
@@ -271,6 +283,8 @@ fn node_json(args: &Args, tables: &NodeTables, plan: &Plan) -> Value {
     if args.table.is_none() {
         let groups = plan.groups.get(&tables.node).map(Vec::as_slice).unwrap_or_default();
         node["groups"] = groups.iter().map(|group| &**group).collect();
+        node["kernel"] = plan.kernels.get(&tables.node).map(Kernel::to_string).into();
+        node["spoilsTranslatedVxlan"] = tables.spoils_translated_vxlan.into();
     }
     if args.wants(Table::Devices) {
         node["devices"] = rows::devices(tables).into();

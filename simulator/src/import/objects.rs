@@ -13,6 +13,9 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Annotations of Kubernetes Nodes that Calico writes.
 const CALICO_ANNOTATION: &str = "projectcalico.org/";
 
+/// Kinds that say where services lead, of which a scenario made from a dump sends nothing.
+const SERVICES: [&str; 2] = ["Service", "EndpointSlice"];
+
 /// The objects of dumps, by what is made of them.
 #[derive(Default)]
 pub(super) struct Objects {
@@ -76,6 +79,9 @@ impl Objects {
 
     /// Whether an object is read, once the keys that nobody knows are out of it.
     fn takes_part(&mut self, kind: &str, object: &mut Value) -> bool {
+        if SERVICES.contains(&kind) {
+            return false;
+        }
         let refusals = Resource::read(object, Origin::default()).err().unwrap_or_default();
         for Refusal { field, .. } in refusals.iter().filter(|refusal| is_unknown_key(refusal)) {
             remove(object, &field.path.0);

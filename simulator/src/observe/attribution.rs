@@ -25,8 +25,8 @@ type Train = (IpAddr, IpAddr, u8, u32);
 /// Tells which packet of which flow some bytes are.
 #[derive(Debug)]
 pub(super) struct Attribution {
-    /// Flows and their destination ports, by transport and source port.
-    flows: BTreeMap<(Transport, u16), (FlowId, u16)>,
+    /// Flows and their destination ports, before and behind a service, by transport and source port.
+    flows: BTreeMap<(Transport, u16), (FlowId, Vec<u16>)>,
     segments: Segments,
     trains: BTreeMap<Train, PacketKey>,
     /// The UDP ports that VXLAN has at any time on any node.
@@ -60,7 +60,7 @@ impl Attribution {
         for (i, flow) in flows.iter().enumerate() {
             let id = FlowId(i as u32);
             let key = (flow.transport, flow.source_port);
-            attribution.flows.insert(key, (id, flow.destination_port));
+            attribution.flows.insert(key, (id, destination_ports(flow)));
         }
         attribution
     }
@@ -155,9 +155,9 @@ impl Attribution {
             u16::from_be_bytes([id_high, id_low]),
             u32::from(u16::from_be_bytes([sequence_high, sequence_low])),
         ));
-        let (flow, _) = *self.flows.get(&(Transport::Icmp, port))?;
+        let (flow, _) = self.flows.get(&(Transport::Icmp, port))?;
         Some(PacketKey {
-            flow,
+            flow: *flow,
             direction,
             sequence,
         })
@@ -166,18 +166,24 @@ impl Attribution {
     fn datagram(&self, bytes: &[u8]) -> Option<PacketKey> {
         let udp = UdpPacket::new(bytes)?;
         let (port, sequence) = read_stamp(bytes.get(8..)?)?;
-        let (flow, destination_port) = *self.flows.get(&(Transport::Udp, port))?;
-        let direction = if udp.get_destination() == destination_port {
+        let (flow, destination_ports) = self.flows.get(&(Transport::Udp, port))?;
+        let direction = if destination_ports.contains(&udp.get_destination()) {
             Direction::Forward
         } else {
             Direction::Reverse
         };
         Some(PacketKey {
-            flow,
+            flow: *flow,
             direction,
             sequence,
         })
     }
+}
+
+/// The ports that a flow's packets go to: its own, and those behind a service.
+pub(super) fn destination_ports(flow: &Flow) -> Vec<u16> {
+    let behind = flow.served_by.iter().map(|(_, port)| *port);
+    std::iter::once(flow.destination_port).chain(behind).collect()
 }
 
 /// What a packet's payload begins with, a request's as an answer's: the flow's source port (or echo identifier) and the packet's

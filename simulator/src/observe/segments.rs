@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::tcp::{TcpFlags, TcpPacket};
 
+use super::attribution::destination_ports;
 use super::reader::Ip;
 use super::{Direction, PacketKey};
 use crate::scenario::{Flow, FlowId, Transport};
@@ -18,8 +19,8 @@ type Ends = (SocketAddr, SocketAddr);
 /// Tells which segment of which flow some bytes are.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
-    /// Flows and their destination ports, by source port.
-    flows: BTreeMap<u16, (FlowId, u16)>,
+    /// Flows and their destination ports, before and behind a service, by source port.
+    flows: BTreeMap<u16, (FlowId, Vec<u16>)>,
     /// Connections by the addresses that receivers see, both ways round.
     seen: BTreeMap<Ends, (FlowId, Direction)>,
     sent: BTreeMap<(FlowId, Direction), u32>,
@@ -54,7 +55,7 @@ impl Segments {
         let tcp = flows.iter().enumerate().filter(|(_, flow)| flow.transport == Transport::Tcp);
         Segments {
             flows: tcp
-                .map(|(i, flow)| (flow.source_port, (FlowId(i as u32), flow.destination_port)))
+                .map(|(i, flow)| (flow.source_port, (FlowId(i as u32), destination_ports(flow))))
                 .collect(),
             ..Segments::default()
         }
@@ -124,7 +125,7 @@ impl Segments {
         }
         let from = |port, to| {
             let (flow, destination) = self.flows.get(&port)?;
-            (*destination == to).then_some(*flow)
+            destination.contains(&to).then_some(*flow)
         };
         let (source, destination) = (ends.0.port(), ends.1.port());
         let forward = from(source, destination).map(|flow| (flow, Direction::Forward));
@@ -160,7 +161,7 @@ mod tests {
 
     fn segments() -> Segments {
         Segments {
-            flows: BTreeMap::from([(POD.1, (FLOW, HOST.1))]),
+            flows: BTreeMap::from([(POD.1, (FLOW, vec![HOST.1]))]),
             ..Segments::default()
         }
     }

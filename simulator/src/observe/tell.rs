@@ -7,7 +7,7 @@ use overlab_dataplane::Family;
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine::{self, IcmpKind, Layer, NatRule};
 use overlab_dataplane::fields::FieldRef;
-use overlab_dataplane::route::{Decision, Mode, NodeTables, Route, SubnetTest};
+use overlab_dataplane::route::{Decision, Mode, NodeTables, Route, ServiceProtocol, SubnetTest};
 use overlab_dataplane::wire::translate::End;
 
 use super::{Hop, Step};
@@ -43,12 +43,16 @@ fn engine_step(step: engine::Step, tables: &NodeTables) -> String {
         },
         engine::Step::NoClusterRoute => "no route of the cluster covers it, though a pool does".to_owned(),
         engine::Step::Translated { end, from, to, rule } => {
-            let end = match end {
-                End::Source => "source",
-                End::Destination => "destination of an answer",
+            let end = match (end, rule) {
+                (End::Source, NatRule::Service) => "source of an answer",
+                (End::Destination, NatRule::Service) => "destination",
+                (End::Source, _) => "source",
+                (End::Destination, _) => "destination of an answer",
             };
-            format!("{end} {} ({})", translation(from, to), nat_rule(rule))
+            let called = if end == "destination" { from } else { to };
+            format!("{end} {} ({})", translation(from, to), nat_rule(rule, called, tables))
         }
+        engine::Step::ChecksumSpoiled => "the kernel leaves the UDP checksum as it was before the port changed".to_owned(),
         engine::Step::TtlDecremented { left } => format!("TTL {} -> {left}", u16::from(left) + 1),
         engine::Step::Fragmented { layer, pieces, mtu } => {
             let what = match layer {
@@ -87,10 +91,19 @@ fn translation(from: SocketAddr, to: SocketAddr) -> String {
     }
 }
 
-fn nat_rule(rule: NatRule) -> String {
+/// Why something is translated; `called` is the end that a service is known by.
+fn nat_rule(rule: NatRule, called: SocketAddr, tables: &NodeTables) -> String {
     match rule {
         NatRule::Outgoing { pool } => format!("natOutgoing of {pool}, and it goes to no pool"),
         NatRule::TunnelSource => "masqueraded: the source is the node's, but not the tunnel's".to_owned(),
+        NatRule::Service => {
+            let both = [ServiceProtocol::Tcp, ServiceProtocol::Udp];
+            let named = both
+                .iter()
+                .find_map(|protocol| tables.services.at(called.ip(), *protocol, called.port()));
+            named.map_or_else(|| "service".to_owned(), |port| format!("service {}", port.service))
+        }
+        NatRule::ServiceMasquerade => "masqueraded by kube-proxy's mark".to_owned(),
     }
 }
 

@@ -5,9 +5,14 @@
 mod firewall;
 mod table;
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use overlab_dataplane::calico::{Assignment, ClusterState, IpPool, Selector};
-use overlab_dataplane::route::{Absent, AllowList, Decision, Device, NatRules, NodeTables, Route, SubnetTest, Vtep, VxlanTunnel};
+use overlab_dataplane::route::{
+    Absent, AllowList, Decision, Device, NatRules, NodeTables, Route, ServicePort, ServiceProtocol, Services, SubnetTest, Vtep,
+    VxlanTunnel,
+};
 use overlab_dataplane::{Family, Mtu};
 use serde_json::{Value, json};
 
@@ -23,6 +28,7 @@ pub fn of_everybody(table: Table, wires: &[Underlay], cluster: &ClusterState, so
         Table::Underlays => underlays(wires),
         Table::Pools => pools(cluster, sources),
         Table::Blocks => blocks(cluster),
+        Table::Services => services(cluster),
         Table::Devices | Table::Routes | Table::Vteps | Table::Allow | Table::Mtu | Table::Nat => Vec::new(),
     }
 }
@@ -30,7 +36,7 @@ pub fn of_everybody(table: Table, wires: &[Underlay], cluster: &ClusterState, so
 /// The rows of a node's table, which is one row where it is an object; none of others.
 pub fn of_node(table: Table, tables: &NodeTables, sources: &Sources) -> Vec<Value> {
     match table {
-        Table::Underlays | Table::Pools | Table::Blocks => Vec::new(),
+        Table::Underlays | Table::Pools | Table::Blocks | Table::Services => Vec::new(),
         Table::Devices => devices(tables),
         Table::Routes => routes(tables, sources),
         Table::Vteps => vteps(tables),
@@ -124,6 +130,21 @@ pub fn blocks(cluster: &ClusterState) -> Vec<Value> {
     blocks
         .map(|block| json!({ "cidr": block.cidr, "node": block.affinity.as_deref() }))
         .collect()
+}
+
+/// The ports of services by their cluster IPs, each with where its connections go.
+pub fn services(cluster: &ClusterState) -> Vec<Value> {
+    let row = |(address, protocol, port, service): (IpAddr, ServiceProtocol, u16, &ServicePort)| {
+        json!({
+            "service": &*service.service,
+            "address": address,
+            "protocol": protocol.to_string(),
+            "port": port,
+            "endpoints": service.endpoints,
+            "byClient": service.by_client,
+        })
+    };
+    Services::of(cluster).iter().map(row).collect()
 }
 
 /// A node's devices.

@@ -16,6 +16,8 @@ pub enum Table {
     Pools,
     /// The cluster's blocks.
     Blocks,
+    /// The cluster IPs of services.
+    Services,
     /// A node's devices.
     Devices,
     /// A node's routes.
@@ -139,6 +141,15 @@ const VTEP: Keys = &[
     ("device", Text),
 ];
 
+const SERVICE: Keys = &[
+    ("service", Text),
+    ("address", Address),
+    ("protocol", Word(&["tcp", "udp"])),
+    ("port", Number),
+    ("endpoints", Text),
+    ("byClient", Flag),
+];
+
 const MTU: Keys = &[
     ("host", Number),
     ("ipip", Number),
@@ -161,10 +172,11 @@ const NAT: Keys = &[
 
 impl Table {
     /// Every kind by its name.
-    pub const ALL: [(&'static str, Table); 9] = [
+    pub const ALL: [(&'static str, Table); 10] = [
         ("underlays", Table::Underlays),
         ("pools", Table::Pools),
         ("blocks", Table::Blocks),
+        ("services", Table::Services),
         ("devices", Table::Devices),
         ("routes", Table::Routes),
         ("vteps", Table::Vteps),
@@ -175,7 +187,7 @@ impl Table {
 
     /// Whether every node has its own.
     pub fn is_of_node(self) -> bool {
-        !matches!(self, Table::Underlays | Table::Pools | Table::Blocks)
+        !matches!(self, Table::Underlays | Table::Pools | Table::Blocks | Table::Services)
     }
 
     /// The keys of its rows.
@@ -184,6 +196,7 @@ impl Table {
             Table::Underlays => UNDERLAY,
             Table::Pools => POOL,
             Table::Blocks => &[("cidr", Range), ("node", Text)],
+            Table::Services => SERVICE,
             Table::Devices => DEVICE,
             Table::Routes => ROUTE,
             Table::Vteps => VTEP,

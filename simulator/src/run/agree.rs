@@ -139,6 +139,7 @@ mod tests {
             name: "session".into(),
             from: Endpoint::Workload(0),
             to: Some(Endpoint::Workload(1)),
+            served_by: Vec::new(),
             source: None,
             destination: [192, 168, 1, 2].into(),
             transport: Transport::Tcp,

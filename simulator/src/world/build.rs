@@ -175,7 +175,9 @@ impl World {
         };
         for (i, flow) in model.flows.iter().enumerate() {
             if let Some(from) = stack(flow.from) {
-                let to = flow.to.filter(|_| flow.listens).and_then(stack);
+                let one = flow.to.map(|to| (to, flow.destination_port));
+                let all = one.iter().chain(&flow.served_by).filter(|_| flow.listens);
+                let to = all.filter_map(|(to, port)| Some((stack(*to)?, *port))).collect();
                 self.starts.push(FlowStart {
                     id: FlowId(i as u32),
                     flow: flow.clone(),

@@ -41,7 +41,7 @@ impl World {
                 let start = self.starts.iter().find(|start| start.id == flow);
                 let stack = start.and_then(|start| match direction {
                     Direction::Forward => Some(start.from),
-                    Direction::Reverse => start.to,
+                    Direction::Reverse => start.to.first().map(|(stack, _)| *stack),
                 });
                 let place = stack
                     .and_then(|stack| self.stacks.iter().find(|s| s.id == stack))

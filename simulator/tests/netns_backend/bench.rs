@@ -41,11 +41,12 @@ impl Bench {
 
     /// Starts a flow, numbered as it comes.
     pub(crate) fn start(&mut self, id: u32, flow: Flow, from: StackId, to: StackId) {
+        let port = flow.destination_port;
         let start = FlowStart {
             id: FlowId(id),
             flow,
             from,
-            to: Some(to),
+            to: vec![(to, port)],
             seed: 0,
         };
         self.backend.host(HostAction::Start(start)).unwrap();
@@ -170,6 +171,7 @@ pub(crate) fn flow(transport: Transport, destination: &str, port: u16) -> Flow {
         name: "probe".into(),
         from: Endpoint::Workload(0),
         to: Some(Endpoint::Workload(1)),
+        served_by: Vec::new(),
         source: None,
         destination: ip(destination),
         transport,

@@ -477,7 +477,7 @@ fn a_port_unreachable_eats_no_send() -> Option<String> {
         id: FlowId(0),
         flow: unheard,
         from: A,
-        to: None,
+        to: Vec::new(),
         seed: 0,
     };
     bench.backend.host(HostAction::Start(start)).unwrap();
@@ -499,7 +499,7 @@ fn each_datagram_that_nobody_takes_is_told() -> Option<String> {
             id: FlowId(0),
             flow: unheard,
             from: A,
-            to: None,
+            to: Vec::new(),
             seed: 0,
         };
         bench.backend.host(HostAction::Start(start)).unwrap();

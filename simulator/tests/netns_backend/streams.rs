@@ -123,7 +123,7 @@ fn a_port_without_a_listener_resets() -> Option<String> {
         id: FlowId(0),
         flow: exchanges(40001, 200, 300),
         from: A,
-        to: None,
+        to: Vec::new(),
         seed: 0,
     };
     bench.backend.host(HostAction::Start(start)).unwrap();

@@ -14,7 +14,7 @@ fn with(entry: &str) -> String {
 #[test]
 fn an_unknown_table_is_refused() {
     insta::assert_snapshot!(rendered(with("{table: route, node: a1, has: {kind: ipip}}")), @r#"
-error[K-VALUE]: expected one of `underlays`, `pools`, `blocks`, `devices`, `routes`, `vteps`, `allow`, `mtu`, `nat`, found the text "route"
+error[K-VALUE]: expected one of `underlays`, `pools`, `blocks`, `services`, `devices`, `routes`, `vteps`, `allow`, `mtu`, `nat`, found the text "route"
   --> x.yaml:24:15
    |
 24 |     - {table: route, node: a1, has: {kind: ipip}}

@@ -381,3 +381,75 @@ fn flows_that_together_send_more_than_can_be_traced_are_refused() {
         "{refusals}"
     );
 }
+
+/// What of a service is not modelled is refused where a flow asks for it, and only there.
+#[rstest::rstest]
+#[case::node_port(
+    "10.96.0.1",
+    "type: NodePort",
+    "a1",
+    30080,
+    "node port 30080 of service default/web is not modelled"
+)]
+#[case::external(
+    "10.96.0.1",
+    "externalIPs: [203.0.113.9]",
+    "203.0.113.9",
+    80,
+    "203.0.113.9, an external address of service default/web, is"
+)]
+#[case::nearby(
+    "10.96.0.1",
+    "internalTrafficPolicy: Local",
+    "10.96.0.1",
+    80,
+    "`internalTrafficPolicy` of service default/web is not"
+)]
+#[case::zones(
+    "10.96.0.1",
+    "trafficDistribution: PreferClose",
+    "10.96.0.1",
+    80,
+    "`trafficDistribution` of service default/web is not"
+)]
+#[case::hints("10.96.0.2", "hints: {}", "10.96.0.2", 80, "`hints` of service default/web is not modelled")]
+fn a_flow_that_asks_for_more_of_a_service_than_is_modelled_is_refused(
+    #[case] address: &str,
+    #[case] extra: &str,
+    #[case] to: &str,
+    #[case] port: u16,
+    #[case] message: &str,
+) {
+    let (extra, hints) = if extra.starts_with("hints") {
+        ("type: ClusterIP", ", hints: {forZones: [{name: a}]}")
+    } else {
+        (extra, "")
+    };
+    let manifests = format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: {address}, {extra}, ports: [{{port: 80, nodePort: \
+         30080}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: web-1, labels: \
+         {{kubernetes.io/service-name: web}}}}\naddressType: IPv4\nendpoints: [{{addresses: [192.168.30.2]{hints}}}]\nports: [{{port: 8080}}]\n"
+    );
+    let asks = format!("rate: 100/s}}\n    asks: {{from: web-a1, to: {to}, proto: tcp, dport: {port}}}");
+    let refused = rendered(broken("rate: 100/s}", &asks) + &manifests);
+    let first = refused.lines().next().unwrap_or_default();
+    assert!(
+        first.starts_with("error[K-NOT-MODELLED]: ") && first.contains(message),
+        "{refused}"
+    );
+    let (_folder, path) = crate::Folder::with(crate::GOOD.to_owned() + &manifests);
+    overlab_simulator::scenario::load(&path).expect("nobody asks for it");
+}
+
+#[rstest::rstest]
+#[case("5.4")]
+#[case("\"5\"")]
+#[case("\"5.x\"")]
+fn a_kernel_is_two_numbers_in_quotes(#[case] version: &str) {
+    let kernel = format!("a1: {{subnet: az-a, ip: 10.20.1.11, kernel: {version}}}");
+    let refused = rendered(broken("a1: {subnet: az-a, ip: 10.20.1.11}", &kernel));
+    assert!(
+        refused.starts_with("error[K-VALUE]: expected a version of Linux in quotes, as \"5.4\""),
+        "{refused}"
+    );
+}

@@ -15,8 +15,9 @@ use super::ipam::Ipam;
 use super::poolcreation::mark_overlapped;
 use super::reading::{below, not_modelled};
 use super::{
-    BgpConfiguration, BgpFilter, BgpPeer, BgpSettings, Block, ClusterRoutes, ClusterRoutingMode, FelixConfiguration,
-    Installation, IpPool, NetworkingBackend, Node, Profile, Readiness, Resource, WorkloadEndpoint, hostlocal, tunnels,
+    BgpConfiguration, BgpFilter, BgpPeer, BgpSettings, Block, ClusterRoutes, ClusterRoutingMode, EndpointSlice,
+    FelixConfiguration, Installation, IpPool, NetworkingBackend, Node, Profile, Readiness, Resource, Service, WorkloadEndpoint,
+    hostlocal, tunnels,
 };
 use crate::encap::Encap;
 use crate::fields::{FieldRef, Refusal};
@@ -88,6 +89,8 @@ pub struct ClusterState {
     bgp: BTreeMap<Arc<str>, BgpConfiguration>,
     peers: BTreeMap<Arc<str>, BgpPeer>,
     filters: BTreeMap<Arc<str>, BgpFilter>,
+    services: BTreeMap<Arc<str>, Service>,
+    slices: BTreeMap<Arc<str>, EndpointSlice>,
     environment: FelixConfiguration,
     networking: Networking,
 }
@@ -197,6 +200,8 @@ impl ClusterState {
             bgp: inventory.bgp,
             peers: inventory.peers,
             filters: inventory.filters,
+            services: inventory.services,
+            slices: inventory.slices,
             environment: felix_environment,
             networking,
         })
@@ -245,6 +250,16 @@ impl ClusterState {
     /// The filters of peerings, by name.
     pub fn bgp_filters(&self) -> &BTreeMap<Arc<str>, BgpFilter> {
         &self.filters
+    }
+
+    /// The services that have cluster IPs, by namespace and name.
+    pub fn services(&self) -> &BTreeMap<Arc<str>, Service> {
+        &self.services
+    }
+
+    /// Where the connections of services go, by namespace and name.
+    pub fn endpoint_slices(&self) -> &BTreeMap<Arc<str>, EndpointSlice> {
+        &self.slices
     }
 
     /// What the environment of calico-node sets of Felix, which goes before every configuration in the datastore.

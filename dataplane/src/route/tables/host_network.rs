@@ -1,5 +1,6 @@
 //! What a machine is before Calico touches it.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -32,6 +33,29 @@ pub struct HostNetwork {
     pub gateways: PerFamily<Option<IpAddr>>,
     /// Its reverse-path filter.
     pub rp_filter: RpFilter,
+    /// Its kernel, if that is an old one.
+    pub kernel: Option<Kernel>,
+}
+
+/// A version of Linux: major and minor number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kernel(pub u16, pub u16);
+
+impl Kernel {
+    /// Whether it spoils the UDP checksum of a VXLAN packet that it translates, where its device leaves checksums to the card (before
+    /// 5.8).
+    ///
+    /// Source: Linux net/netfilter/nf_nat_proto.c, udp_manip_pkt; Calico felix/environment/feature_detect_linux.go,
+    /// ChecksumOffloadBroken; kubernetes#88986.
+    pub fn spoils_translated_vxlan(self) -> bool {
+        self < Kernel(5, 8)
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
 }
 
 /// A network card as its kernel knows it.

@@ -14,13 +14,15 @@ mod device;
 mod host_network;
 mod nat;
 mod route;
+mod service;
 mod tunnel;
 mod workload;
 
 pub use device::{Device, DeviceId, DeviceKind};
-pub use host_network::{HostNetwork, Nic, RpFilter};
+pub use host_network::{HostNetwork, Kernel, Nic, RpFilter};
 pub use nat::NatRules;
 pub use route::{Absent, AbsentReason, Decision, Mode, Owner, Route, RouteId, RouteKind, RouteProtocol, SubnetTest};
+pub use service::{ServicePort, ServiceProtocol, Services};
 pub use tunnel::{AllowList, IpipTunnel, Vtep, VxlanTunnel};
 pub use workload::{EndpointToHostAction, LocalWorkload, WorkloadRules};
 
@@ -48,8 +50,13 @@ pub struct NodeTables {
     pub pools: Vec<IpNet>,
     /// What is translated on the way out.
     pub nat: PerFamily<NatRules>,
+    /// The services of the cluster, which all nodes share.
+    pub services: Arc<Services>,
     /// Whether connection tracking leaves UDP to the VXLAN port alone.
     pub vxlan_untracked: PerFamily<bool>,
+    /// Whether VXLAN packets of the node's own that are translated leave with a wrong UDP checksum: its kernel spoils it, and Felix has
+    /// not turned checksum offload off.
+    pub spoils_translated_vxlan: bool,
     /// What is asked of the way back to a packet's source.
     pub rp_filter: RpFilter,
     /// Rules around workloads.

@@ -131,8 +131,8 @@ impl Netns {
         let opened = namespace::aside(|| {
             let mut opened = Vec::with_capacity(2 * starts.len());
             for start in &starts {
-                if let Some(to) = start.to {
-                    stacks.enter(to)?;
+                for &to in &start.to {
+                    stacks.enter(to.0)?;
                     opened.extend(match start.flow.transport {
                         Transport::Icmp => None,
                         Transport::Udp => prober.open_listener(start, to)?.map(Source::Listener),

@@ -83,12 +83,16 @@ impl Prober {
 
     /// Opens the receiver's socket of a UDP flow, unless another flow to the same port has done so; the calling thread is in
     /// the receiver's namespace. It says where, if the socket is new.
-    pub(super) fn open_listener(&mut self, start: &FlowStart, stack: StackId) -> Result<Option<Listening>, BackendError> {
+    pub(super) fn open_listener(
+        &mut self,
+        start: &FlowStart,
+        (stack, port): (StackId, u16),
+    ) -> Result<Option<Listening>, BackendError> {
         let FlowStart { id, flow, .. } = start;
         let at = Listening {
             stack,
             family: Family::of(flow.destination),
-            port: flow.destination_port,
+            port,
         };
         let entry = (*id, flow.path_mtu_discovery, flow.reply);
         if let Some(listener) = self.listeners.get_mut(&at) {

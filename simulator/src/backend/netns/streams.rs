@@ -81,12 +81,16 @@ impl Streams {
 
     /// Opens the receiver's socket of a flow, unless another flow to the same port has done so; the calling thread is in the
     /// receiver's namespace. It says where, if the socket is new.
-    pub(super) fn open_listener(&mut self, start: &FlowStart, stack: StackId) -> Result<Option<Listening>, BackendError> {
+    pub(super) fn open_listener(
+        &mut self,
+        start: &FlowStart,
+        (stack, port): (StackId, u16),
+    ) -> Result<Option<Listening>, BackendError> {
         let flow = &start.flow;
         let at = Listening {
             stack,
             family: Family::of(flow.destination),
-            port: flow.destination_port,
+            port,
         };
         if let Some(listener) = self.listeners.get_mut(&at) {
             listener.replies.extend([lengths(flow)]);

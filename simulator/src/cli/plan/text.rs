@@ -44,6 +44,11 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
             writeln!(out, "block   {} {node}", block.cidr)?;
         }
     }
+    if args.wants(Table::Services) && args.node.is_none() {
+        for service in rows::services(cluster) {
+            print_service(&service, out)?;
+        }
+    }
     if args.table.is_none() {
         for change in &plan.changes {
             writeln!(out, "change  {} {}  {}", change.at, change.node, change.cause)?;
@@ -54,9 +59,39 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
         if let Some(groups) = plan.groups.get(&tables.node).filter(|_| args.table.is_none()) {
             writeln!(out, "  groups  {}", groups.join(", "))?;
         }
+        if let Some(kernel) = plan.kernels.get(&tables.node).filter(|_| args.table.is_none()) {
+            let spoils = match tables.spoils_translated_vxlan {
+                true => ", which spoils the checksums of VXLAN packets that it translates",
+                false => "",
+            };
+            writeln!(out, "  kernel  {kernel}{spoils}")?;
+        }
         print_node(args, tables, out)?;
     }
     Ok(())
+}
+
+fn print_service(service: &Value, out: &mut dyn Write) -> io::Result<()> {
+    let text = |key: &str| service[key].as_str().unwrap_or_default();
+    let endpoints: Vec<_> = service["endpoints"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let endpoints = match endpoints.is_empty() {
+        true => "nobody".to_owned(),
+        false => endpoints.join(", "),
+    };
+    let by_client = if service["byClient"] == true { "  by client" } else { "" };
+    writeln!(
+        out,
+        "service {} {} {} port {}  to {endpoints}{by_client}",
+        text("service"),
+        text("protocol"),
+        text("address"),
+        service["port"]
+    )
 }
 
 /// An underlay with every knob; those that differ from the preset's say so.

@@ -36,6 +36,7 @@ pub(super) fn host(node: &Node, mtu: Mtu) -> HostNetwork {
         }],
         gateways: PerFamily::from_fn(|family| recorded.get(family).map(gateway)),
         rp_filter: RpFilter::Off,
+        kernel: None,
     }
 }
 

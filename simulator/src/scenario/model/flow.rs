@@ -68,6 +68,8 @@ pub struct Flow {
     pub to: Option<Endpoint>,
     /// The source address of requests, the sender's own or a false one; the choice of the sender's stack if none.
     pub source: Option<IpAddr>,
+    /// Those behind the address that is sent to, if it is a service's, at any time of the run: each with the port that it is sent to.
+    pub served_by: Vec<(Endpoint, u16)>,
     /// The address that is sent to.
     pub destination: IpAddr,
     /// What carries its data.

@@ -110,6 +110,7 @@ impl Model {
             }],
             gateways: subnet.gateway,
             rp_filter: machine.rp_filter,
+            kernel: machine.kernel,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use overlab_dataplane::fields::FieldRef;
-use overlab_dataplane::route::RpFilter;
+use overlab_dataplane::route::{Kernel, RpFilter};
 use overlab_dataplane::{Mtu, PerFamily};
 
 use crate::fabric::{Acl, Firewall, GatewayKind, GatewayKnobs, Knobs, Preset, SecurityGroup};
@@ -134,6 +134,8 @@ pub struct Machine {
     pub public_address: Option<Ipv4Addr>,
     /// Its reverse-path filter.
     pub rp_filter: RpFilter,
+    /// Its kernel, if that is said; a recent one otherwise.
+    pub kernel: Option<Kernel>,
     /// Where it is declared.
     pub field: FieldRef,
 }

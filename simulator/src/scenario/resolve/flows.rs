@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlab_dataplane::Family;
 use overlab_dataplane::calico::ClusterState;
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, text, word};
+use overlab_dataplane::{Family, Instant};
 use serde_json::Value;
 
 use super::addresses::unroutable;
 use super::cast::Cast;
 use super::load::{self, Load};
 use super::names;
+use super::services;
 use super::time::Clock;
 use crate::scenario::model::{Endpoint, Flow, PathMtuDiscovery, Reply, Transport};
 use crate::scenario::quantity;
@@ -112,6 +113,7 @@ fn read_one(name: &str, fields: &mut Fields<'_>, cast: &Cast, clock: &Clock, ref
         name: name.into(),
         from,
         to,
+        served_by: Vec::new(),
         source,
         destination,
         transport,
@@ -250,8 +252,15 @@ fn ports(fields: &mut Fields<'_>, transport: Transport, refusals: &mut Vec<Refus
 }
 
 impl Flows {
-    /// Gives out source ports, and refuses what nothing here could carry.
-    pub(super) fn finish(mut self, cluster: Option<&ClusterState>, at: &FieldRef, refusals: &mut Vec<Refusal>) -> Vec<Flow> {
+    /// Finds who is behind services, gives out source ports, and refuses what nothing here could carry. The clusters are those of the
+    /// run.
+    pub(super) fn finish(
+        mut self,
+        clusters: &[(Instant, &ClusterState)],
+        cast: &Cast,
+        at: &FieldRef,
+        refusals: &mut Vec<Refusal>,
+    ) -> Vec<Flow> {
         if self.list.len() > MOST_FLOWS {
             let message = format!("the scenario has more than {MOST_FLOWS} flows");
             let help = "use fewer workloads, or `matrix: {from: …, to: …}`";
@@ -269,7 +278,8 @@ impl Flows {
             refusals.push(refusal);
             return Vec::new();
         }
-        self.give_ports(cluster, refusals);
+        services::resolve(&mut self.list, clusters, cast, refusals);
+        self.give_ports(clusters.first().map(|(_, cluster)| *cluster), refusals);
         self.list
     }
 
@@ -277,6 +287,7 @@ impl Flows {
     /// unless the two collide: then the later one moves on.
     fn give_ports(&mut self, cluster: Option<&ClusterState>, refusals: &mut Vec<Refusal>) {
         let mut taken: BTreeSet<u16> = self.list.iter().map(|flow| flow.destination_port).collect();
+        taken.extend(self.list.iter().flat_map(|flow| &flow.served_by).map(|(_, port)| *port));
         if let Some(cluster) = cluster {
             taken.extend(cluster.nodes().keys().map(|node| cluster.settings(node).vxlan_port));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text, word};
-use overlab_dataplane::route::RpFilter;
+use overlab_dataplane::route::{Kernel, RpFilter};
 use overlab_dataplane::{Family, Mtu, PerFamily};
 use serde_json::Value;
 
@@ -42,6 +42,7 @@ struct Draft {
     groups: Vec<Arc<str>>,
     public: Option<Ipv4Addr>,
     rp_filter: RpFilter,
+    kernel: Option<Kernel>,
     field: FieldRef,
 }
 
@@ -52,6 +53,7 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
     for (name, field, value) in spec.entries("nodes", refusals) {
         let mut fields = Fields::new(value, field, refusals);
         let mut draft = draft(name, &mut fields, wires, refusals);
+        draft.kernel = fields.parse("kernel", refusals, kernel);
         draft.rp_filter = fields.parse("rpFilter", refusals, rp_filter).unwrap_or_default();
         refuse_unmodelled(&mut fields, &["quirks", "interfaces", "nics", "dataplane"], refusals);
         fields.finish(refusals);
@@ -110,6 +112,7 @@ fn counted(wires: &Wires) -> Vec<Draft> {
             groups: Vec::new(),
             public: None,
             rp_filter: RpFilter::Off,
+            kernel: None,
             field: counted.field.clone(),
         }));
     }
@@ -142,6 +145,7 @@ fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<
         groups,
         public: fields.parse("publicIp", refusals, gateways::public),
         rp_filter: RpFilter::Off,
+        kernel: None,
         field: fields.at().clone(),
     }
 }
@@ -208,6 +212,16 @@ fn rp_filter(value: &Value) -> Result<RpFilter, Wrong> {
             ("loose", RpFilter::Loose),
         ],
     )
+}
+
+/// Reads a version as text: a number would lose the end of 5.10.
+fn kernel(value: &Value) -> Result<Kernel, Wrong> {
+    let wrong = || Wrong::expected("a version of Linux in quotes, as \"5.4\"");
+    let (major, minor) = text(value).ok().and_then(|text| text.split_once('.')).ok_or_else(wrong)?;
+    match (major.parse(), minor.parse()) {
+        (Ok(major), Ok(minor)) => Ok(Kernel(major, minor)),
+        _ => Err(wrong()),
+    }
 }
 
 impl Draft {
@@ -327,6 +341,7 @@ fn machine(draft: Draft, wires: &Wires, taken: &mut BTreeMap<IpAddr, FieldRef>, 
         groups: draft.groups,
         public_address: draft.public,
         rp_filter: draft.rp_filter,
+        kernel: draft.kernel,
         field: draft.field,
     }
 }

@@ -161,6 +161,7 @@ impl Matrix {
             name: name.into(),
             from,
             to: Some(to),
+            served_by: Vec::new(),
             destination,
             transport: self.transport,
             source: None,

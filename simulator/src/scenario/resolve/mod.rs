@@ -21,6 +21,7 @@ mod provided;
 mod rewire;
 mod routes;
 mod security;
+mod services;
 mod table;
 mod time;
 mod timeline;
@@ -145,7 +146,7 @@ fn read(written: &Written, refusals: &mut Vec<Refusal>) -> Option<Model> {
             .map(|(order, field)| permute::expectation(order, field, &clock)),
     );
     let at = root.field("spec");
-    let flows = flows.finish(cluster.as_ref(), &at, refusals);
+    let flows = flows.finish(&clusters, &cast, &at, refusals);
     spec.finish(refusals);
     root.finish(refusals);
 
