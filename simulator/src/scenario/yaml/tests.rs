@@ -1,3 +1,5 @@
+use overlab_dataplane::fields::Segment;
+
 use super::*;
 
 fn text_at<'t>(text: &'t str, document: &Document, path: &str, at_key: bool) -> &'t str {
