@@ -257,65 +257,74 @@ fn not_first(document: &Document) -> Refusal {
         .help("move it to the beginning, or into a file of its own")
 }
 
-/// Reads a whole file, as long as it is a reasonable one; what is not is refused before it is read.
+/// Reads a whole file, or standard input, as long as it is a reasonable one.
 fn text(path: &Path, name: &str) -> Result<String, Box<Diagnostic>> {
-    let refused = |code, message, help: &str| Box::new(Diagnostic::of_file(code, name, message, help));
-    let too_large = || {
-        let message = format!("{name} is larger than {} MiB", LARGEST >> 20);
-        refused(
-            "F-SIZE",
-            message,
-            "split it, or leave out what is no node, pool, block or pod",
-        )
+    let bytes = match path == Path::new(STDIN) {
+        true => match stdin() {
+            Ok(bytes) => bytes.clone(),
+            Err(error) => return Err(unreadable(path, name, error)),
+        },
+        false => bytes(path, name)?,
     };
-    let no_text = || refused("F-TEXT", format!("{name} is not a text"), "name a YAML or JSON file");
-    let unreadable = |error: &io::Error| Box::new(unreadable(path, name, error));
-    let mut bytes = Vec::new();
-    if path == Path::new(STDIN) {
-        bytes.clone_from(stdin().as_ref().map_err(unreadable)?);
-    } else {
-        let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
-        if metadata.is_dir() {
-            return Err(refused("F-FOLDER", format!("{name} is a folder"), "name a file in it"));
-        }
-        if !metadata.is_file() {
-            let message = format!("{name} is a pipe or device and no file");
-            return Err(refused(
-                "F-KIND",
-                message,
-                "write it to a file, or give it as standard input by the name `-`",
-            ));
-        }
-        if metadata.len() > LARGEST {
-            return Err(too_large());
-        }
-        let mut file = fs::File::open(path).map_err(|error| unreadable(&error))?;
-        file.by_ref()
-            .take(BEGINNING)
-            .read_to_end(&mut bytes)
-            .map_err(|error| unreadable(&error))?;
-        if bytes.contains(&0) {
-            return Err(no_text());
-        }
-        file.take(LARGEST)
-            .read_to_end(&mut bytes)
-            .map_err(|error| unreadable(&error))?;
-    }
     if bytes.len() as u64 > LARGEST {
-        return Err(too_large());
+        return Err(too_large(name));
     }
     if bytes.contains(&0) {
-        return Err(no_text());
+        return Err(no_text(name));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
-        refused(
-            "F-TEXT",
-            format!("line {line} of {name} is not UTF-8"),
-            "save the file as UTF-8",
-        )
+        let message = format!("line {line} of {name} is not UTF-8");
+        refused("F-TEXT", name, message, "save the file as UTF-8")
     })
+}
+
+/// The bytes of a file; what is no file of a reasonable size is refused before it is read, and what is no text after its beginning.
+fn bytes(path: &Path, name: &str) -> Result<Vec<u8>, Box<Diagnostic>> {
+    let failed = |error: io::Error| unreadable(path, name, &error);
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(refused("F-FOLDER", name, format!("{name} is a folder"), "name a file in it"));
+    }
+    if !metadata.is_file() {
+        let help = "write it to a file, or give it as standard input by the name `-`";
+        return Err(refused(
+            "F-KIND",
+            name,
+            format!("{name} is a pipe or device and no file"),
+            help,
+        ));
+    }
+    if metadata.len() > LARGEST {
+        return Err(too_large(name));
+    }
+    let mut bytes = Vec::new();
+    let mut file = fs::File::open(path).map_err(failed)?;
+    file.by_ref().take(BEGINNING).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.contains(&0) {
+        return Err(no_text(name));
+    }
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn refused(code: &'static str, name: &str, message: String, help: &str) -> Box<Diagnostic> {
+    Box::new(Diagnostic::of_file(code, name, message, help))
+}
+
+fn too_large(name: &str) -> Box<Diagnostic> {
+    let message = format!("{name} is larger than {} MiB", LARGEST >> 20);
+    refused(
+        "F-SIZE",
+        name,
+        message,
+        "split it, or leave out what is no node, pool, block or pod",
+    )
+}
+
+fn no_text(name: &str) -> Box<Diagnostic> {
+    refused("F-TEXT", name, format!("{name} is not a text"), "name a YAML or JSON file")
 }
 
 /// Standard input, read once: a scenario is opened again for each of its variants.
@@ -328,15 +337,15 @@ fn stdin() -> &'static io::Result<Vec<u8>> {
     })
 }
 
-fn unreadable(path: &Path, name: &str, error: &io::Error) -> Diagnostic {
+fn unreadable(path: &Path, name: &str, error: &io::Error) -> Box<Diagnostic> {
     if error.kind() == ErrorKind::NotFound {
-        return Diagnostic {
+        return Box::new(Diagnostic {
             why: Some("nothing has this name, as seen from the current folder".to_owned()),
             ..Diagnostic::of_file("F-MISSING", name, format!("no such file: {name}"), missing(path))
-        };
+        });
     }
     let help = "look at the permissions of the file and its folders";
-    Diagnostic::of_file("F-READ", name, format!("cannot read {name}: {error}"), help)
+    refused("F-READ", name, format!("cannot read {name}: {error}"), help)
 }
 
 /// What may have been meant instead of a file that is not there.
