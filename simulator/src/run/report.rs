@@ -83,6 +83,29 @@ pub fn refused(context: &Context<'_>, diagnostics: &[Diagnostic]) -> ScenarioRep
     let name = context.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     ScenarioReport {
         name,
+        status: Status::Error,
+        problem: Some(Problem { reason, remedy: None }),
+        ..blank(context)
+    }
+}
+
+/// What can be told of a scenario before it runs.
+fn empty(model: &Model, context: &Context<'_>) -> ScenarioReport {
+    ScenarioReport {
+        name: model.name.to_string(),
+        title: model.title.clone(),
+        profile: model.cluster.profile().to_string(),
+        seed: model.seed,
+        duration_ns: u64::try_from(model.duration.as_nanos()).unwrap_or(u64::MAX),
+        notes: model.notes.clone(),
+        ..blank(context)
+    }
+}
+
+/// What can be told of a file before it is read.
+fn blank(context: &Context<'_>) -> ScenarioReport {
+    ScenarioReport {
+        name: String::new(),
         variant: context.variant.map(str::to_owned),
         title: None,
         file: context.file.display().to_string(),
@@ -91,30 +114,6 @@ pub fn refused(context: &Context<'_>, diagnostics: &[Diagnostic]) -> ScenarioRep
         dataplane: "engine".to_owned(),
         seed: 0,
         duration_ns: 0,
-        status: Status::Error,
-        problem: Some(Problem { reason, remedy: None }),
-        golden: None,
-        expectations: Vec::new(),
-        flows: Vec::new(),
-        tables: Vec::new(),
-        changes: Vec::new(),
-        fates: Vec::new(),
-        notes: Vec::new(),
-        lints: Vec::new(),
-    }
-}
-
-fn empty(model: &Model, context: &Context<'_>) -> ScenarioReport {
-    ScenarioReport {
-        name: model.name.to_string(),
-        variant: context.variant.map(str::to_owned),
-        title: model.title.clone(),
-        file: context.file.display().to_string(),
-        profile: model.cluster.profile().to_string(),
-        backend: context.backend.to_owned(),
-        dataplane: "engine".to_owned(),
-        seed: model.seed,
-        duration_ns: u64::try_from(model.duration.as_nanos()).unwrap_or(u64::MAX),
         status: Status::Pass,
         problem: None,
         golden: None,
@@ -123,7 +122,7 @@ fn empty(model: &Model, context: &Context<'_>) -> ScenarioReport {
         tables: Vec::new(),
         changes: Vec::new(),
         fates: Vec::new(),
-        notes: model.notes.clone(),
+        notes: Vec::new(),
         lints: Vec::new(),
     }
 }
