@@ -137,4 +137,10 @@ fn the_help_tells_every_exit_code_and_verb() {
         help.split_whitespace().collect::<Vec<_>>().join(" ").contains(codes),
         "{help}"
     );
+    for verb in ["run", "check", "plan", "explain", "cost", "import", "doctor"] {
+        assert!(
+            help.lines().any(|line| line.starts_with(&format!("  {verb} "))),
+            "{verb} in {help}"
+        );
+    }
 }
