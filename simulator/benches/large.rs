@@ -44,17 +44,8 @@ fn cost(text: &str) -> Duration {
     let folder = tempfile::tempdir().expect("a folder is to be had");
     let file = folder.path().join("large.yaml");
     std::fs::write(&file, text).expect("a file is written");
-    let options = Options {
-        backend: BackendKind::Sim,
-        seed: None,
-        expect: None,
-        capture: None,
-        bless: false,
-        tables: false,
-        jobs: 1,
-    };
     let started = Instant::now();
-    let outcome = one(&file.into(), &options);
+    let outcome = one(&file.into(), &Options::over(BackendKind::Sim));
     let cost = started.elapsed();
     assert_eq!(outcome.report.status, Status::Pass, "{:?}", outcome.diagnostics);
     cost

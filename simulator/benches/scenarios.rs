@@ -23,13 +23,10 @@ fn load_all() -> usize {
 
 fn run_all(backend: BackendKind, jobs: usize) {
     let options = Options {
-        backend,
-        seed: None,
         expect: Some("*".to_owned()),
-        capture: None,
-        bless: false,
         tables: true,
         jobs,
+        ..Options::over(backend)
     };
     let outcomes = batch(cases(&files()), options).expect("threads are to be had");
     let wrong = outcomes

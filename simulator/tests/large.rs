@@ -23,17 +23,8 @@ fn cost(text: &str) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("large.yaml");
     std::fs::write(&file, text).unwrap();
-    let options = Options {
-        backend: BackendKind::Sim,
-        seed: None,
-        expect: None,
-        capture: None,
-        bless: false,
-        tables: false,
-        jobs: 1,
-    };
     let before = computed();
-    let outcome = one(&file.into(), &options);
+    let outcome = one(&file.into(), &Options::over(BackendKind::Sim));
     let cost = computed() - before;
     assert_eq!(outcome.report.status, Status::Pass, "{:?}", outcome.diagnostics);
     cost

@@ -1,13 +1,16 @@
 //! Every kind of claim can fail: for each there is a change, of the claim or of the cluster, that turns it and its exit code
 //! red. A claim that no packet met is an error too.
 
+#[path = "common/whole.rs"]
+mod whole;
+
 use std::collections::BTreeSet;
 
 use overlab_reports::{ExpectationReport, ScenarioReport, Status};
 use overlab_simulator::expectations::{INVARIANT, LIST, TABLE_CLAIMS};
-use overlab_simulator::run::{Options, one};
 use overlab_simulator::scenario::BackendKind;
 use rstest::rstest;
+use whole::run;
 
 const BASE: &str = r#"
 apiVersion: overlab.dev/v1alpha1
@@ -68,25 +71,6 @@ kind: IPPool
 metadata: {name: pool}
 spec: {cidr: 192.168.0.0/16, ipipMode: CrossSubnet}
 "#;
-
-fn run(text: &str) -> ScenarioReport {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("base.yaml");
-    std::fs::write(&file, text).unwrap();
-    let options = Options {
-        backend: BackendKind::Sim,
-        seed: None,
-        expect: None,
-        capture: None,
-        bless: false,
-        tables: false,
-        jobs: 1,
-    };
-    let outcome = one(&file.into(), &options);
-    let wrong: String = outcome.diagnostics.iter().map(ToString::to_string).collect();
-    assert!(wrong.is_empty(), "{wrong}");
-    outcome.report
-}
 
 fn failures(report: &ScenarioReport) -> Vec<&ExpectationReport> {
     report

@@ -53,7 +53,10 @@ fn every_golden_has_its_scenario() {
 
 #[test]
 fn scenarios_run_side_by_side_tell_what_they_tell_alone() {
-    let options = |jobs| Options { jobs, ..sim_options() };
+    let options = |jobs| Options {
+        jobs,
+        ..Options::over(BackendKind::Sim)
+    };
     let reports = |jobs| {
         let outcomes = overlab_simulator::run::batch(all(), options(jobs)).unwrap();
         outcomes.into_iter().map(|outcome| outcome.report).collect::<Vec<_>>()
@@ -72,11 +75,17 @@ fn a_blessed_golden_is_the_same_and_a_touched_one_differs() {
     )
     .unwrap();
     let status = |bless| {
-        one(&scenario.clone().into(), &Options { bless, ..sim_options() })
-            .report
-            .golden
-            .unwrap()
-            .status
+        one(
+            &scenario.clone().into(),
+            &Options {
+                bless,
+                ..Options::over(BackendKind::Sim)
+            },
+        )
+        .report
+        .golden
+        .unwrap()
+        .status
     };
     assert_eq!(status(false), GoldenStatus::Missing);
     assert_eq!(status(true), GoldenStatus::Blessed);
@@ -98,24 +107,12 @@ fn a_failing_scenario_is_not_blessed() {
         &scenario.clone().into(),
         &Options {
             bless: true,
-            ..sim_options()
+            ..Options::over(BackendKind::Sim)
         },
     )
     .report;
     assert_eq!(report.status, Status::Fail);
     assert!(!golden_path(&scenario, None).unwrap().exists());
-}
-
-fn sim_options() -> Options {
-    Options {
-        backend: BackendKind::Sim,
-        seed: None,
-        expect: None,
-        capture: None,
-        bless: false,
-        tables: false,
-        jobs: 1,
-    }
 }
 
 /// The scenarios for one backend, as the page lists them: each with the reason that stands beside its `backends`.

@@ -1,8 +1,9 @@
 //! What a verdict says beside its result: why it cannot be told, which packet shows it, why there was none.
 
+#[path = "common/whole.rs"]
+mod whole;
+
 use overlab_reports::{ExpectationReport, ScenarioReport, Status};
-use overlab_simulator::run::{Options, one};
-use overlab_simulator::scenario::BackendKind;
 
 /// Two nodes, a request that waits for one reply, and what is expected of it, in `FLOWS`, `TIMELINE` and `EXPECT`.
 const BASE: &str = "
@@ -27,23 +28,8 @@ spec: {cidr: 192.168.0.0/16, ipipMode: Always}
 const TCP: &str = "proto: tcp, dport: 80, exchange: {request: 64B, reply: 64B, every: 100ms}";
 
 fn run(flow: &str, fault: &str, expect: &str) -> ScenarioReport {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("base.yaml");
     let text = BASE.replace("FLOW}", &format!("{flow}}}")).replace("FAULT", fault);
-    std::fs::write(&file, text.replace("[EXPECT]", &format!("[{expect}]"))).unwrap();
-    let options = Options {
-        backend: BackendKind::Sim,
-        seed: None,
-        expect: None,
-        capture: None,
-        bless: false,
-        tables: false,
-        jobs: 1,
-    };
-    let outcome = one(&file.into(), &options);
-    let wrong: String = outcome.diagnostics.iter().map(ToString::to_string).collect();
-    assert!(wrong.is_empty(), "{wrong}");
-    outcome.report
+    whole::run(&text.replace("[EXPECT]", &format!("[{expect}]")))
 }
 
 fn only(report: &ScenarioReport) -> &ExpectationReport {

@@ -33,6 +33,19 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whole runs over a backend, one after the other, as the files say; nothing is written.
+    pub fn over(backend: BackendKind) -> Options {
+        Options {
+            backend,
+            seed: None,
+            expect: None,
+            capture: None,
+            bless: false,
+            tables: false,
+            jobs: 1,
+        }
+    }
+
     /// Whether runs can be held against goldens: whole ones, in virtual time, with the files' own seeds.
     fn golden(&self) -> bool {
         self.backend == BackendKind::Sim && self.seed.is_none() && self.expect.is_none()
