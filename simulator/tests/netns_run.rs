@@ -153,7 +153,7 @@ mod linux {
             let running = Running::start(scenario)?;
             let model = load(&running.file).map_err(|_| "the scenario is wrong")?.model;
             for (node, tables) in model.nodes.iter().zip(world::tables(&model)) {
-                let namespace = running.namespace_of(&node.addresses.v4.expect("it has IPv4").addr().to_string())?;
+                let namespace = running.namespace_of(&node.primary().addresses.v4.expect("it has IPv4").addr().to_string())?;
                 let mut shown: Vec<_> = namespace
                     .run(&["ip", "route"])?
                     .lines()

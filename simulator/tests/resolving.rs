@@ -44,7 +44,7 @@ fn the_smallest_file_has_everything_derived() {
     let machines: Vec<_> = model
         .nodes
         .iter()
-        .map(|n| format!("{} {} {}", n.name, n.addresses.v4.unwrap(), n.mtu))
+        .map(|n| format!("{} {} {}", n.name, n.primary().addresses.v4.unwrap(), n.primary().mtu))
         .collect();
     assert_eq!(
         machines,
@@ -53,7 +53,7 @@ fn the_smallest_file_has_everything_derived() {
     let workloads: Vec<_> = model.workloads.iter().map(|w| format!("{} on {}", w.name, w.node)).collect();
     assert_eq!(workloads, ["pod-a1 on 0", "pod-a2 on 1", "pod-b1 on 2"]);
     assert_eq!(model.duration, Duration::from_secs(1));
-    assert!(model.nodes.iter().all(|node| node.source_destination_check));
+    assert!(model.nodes.iter().all(|node| node.primary().source_destination_check));
     let pairs: Vec<_> = model
         .expectations
         .iter()
@@ -142,13 +142,13 @@ fn felix_has_the_last_word_about_the_source_destination_check() {
         model(&format!("{HELLO}{felix}"))
             .nodes
             .iter()
-            .all(|node| !node.source_destination_check)
+            .all(|node| !node.primary().source_destination_check)
     );
     let own = felix.replace("default", "node.a2").replace("Disable", "DoNothing");
     let checks: Vec<_> = model(&format!("{HELLO}{felix}{own}"))
         .nodes
         .iter()
-        .map(|node| node.source_destination_check)
+        .map(|node| node.primary().source_destination_check)
         .collect();
     assert_eq!(checks, [false, true, false]);
 }
@@ -237,7 +237,7 @@ fn machines_take_what_their_subnet_has_and_the_lowest_free_address() {
         .nodes
         .iter()
         .chain(&model.hosts)
-        .map(|n| format!("{} {} {}", n.name, n.addresses.v4.unwrap(), n.mtu))
+        .map(|n| format!("{} {} {}", n.name, n.primary().addresses.v4.unwrap(), n.primary().mtu))
         .collect();
     assert_eq!(
         machines,
@@ -248,7 +248,7 @@ fn machines_take_what_their_subnet_has_and_the_lowest_free_address() {
             "client 10.0.99.13/24 1500"
         ]
     );
-    assert!(model.nodes.iter().all(|node| !node.source_destination_check));
+    assert!(model.nodes.iter().all(|node| !node.primary().source_destination_check));
     assert_eq!(model.underlays[0].knobs.delay_same_subnet, Duration::from_micros(100));
     assert_eq!(
         model.workloads.iter().map(|w| &*w.name).collect::<Vec<_>>(),
@@ -321,7 +321,7 @@ spec:
 
 fn addresses(model: &Model) -> Vec<String> {
     let nodes = model.nodes.iter().map(|node| {
-        let nets = node.addresses.iter().flatten().map(ToString::to_string);
+        let nets = node.primary().addresses.iter().flatten().map(ToString::to_string);
         format!("{} {}", node.name, nets.collect::<Vec<_>>().join(" "))
     });
     let workloads = model.workloads.iter().map(|workload| {

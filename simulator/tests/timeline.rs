@@ -110,7 +110,7 @@ fn the_manifest_of_a_node_counts_from_its_joining_on() {
 
 /// The check of each node's interface from each instant on.
 fn checks(model: &Model) -> Vec<(u64, Vec<bool>)> {
-    let of = |nodes: &[Machine]| nodes.iter().map(|node| node.source_destination_check).collect();
+    let of = |nodes: &[Machine]| nodes.iter().map(|node| node.primary().source_destination_check).collect();
     let later = model.rewirings.iter().map(|wires| (milliseconds(wires.at), of(&wires.nodes)));
     std::iter::once((0, of(&model.nodes))).chain(later).collect()
 }

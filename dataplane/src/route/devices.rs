@@ -19,6 +19,7 @@ pub(super) fn nic_devices(host: &HostNetwork) -> Vec<Device> {
         mtu: nic.mtu,
         addresses: nic.addresses.clone(),
         workload: None,
+        parent: None,
     };
     host.nics.iter().map(card).collect()
 }
@@ -31,6 +32,7 @@ pub(super) fn tunnel_device(name: &str, kind: DeviceKind, address: Option<IpAddr
         mtu,
         addresses: address.map(IpNet::from).into_iter().collect(),
         workload: None,
+        parent: None,
     }
 }
 
@@ -56,6 +58,7 @@ pub(super) fn add_workloads<'a>(
                 mtu: mtus.workload,
                 addresses: Vec::new(),
                 workload: Some(endpoint.name.clone()),
+                parent: None,
             };
             Some(LocalWorkload {
                 name: endpoint.name.clone(),

@@ -58,7 +58,11 @@ pub(super) fn vxlan(
         Family::V6 => "vxlan-v6.calico",
     };
     let mtu = mtus.vxlan_over(family);
-    let device = devices::add(devices, tunnel_device(name, DeviceKind::Vxlan, Some(own.address), mtu))?;
+    let device = Device {
+        parent: parent(node, family, devices),
+        ..tunnel_device(name, DeviceKind::Vxlan, Some(own.address), mtu)
+    };
+    let device = devices::add(devices, device)?;
     Some(VxlanTunnel {
         device,
         vni: settings.vni,

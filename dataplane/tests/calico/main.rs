@@ -3,6 +3,7 @@
 mod addresses;
 mod bgp;
 mod bgp_resources;
+mod cards;
 mod codes;
 mod datastore;
 mod decisions;

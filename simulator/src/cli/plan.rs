@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{Exit, refuse, refuse_missing};
 use crate::rows::{self, Table};
 use crate::run::select_manifests;
-use crate::scenario::{Diagnostic, Gateway, LoadedCluster, Model, Sources, Underlay, Written, open};
+use crate::scenario::{Card, Diagnostic, Gateway, LoadedCluster, Model, Sources, Underlay, Written, open};
 use crate::world;
 
 /// Prints what is derived: pools, blocks, and every node's devices, routes, tunnel ends, allow-lists, MTUs and translations.
@@ -79,8 +79,8 @@ struct Plan {
     /// None for bare manifests, which say nothing of any.
     underlays: Vec<Underlay>,
     gateways: Vec<Gateway>,
-    /// The security groups of each card that is in some, by its machine.
-    groups: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// The network cards of each machine; of bare manifests nothing is known of them.
+    cards: BTreeMap<Arc<str>, Vec<Card>>,
     /// The kernels of nodes that say which they have.
     kernels: BTreeMap<Arc<str>, Kernel>,
     /// When tables are looked at.
@@ -168,7 +168,7 @@ fn derive(args: &Args) -> Result<Plan, Exit> {
         sources,
         underlays: Vec::new(),
         gateways: Vec::new(),
-        groups: BTreeMap::new(),
+        cards: BTreeMap::new(),
         kernels: BTreeMap::new(),
         at: Instant::ZERO,
         changes: Vec::new(),
@@ -203,8 +203,6 @@ fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
     if let Some(wires) = model.rewiring_at(at) {
         model = model.rewired(&wires.clone());
     }
-    let machines = model.nodes.iter().chain(&model.hosts);
-    let grouped = machines.filter(|machine| !machine.groups.is_empty());
     let kernels = model.nodes.iter().filter_map(|node| Some((node.name.clone(), node.kernel?)));
     let kernels = kernels.collect();
     let notes = model
@@ -217,8 +215,11 @@ fn of_scenario(args: &Args, written: Written) -> Result<Plan, Exit> {
         cluster: model.cluster_at(at).clone(),
         sources: loaded.sources,
         notes: notes.collect(),
-        groups: grouped
-            .map(|machine| (machine.name.clone(), machine.groups.clone()))
+        cards: model
+            .nodes
+            .into_iter()
+            .chain(model.hosts)
+            .map(|machine| (machine.name, machine.cards))
             .collect(),
         kernels,
         underlays: model.underlays,
@@ -281,8 +282,10 @@ fn node_json(args: &Args, tables: &NodeTables, plan: &Plan) -> Value {
     let sources = &plan.sources;
     let mut node = json!({ "name": &*tables.node });
     if args.table.is_none() {
-        let groups = plan.groups.get(&tables.node).map(Vec::as_slice).unwrap_or_default();
-        node["groups"] = groups.iter().map(|group| &**group).collect();
+        let cards = plan.cards.get(&tables.node).map(Vec::as_slice).unwrap_or_default();
+        let groups = cards.first().into_iter().flat_map(|card| &card.groups);
+        node["groups"] = groups.map(|group| &**group).collect();
+        node["cards"] = cards.iter().map(|card| rows::card(card, &plan.underlays)).collect();
         node["kernel"] = plan.kernels.get(&tables.node).map(Kernel::to_string).into();
         node["spoilsTranslatedVxlan"] = tables.spoils_translated_vxlan.into();
     }

@@ -224,12 +224,12 @@ impl Reckoner<'_> {
                 let name = &self.model.workloads[w].name;
                 workloads.find(|w| w.name == *name).map_or(Mtu::MAX, |w| w.mtu)
             }
-            Endpoint::Node(_) | Endpoint::Host(_) => self.model.machine(place).mtu,
+            Endpoint::Node(_) | Endpoint::Host(_) => self.model.machine(place).primary().mtu,
         }
     }
 
     fn distance(&self, demand: &Demand) -> Distance {
-        let [from, to] = [demand.from, demand.to].map(|end| self.model.machine(self.model.machine_of(end)));
+        let [from, to] = [demand.from, demand.to].map(|end| self.model.machine(self.model.machine_of(end)).primary());
         let region = |underlay: usize| self.traffic.regions.get(&*self.model.underlays[underlay].name);
         if region(from.underlay) != region(to.underlay) {
             return Distance::CrossRegion;
@@ -252,8 +252,8 @@ impl Reckoner<'_> {
     fn price(&self, demand: &Demand, unpriced: &mut BTreeSet<(Preset, Distance)>) -> Option<u128> {
         let distance = self.distance(demand);
         let cloud = |end: Endpoint| {
-            let machine = self.model.machine(self.model.machine_of(end));
-            self.model.underlays[machine.underlay].preset
+            let card = self.model.machine(self.model.machine_of(end)).primary();
+            self.model.underlays[card.underlay].preset
         };
         let mut price = |end| {
             let price = self.prices.price(cloud(end), distance);

@@ -240,8 +240,12 @@ fn is_icmp_error(packet: &Packet) -> bool {
 mod tests {
     use super::*;
 
+    fn nic(machine: u32) -> NicId {
+        NicId { machine, card: 0 }
+    }
+
     fn fault(effect: Effect) -> Active {
-        let cards = |numbers: &[u32]| numbers.iter().copied().map(NicId).collect();
+        let cards = |machines: &[u32]| machines.iter().copied().map(nic).collect();
         let scope = Scope {
             from: cards(&[0]),
             to: cards(&[1, 2]),
@@ -264,7 +268,7 @@ mod tests {
     #[test]
     fn a_fault_concerns_its_cards_and_its_time_only() {
         let fault = fault(Effect::default());
-        let concerns = |at, from: u32, to: u32| fault.concerns(Instant::from_nanos(at), Some(NicId(from)), NicId(to));
+        let concerns = |at, from: u32, to: u32| fault.concerns(Instant::from_nanos(at), Some(nic(from)), nic(to));
         assert!(concerns(10, 0, 1) && concerns(19, 2, 0));
         assert!(!concerns(9, 0, 1) && !concerns(20, 0, 1), "its end is not in it");
         assert!(!concerns(15, 1, 2) && !concerns(15, 3, 0));
@@ -278,7 +282,7 @@ mod tests {
                 ..Effect::default()
             });
             fault = Active::new(fault.fault, seed);
-            let is_lost = |_| matches!(fault.judge(Instant::from_nanos(10), NicId(1), &packet(100)), Fate::Lost(..));
+            let is_lost = |_| matches!(fault.judge(Instant::from_nanos(10), nic(1), &packet(100)), Fate::Lost(..));
             (0..1000).map(is_lost).collect::<Vec<_>>()
         };
         assert_eq!(lost(1), lost(1));
@@ -296,7 +300,7 @@ mod tests {
             }),
             ..Effect::default()
         });
-        let mut send = || match fault.judge(Instant::from_nanos(10), NicId(1), &packet(1000)) {
+        let mut send = || match fault.judge(Instant::from_nanos(10), nic(1), &packet(1000)) {
             Fate::Pass { delay, .. } => Some(delay.as_millis()),
             Fate::Lost(reason, _) => {
                 assert_eq!(reason, DropReason::QueueFull);

@@ -12,6 +12,7 @@ mod gateway;
 mod groups;
 mod offload;
 mod port;
+mod ports;
 mod preset;
 mod router;
 mod security;
@@ -26,8 +27,9 @@ pub use drop::DropReason;
 pub use fault::{Bottleneck, Effect, Fault, Scope, Share};
 pub use gateway::{Firewall, FirewallRule, GatewayKind, GatewayKnobs};
 pub use groups::Groups;
-pub use port::DEFAULT_GROUP;
-use port::{Port, is_to_be_split};
+use port::is_to_be_split;
+pub use port::{DEFAULT_GROUP, eni};
+use ports::Ports;
 pub use preset::*;
 use router::Router;
 pub use security::*;
@@ -37,9 +39,14 @@ use crate::observe::{IpHeader, Place, PlaceKind, outermost};
 use crate::scenario::Model;
 use crate::topology::Topology;
 
-/// A network card: the model's nodes first, then its hosts.
+/// A network card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NicId(pub u32);
+pub struct NicId {
+    /// Its machine: a place among the model's nodes, or behind all of them among its hosts.
+    pub machine: u32,
+    /// Its number on the machine: 0 is `eth0`.
+    pub card: u16,
+}
 
 /// A packet on a wire, and where it comes out.
 #[derive(Clone, Debug)]
@@ -107,7 +114,7 @@ impl Output {
 /// All underlays of a model.
 #[derive(Debug)]
 pub struct Fabric {
-    ports: Vec<Port>,
+    ports: Ports,
     segments: Vec<Segment>,
     routers: Vec<Router>,
     gateways: Vec<gateway::Gateway>,
@@ -118,13 +125,14 @@ impl Fabric {
     /// The fabric of a model.
     pub fn new(model: &Model, topology: &Topology) -> Fabric {
         let mut segments = segment::build(model);
-        let ports = port::build(model, |machine| segment::index(model, machine.underlay, machine.subnet));
-        for (port, nic) in ports.iter().zip(0..) {
+        let ports = Ports::new(model, |card| segment::index(model, card.underlay, card.subnet));
+        for (nic, port) in ports.iter() {
             let addresses = port.addresses.iter().flatten();
             segments[port.segment]
                 .stations
-                .extend(addresses.map(|address| (*address, Station::Nic(NicId(nic)))));
+                .extend(addresses.map(|address| (*address, Station::Nic(nic))));
         }
+        answer_for_others(&ports, &mut segments);
         let routers = router::build(model, topology);
         Fabric {
             ports,
@@ -141,9 +149,7 @@ impl Fabric {
 
     /// Takes over what an earlier fabric of the same machines remembers: connections, chances, what waits in queues.
     pub fn succeed(&mut self, earlier: Fabric) {
-        for (port, earlier) in self.ports.iter_mut().zip(earlier.ports) {
-            port.succeed(earlier);
-        }
+        self.ports.succeed(earlier.ports);
         for (gateway, earlier) in self.gateways.iter_mut().zip(earlier.gateways) {
             gateway.succeed(earlier);
         }
@@ -152,14 +158,14 @@ impl Fabric {
 
     /// Sends a packet from a card to a next hop on its segment.
     pub fn transmit(&mut self, now: Instant, nic: NicId, next_hop: IpAddr, mut packet: Packet, out: &mut Output) {
-        if self.ports[nic.0 as usize].breaks_inner_checksums {
+        if self.ports[nic].breaks_inner_checksums {
             offload::break_inner_checksum(&mut packet);
         }
         let Ok(header) = IpView::unverified(packet.bytes()) else {
             return;
         };
         let refused = self.refused_leaving(now, nic, &packet, &header);
-        let port = &self.ports[nic.0 as usize];
+        let port = &self.ports[nic];
         if let Some((reason, text)) = refused {
             return out.record(&packet, &port.eni, Some(reason), || text);
         }
@@ -190,7 +196,7 @@ impl Fabric {
                     return;
                 };
                 match self.refused_entering(at, nic, journey.card, &header) {
-                    Some((reason, text)) => out.record(&packet, &self.ports[nic.0 as usize].eni, Some(reason), || text),
+                    Some((reason, text)) => out.record(&packet, &self.ports[nic].eni, Some(reason), || text),
                     None => out.arrived.push((nic, packet)),
                 }
             }
@@ -229,7 +235,7 @@ impl Fabric {
             (Station::Nic(_) | Station::Router { .. } | Station::Gateway { .. }, _) => wires.delay_to_router,
         };
         let to = match station {
-            Station::Nic(nic) => self.ports[nic.0 as usize].device.to_string(),
+            Station::Nic(nic) => self.ports[*nic].device.to_string(),
             Station::Router { .. } | Station::Gateway { .. } => format!("the router, {next_hop}"),
         };
         let (to, at) = (format!("carried to {to}"), now.saturating_add(delay));
@@ -281,5 +287,21 @@ impl Fabric {
             out.transits.push(copy);
         }
         out.transits.push(transit);
+    }
+}
+
+/// A machine answers on each of its cards for the addresses of the others too, where frames reach it and nobody on the segment has
+/// them.
+///
+/// Source: Linux Documentation/networking/ip-sysctl.rst, `arp_ignore`; IPv6 asks the card alone (net/ipv6/ndisc.c, ndisc_recv_ns).
+fn answer_for_others(ports: &Ports, segments: &mut [Segment]) {
+    for (nic, port) in ports.iter().filter(|(_, port)| !port.checked) {
+        let segment = &mut segments[port.segment];
+        if segment.l2 == L2::BroadcastDomain {
+            let others = ports.iter().filter(|(other, _)| other.machine == nic.machine);
+            for address in others.filter_map(|(_, other)| other.addresses.v4) {
+                segment.stations.entry(address).or_insert(Station::Nic(nic));
+            }
+        }
     }
 }

@@ -10,11 +10,11 @@ use overlab_dataplane::wire::{FlowKey, IcmpMessage, IpView, UdpView};
 use overlab_dataplane::{Family, Instant, Mtu, Packet, PerFamily};
 
 use super::allowance::Allowances;
-use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, GroupMatch, Security};
-use super::security::{Admission, ConnectionTable, GroupRule, Peers, SecurityGroup, Traffic, admission};
+use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, Security};
+use super::security::{Admission, ConnectionTable, GroupRule, Peers, SecurityGroup, Traffic};
 use super::{DropReason, Fabric, NicId};
 use crate::observe::{Place, PlaceKind};
-use crate::scenario::{Gateway, GatewayKind, Machine, Model, Underlay, UnderlayRoute, Via};
+use crate::scenario::{Card, Gateway, GatewayKind, Underlay, UnderlayRoute, Via};
 
 /// The group of every card that the scenario puts into none.
 pub const DEFAULT_GROUP: &str = "default";
@@ -45,33 +45,22 @@ pub(super) struct Port {
     pub(super) breaks_inner_checksums: bool,
     fragment_policy: FragmentPolicy,
     allowances: Allowances,
-    security: Security,
+    pub(super) security: Security,
     /// Whether security groups are asked at all.
     pub(super) guarded: bool,
     pub(super) groups: Vec<Arc<str>>,
-    rules: SecurityGroup,
+    pub(super) rules: SecurityGroup,
     connections: ConnectionTable,
     /// Where the next fragment begins, by source and identification.
     fragments: BTreeMap<(IpAddr, u32), usize>,
 }
 
-/// The ports of a model's cards, nodes first. `segment` gives the place of a machine's subnet among the segments.
-pub(super) fn build(model: &Model, segment: impl Fn(&Machine) -> usize) -> Vec<Port> {
-    let machines = model.nodes.iter().chain(&model.hosts);
-    machines
-        .map(|machine| {
-            let underlay = &model.underlays[machine.underlay];
-            port(machine, underlay, &own_ranges(underlay, &model.gateways), segment(machine))
-        })
-        .collect()
-}
-
 /// The addresses that an underlay's default group means by its own.
-fn own_ranges(underlay: &Underlay, gateways: &[Gateway]) -> Vec<IpNet> {
+pub(super) fn own_ranges(underlay: &Underlay, gateways: &[Gateway]) -> Vec<IpNet> {
     let mut ranges: Vec<IpNet> = underlay.cidr.iter().flatten().copied().collect();
     if underlay.knobs.security.covers_routes {
         let covers = |route: &&UnderlayRoute| match route.via {
-            Via::Machine(_) => true,
+            Via::Card(_) => true,
             Via::Gateway(gateway) => gateways[gateway].kind == GatewayKind::Peering,
             Via::Nowhere => false,
         };
@@ -81,15 +70,16 @@ fn own_ranges(underlay: &Underlay, gateways: &[Gateway]) -> Vec<IpNet> {
     ranges
 }
 
-fn port(machine: &Machine, underlay: &Underlay, own: &[IpNet], segment: usize) -> Port {
+/// The port of a machine's card of this number. `own` is what a default group means by its own.
+pub(super) fn port((machine, number, card): (&str, usize, &Card), underlay: &Underlay, own: &[IpNet], segment: usize) -> Port {
     let place = |kind, what: &str| Place {
         kind,
-        name: Arc::from(format!("{}/{what}", machine.name)),
+        name: Arc::from(format!("{machine}/{what}")),
     };
     let knobs = &underlay.knobs;
-    let groups = match machine.groups.is_empty() {
+    let groups = match card.groups.is_empty() {
         true => vec![Arc::from(DEFAULT_GROUP)],
-        false => machine.groups.clone(),
+        false => card.groups.clone(),
     };
     let mut rules = SecurityGroup {
         ingress: Vec::new(),
@@ -104,13 +94,13 @@ fn port(machine: &Machine, underlay: &Underlay, own: &[IpNet], segment: usize) -
         rules.egress.extend(group.egress);
     }
     Port {
-        eni: place(PlaceKind::Eni, "eni"),
-        device: place(PlaceKind::Device, "eth0"),
-        addresses: PerFamily::from_fn(|family| machine.addresses.get(family).map(|net| net.addr())),
+        eni: place(PlaceKind::Eni, &eni(number)),
+        device: place(PlaceKind::Device, &card.name),
+        addresses: PerFamily::from_fn(|family| card.address(family)),
         segment,
-        underlay: machine.underlay,
-        allowed: machine.allowed_addresses.clone(),
-        checked: machine.source_destination_check,
+        underlay: card.underlay,
+        allowed: card.allowed_addresses.clone(),
+        checked: card.source_destination_check,
         check: knobs.address_check,
         protocols: knobs.protocols.clone(),
         reserved_source_ports: knobs.reserved_source_ports.clone(),
@@ -120,11 +110,19 @@ fn port(machine: &Machine, underlay: &Underlay, own: &[IpNet], segment: usize) -
         fragment_policy: knobs.fragment_policy,
         allowances: Allowances::of(knobs),
         security: knobs.security.clone(),
-        guarded: knobs.security.default != DefaultGroup::Open || !machine.groups.is_empty(),
+        guarded: knobs.security.default != DefaultGroup::Open || !card.groups.is_empty(),
         groups,
         rules,
         connections: ConnectionTable::default(),
         fragments: BTreeMap::new(),
+    }
+}
+
+/// How the fabric's side of a machine's card is called: `eni`, `eni1` and so on.
+pub fn eni(number: usize) -> String {
+    match number {
+        0 => "eni".to_owned(),
+        _ => format!("eni{number}"),
     }
 }
 
@@ -155,7 +153,7 @@ impl Port {
         self.allowances.succeed(earlier.allowances);
     }
 
-    fn is_own(&self, address: IpAddr) -> bool {
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
         *self.addresses.get(Family::of(address)) == Some(address) || self.allowed.iter().any(|net| net.contains(&address))
     }
 
@@ -227,40 +225,19 @@ impl Port {
     }
 }
 
-/// Whether rules of a card's groups let a packet out.
-pub(super) fn leaving(ports: &[Port], nic: NicId, flow: &FlowKey) -> Admission {
-    let (port, destination) = (&ports[nic.0 as usize], flow.destination);
-    let member = |group: &str| {
-        ports
-            .iter()
-            .any(|other| other.is_own(destination) && other.is_in(group, port))
-    };
-    admission((&port.rules.egress, &port.rules.ingress), flow, destination, member)
-}
-
-/// Whether rules of a card's groups let a packet in. `sender` is the card that sent it, if one did.
-pub(super) fn entering(ports: &[Port], nic: NicId, sender: Option<NicId>, flow: &FlowKey) -> Admission {
-    let (port, source) = (&ports[nic.0 as usize], flow.source);
-    let member = |group: &str| match port.security.group_match {
-        GroupMatch::SenderCard => sender.is_some_and(|sender| ports[sender.0 as usize].is_in(group, port)),
-        GroupMatch::SourceAddress => ports.iter().any(|other| other.is_own(source) && other.is_in(group, port)),
-    };
-    admission((&port.rules.ingress, &port.rules.egress), flow, source, member)
-}
-
 impl Fabric {
     /// Why a packet does not leave a card's port, if it does not.
     pub(super) fn refused_leaving(&mut self, now: Instant, nic: NicId, packet: &Packet, header: &IpView<'_>) -> Option<Refused> {
         let flow = FlowKey::of(header);
-        let port = &self.ports[nic.0 as usize];
+        let port = &self.ports[nic];
         if port.check.source
             && let Some(refused) = port.wrong_address("source", header.source())
         {
             return Some(refused);
         }
-        let admission = leaving(&self.ports, nic, &flow);
+        let admission = self.ports.leaving(nic, &flow);
         let carried = port.is_carried(header).or_else(|| port.too_long(packet, header));
-        let port = &mut self.ports[nic.0 as usize];
+        let port = &mut self.ports[nic];
         let refused = port.refused_by_groups(now, &flow, admission, None, |_| {
             format!("security group: nothing lets {} out", describe(&flow))
         });
@@ -276,9 +253,9 @@ impl Fabric {
         header: &IpView<'_>,
     ) -> Option<Refused> {
         let flow = FlowKey::of(header);
-        let admission = entering(&self.ports, nic, sender, &flow);
+        let admission = self.ports.entering(nic, sender, &flow);
         let about = quoted(header);
-        let port = &mut self.ports[nic.0 as usize];
+        let port = &mut self.ports[nic];
         if let Some(refused) = port.out_of_order(header) {
             return Some(refused);
         }
@@ -301,7 +278,7 @@ impl Fabric {
 
 impl Port {
     /// Whether a card is in a group as another one means it: groups belong to one underlay.
-    fn is_in(&self, group: &str, meant_by: &Port) -> bool {
+    pub(super) fn is_in(&self, group: &str, meant_by: &Port) -> bool {
         self.underlay == meant_by.underlay && self.groups.iter().any(|own| **own == *group)
     }
 

@@ -139,7 +139,7 @@ fn one(model: &Model, topology: &Topology, underlay: usize) -> Router {
 
 fn target(via: Via) -> Target {
     match via {
-        Via::Machine(machine) => Target::Card(NicId(machine as u32)),
+        Via::Card(nic) => Target::Card(nic),
         Via::Gateway(gateway) => Target::Gateway(gateway),
         Via::Nowhere => Target::Nowhere,
     }
@@ -269,7 +269,7 @@ impl Fabric {
         match target {
             Target::Segment(segment) => Some(Next::Neighbour(segment, destination)),
             Target::Card(nic) => {
-                let port = &self.ports[nic.0 as usize];
+                let port = &self.ports[nic];
                 Some(Next::Neighbour(port.segment, (*port.addresses.get(Family::of(destination)))?))
             }
             Target::Gateway(gateway) => Some(Next::Gateway(gateway)),

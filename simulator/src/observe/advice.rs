@@ -8,8 +8,8 @@ use overlab_dataplane::route::{Decision, Mode, NodeTables, RouteKind};
 
 use super::tell::{changed, decided, missing, reasons};
 use super::{Disposition, DropReason, Hop, Place, Step, Trace};
-use crate::fabric::Preset;
-use crate::scenario::{Loaded, Model, Workload};
+use crate::fabric::{NicId, Preset, eni};
+use crate::scenario::{Card, Loaded, Machine, Model, Workload};
 
 /// What may help with a packet that offends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,17 +135,27 @@ fn remedy(reason: DropReason, place: &Place, trace: &Trace, turn: Option<&Turn<'
     Some(text.to_owned())
 }
 
+/// How the check of a node's first interface is turned off on AWS.
+const FELIX_LIFTS: &str = "awsSrcDstCheck: Disable in FelixConfiguration";
+
 /// How a provider's check of a card's addresses is turned off.
 fn lift_check(card: &Place, model: &Model) -> String {
-    let name = card.name.split('/').next().unwrap_or_default();
-    let machine = model.nodes.iter().chain(&model.hosts).find(|machine| *machine.name == *name);
-    let underlay = machine.and_then(|machine| model.underlays.get(machine.underlay));
-    match underlay {
-        Some(underlay) if underlay.preset != Preset::Aws => match underlay.knobs.check_key {
-            Some((key, value)) => format!("`{key}: {value}` at {name}, and routes of the network to its workloads"),
-            None => format!("`allowedAddresses` at {name}"),
-        },
-        Some(_) | None => "awsSrcDstCheck: Disable in FelixConfiguration".to_owned(),
+    let at = |(nic, machine, _): &(NicId, &Machine, &Card)| *card.name == format!("{}/{}", machine.name, eni(nic.card.into()));
+    let Some((nic, machine, own)) = model.cards().find(at) else {
+        return FELIX_LIFTS.to_owned();
+    };
+    let underlay = &model.underlays[own.underlay];
+    let name = match nic.card {
+        0 => machine.name.to_string(),
+        _ => format!("{}/{}", machine.name, own.name),
+    };
+    match underlay.knobs.check_key {
+        _ if underlay.preset == Preset::Aws && nic.card == 0 => FELIX_LIFTS.to_owned(),
+        Some((key, value)) if underlay.preset == Preset::Aws => {
+            format!("`{key}: {value}` at {name}: awsSrcDstCheck is about the first interface alone")
+        }
+        Some((key, value)) => format!("`{key}: {value}` at {name}, and routes of the network to its workloads"),
+        None => format!("`allowedAddresses` at {name}"),
     }
 }
 

@@ -20,7 +20,7 @@ pub use firewall::{acl, group, in_words};
 pub use table::{Keys, Shape, Table};
 
 use crate::scenario::knobs::KNOBS;
-use crate::scenario::{Gateway, Sources, Underlay};
+use crate::scenario::{Card, Gateway, Sources, Underlay};
 
 /// The rows of a table that is no node's; none of others.
 pub fn of_everybody(table: Table, wires: &[Underlay], cluster: &ClusterState, sources: &Sources) -> Vec<Value> {
@@ -71,6 +71,17 @@ fn underlay(underlay: &Underlay) -> Value {
         "securityGroups": groups.collect::<Vec<_>>(),
         "knobs": knobs,
         "changed": changed.map(|knob| knob.name).collect::<Vec<_>>(),
+    })
+}
+
+/// A network card of a machine: what it is wired to, and what the network asks of its packets.
+pub fn card(card: &Card, underlays: &[Underlay]) -> Value {
+    let underlay = &underlays[card.underlay];
+    json!({
+        "name": &*card.name,
+        "subnet": format!("{}/{}", underlay.name, underlay.subnets[card.subnet].name),
+        "checked": card.source_destination_check,
+        "groups": card.groups.iter().map(|group| &**group).collect::<Vec<_>>(),
     })
 }
 
@@ -149,12 +160,18 @@ pub fn services(cluster: &ClusterState) -> Vec<Value> {
 
 /// A node's devices.
 pub fn devices(tables: &NodeTables) -> Vec<Value> {
-    tables.devices.iter().map(device).collect()
+    tables.devices.iter().map(|device| self::device(device, tables)).collect()
 }
 
-fn device(device: &Device) -> Value {
-    let workload = device.workload.as_deref();
-    json!({ "name": &*device.name, "mtu": device.mtu.bytes(), "addresses": device.addresses, "workload": workload })
+fn device(device: &Device, tables: &NodeTables) -> Value {
+    let parent = device.parent.and_then(|id| tables.device(id)).map(|card| &*card.name);
+    json!({
+        "name": &*device.name,
+        "mtu": device.mtu.bytes(),
+        "addresses": device.addresses,
+        "workload": device.workload.as_deref(),
+        "parent": parent,
+    })
 }
 
 /// A node's routes in the order of their prefixes, then the destinations that have none.

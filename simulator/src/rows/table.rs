@@ -94,7 +94,13 @@ const POOL: Keys = &[
     ("declaredAt", Text),
 ];
 
-const DEVICE: Keys = &[("name", Text), ("mtu", Number), ("addresses", Net), ("workload", Text)];
+const DEVICE: Keys = &[
+    ("name", Text),
+    ("mtu", Number),
+    ("addresses", Net),
+    ("workload", Text),
+    ("parent", Text),
+];
 
 const ROUTE: Keys = &[
     ("destination", Range),

@@ -246,10 +246,7 @@ impl Model {
     pub fn address(&self, endpoint: Endpoint, family: Family) -> Option<IpAddr> {
         match endpoint {
             Endpoint::Workload(w) => *self.workloads[w].addresses.get(family),
-            Endpoint::Node(_) | Endpoint::Host(_) => {
-                let machine = self.machine(self.machine_of(endpoint));
-                machine.addresses.get(family).map(|net| net.addr())
-            }
+            Endpoint::Node(_) | Endpoint::Host(_) => self.machine(self.machine_of(endpoint)).address(family),
         }
     }
 
@@ -265,7 +262,7 @@ impl Model {
         let (a, b) = (self.machine(self.machine_of(a)), self.machine(self.machine_of(b)));
         if a.name == b.name {
             Class::SameNode
-        } else if (a.underlay, a.subnet) == (b.underlay, b.subnet) {
+        } else if a.is_beside(b) {
             Class::SameSubnet
         } else {
             Class::CrossSubnet

@@ -3,7 +3,7 @@
 use super::graph::{Topology, Vertex};
 use crate::scenario::Model;
 
-/// The graph of a model: every workload on its node, every machine on its subnet, every subnet on its underlay's router, every gateway between routers.
+/// The graph of a model: every workload on its node, every machine on the subnets of its cards, every subnet on its underlay's router, every gateway between routers.
 pub fn build(model: &Model) -> Topology {
     let mut topology = Topology::default();
     for (underlay, wires) in model.underlays.iter().enumerate() {
@@ -16,15 +16,17 @@ pub fn build(model: &Model) -> Topology {
             topology.connect(Vertex::Gateway(i), Vertex::Router { underlay: *underlay });
         }
     }
-    let on_subnet = |machine: &crate::scenario::Machine| Vertex::Subnet {
-        underlay: machine.underlay,
-        subnet: machine.subnet,
-    };
-    for (i, node) in model.nodes.iter().enumerate() {
-        topology.connect(Vertex::Node(i), on_subnet(node));
-    }
-    for (i, host) in model.hosts.iter().enumerate() {
-        topology.connect(Vertex::Host(i), on_subnet(host));
+    for (nic, _, card) in model.cards() {
+        let subnet = Vertex::Subnet {
+            underlay: card.underlay,
+            subnet: card.subnet,
+        };
+        let place = nic.machine as usize;
+        let machine = match place.checked_sub(model.nodes.len()) {
+            None => Vertex::Node(place),
+            Some(host) => Vertex::Host(host),
+        };
+        topology.connect(machine, subnet);
     }
     for (i, workload) in model.workloads.iter().enumerate() {
         topology.connect(Vertex::Workload(i), Vertex::Node(workload.node));

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use overlab_dataplane::Instant;
 use overlab_dataplane::encap::Wire;
 use overlab_dataplane::engine::{Engine, Ingress, Outcome};
-use overlab_dataplane::route::{Device, DeviceId, NodeTables, Resolver, host_tables};
+use overlab_dataplane::route::{Device, DeviceKind, NodeTables, Resolver, host_tables};
 
 use super::queue::Queue;
 use super::{Change, Machine, Port, World};
-use crate::fabric::{self, Fabric, NicId};
+use crate::fabric::{self, Fabric};
 use crate::host::{FlowStart, PortConfig, PortId, Stack, StackDevice, StackId};
 use crate::observe::{Capture, History, Observer, Place, PlaceKind, TapId};
 use crate::scenario::{Endpoint, FlowId, Model, Transport};
@@ -111,14 +111,16 @@ impl World {
         for device in devices {
             self.add_workload(device);
         }
+        let cards = tables.first().devices.iter().filter(|device| device.kind == DeviceKind::Nic);
+        let tap = |card: &Device| {
+            let name = format!("{name}/{}", card.name);
+            self.capture.interface(&name, "the node's network card, on the underlay")
+        };
+        let taps = cards.map(tap).collect();
         self.machines.push(Machine {
-            tap: self
-                .capture
-                .interface(&format!("{name}/eth0"), "the node's network card, on the underlay"),
+            taps,
             engine: Engine::following(wire, tables.first().clone()),
             place,
-            nic: NicId(self.machines.len() as u32),
-            card: DeviceId(0),
             stack,
             own_ports: Vec::new(),
             workload_ports: Vec::new(),

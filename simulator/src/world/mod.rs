@@ -31,16 +31,20 @@ pub use build::tables;
 struct Machine {
     engine: Engine,
     place: Place,
-    nic: NicId,
-    /// The device that is the network card.
-    card: DeviceId,
-    tap: TapId,
+    /// Where each of its network cards is captured; its first devices are these cards.
+    taps: Vec<TapId>,
     /// Its own stack.
     stack: StackId,
     /// The port of its own stack for each device of its tables.
     own_ports: Vec<Option<PortId>>,
     /// The port of the workload behind each device of its tables.
     workload_ports: Vec<Option<PortId>>,
+}
+
+impl Machine {
+    fn tap(&self, nic: NicId) -> TapId {
+        self.taps[usize::from(nic.card)]
+    }
 }
 
 /// What the timeline changes.
@@ -259,16 +263,23 @@ impl World {
         }
         for out in outcome.out.drain(..) {
             match out {
-                Out::Transmit { next_hop, packet, .. } => {
+                Out::Transmit {
+                    device,
+                    next_hop,
+                    packet,
+                } => {
                     let taken = if first_hop { self.taken_by_number(now, &packet) } else { None };
                     if let Some(place) = taken {
                         let text = format!("fault {}: lost by its number", place.name);
                         self.lost(now, packet.tag(), place, fabric::DropReason::Injected, Step::Fabric(text));
                         continue;
                     }
-                    let machine = &self.machines[index];
-                    self.capture.packet(machine.tap, now, packet.bytes());
-                    self.fabric.transmit(now, machine.nic, next_hop, packet, &mut self.fabric_out);
+                    let nic = NicId {
+                        machine: index as u32,
+                        card: device.0,
+                    };
+                    self.capture.packet(self.machines[index].tap(nic), now, packet.bytes());
+                    self.fabric.transmit(now, nic, next_hop, packet, &mut self.fabric_out);
                     self.take_fabric_output(now);
                 }
                 Out::Deliver {
@@ -418,10 +429,9 @@ impl World {
             self.queue.push(transit);
         }
         for (nic, packet) in out.arrived.drain(..) {
-            let index = nic.0 as usize;
-            let machine = &self.machines[index];
-            self.capture.packet(machine.tap, now, packet.bytes());
-            let ingress = Ingress::Device(machine.card);
+            let index = nic.machine as usize;
+            self.capture.packet(self.machines[index].tap(nic), now, packet.bytes());
+            let ingress = Ingress::Device(DeviceId(nic.card));
             self.engine(now, index, ingress, packet, false);
         }
         out.transits.append(&mut self.fabric_out.transits);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use overlab_dataplane::engine::Ingress;
-use overlab_dataplane::route::{DeviceId, DeviceKind, LocalWorkload, NodeTables, RouteProtocol};
+use overlab_dataplane::route::{LocalWorkload, NodeTables, RouteProtocol};
 use overlab_dataplane::{Family, PerFamily};
 
 use super::World;
@@ -27,7 +27,6 @@ impl World {
     pub(super) fn set_tables(&mut self, index: usize, tables: &Arc<NodeTables>) {
         let machine = &mut self.machines[index];
         machine.engine.set_tables(tables.clone());
-        machine.card = card(tables);
         self.set_own_devices(index, tables);
         self.set_workloads(index, tables);
     }
@@ -97,12 +96,6 @@ impl World {
         stack.tables = tables.cloned();
         self.actions.push(HostAction::Configure(stack.clone()));
     }
-}
-
-/// The device that is the network card.
-fn card(tables: &NodeTables) -> DeviceId {
-    let card = tables.devices.iter().position(|device| device.kind == DeviceKind::Nic);
-    DeviceId(card.unwrap_or(0) as u16)
 }
 
 /// What a device has that is not there.

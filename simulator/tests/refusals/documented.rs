@@ -37,7 +37,7 @@ fn everything() -> Value {
                 "nat": {"kind": "natGateway", "subnet": "az-a", "publicIp": "198.51.100.9"},
                 "fw": {"kind": "firewall", "joins": ["main", "other"], "rules": rules},
             },
-            "nodes": {"n": {"subnet": "az-a"}},
+            "nodes": {"n": {"subnet": "az-a", "interfaces": {"eth1": {"subnet": "az-a"}}}},
             "hosts": {"h": {"subnet": "az-a"}},
             "workloads": {"pod": {"node": "a1"}, "web-b1": {"node": "b1"}},
             "flows": {
@@ -78,7 +78,7 @@ spec: {cidr: 192.168.0.0/16}
 ";
 
 /// Each kind of mapping, with the page and the heading there under which its keys stand.
-const KINDS: [(&str, &str, &str); 39] = [
+const KINDS: [(&str, &str, &str); 40] = [
     ("", "scenario", "## Document"),
     ("/metadata", "scenario", "## Metadata"),
     ("/spec", "scenario", "## Spec"),
@@ -100,6 +100,7 @@ const KINDS: [(&str, &str, &str); 39] = [
     ("/spec/gateways/fw", "underlays", "## Gateways"),
     ("/spec/gateways/fw/rules/0", "underlays", "## Gateways"),
     ("/spec/nodes/n", "scenario", "## Nodes and hosts"),
+    ("/spec/nodes/n/interfaces/eth1", "scenario", "## Nodes and hosts"),
     ("/spec/hosts/h", "scenario", "## Nodes and hosts"),
     ("/spec/workloads/pod", "scenario", "## Workloads"),
     ("/spec/flows/f", "flows", ""),

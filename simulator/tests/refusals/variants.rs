@@ -25,8 +25,8 @@ error[E-ADDR]: 10.20.1.11 is there twice
 13 |     a1: {subnet: az-a, ip: 10.20.1.11}
    |                            ---------- first here
    |
-   = note: an address belongs to one machine only
-   = help: give each machine an address of its own
+   = note: an address belongs to one card only
+   = help: give each card an address of its own
 "#);
     insta::assert_snapshot!(variant_refused("{set: {IPPool/pool.spec: {vxlanMode: Alway, ipipMode: Never}}}"), @r#"
 error[R7]: "Alway" is no mode

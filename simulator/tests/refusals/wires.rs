@@ -47,8 +47,8 @@ error[E-ADDR]: 10.20.1.11 is there twice
 13 |     a1: {subnet: az-a, ip: 10.20.1.11}
    |                            ---------- first here
    |
-   = note: an address belongs to one machine only
-   = help: give each machine an address of its own
+   = note: an address belongs to one card only
+   = help: give each card an address of its own
 "#);
 }
 
@@ -218,4 +218,103 @@ fn a_fault_on_machines_without_wires_is_no_second_cause() {
         refusals.contains("the scenario has no underlay") && !refusals.contains("E-FAULT"),
         "{refusals}"
     );
+}
+
+/// The good scenario with a second card of a1, as given.
+fn with_card(card: &str) -> String {
+    let interfaces = format!("a1: {{subnet: az-a, ip: 10.20.1.11, interfaces: {{{card}}}}}");
+    broken("a1: {subnet: az-a, ip: 10.20.1.11}", &interfaces)
+}
+
+#[test]
+fn a_card_of_another_name_is_refused() {
+    insta::assert_snapshot!(rendered(with_card("ens6: {subnet: az-b}")), @r#"
+error[E-CARD]: a card `ens6` where `eth1` is due
+  --> x.yaml:13:53
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11, interfaces: {ens6: {subnet: az-b}}}
+   |                                                     ^^^^
+   |
+   = note: the cards of a machine are eth0, which its own keys describe, eth1, eth2 and so on, in their order
+   = help: call it `eth1`
+"#);
+    insta::assert_snapshot!(rendered(with_card("eth0: {subnet: az-b}")), @r#"
+error[E-CARD]: a card `eth0` where `eth1` is due
+  --> x.yaml:13:53
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11, interfaces: {eth0: {subnet: az-b}}}
+   |                                                     ^^^^
+   |
+   = note: `eth0` is the card that the machine's own keys describe
+   = help: write its keys beside `interfaces`, or call this one `eth1`
+"#);
+}
+
+#[test]
+fn a_card_that_is_not_the_next_one_is_refused() {
+    insta::assert_snapshot!(rendered(with_card("eth2: {subnet: az-b}")), @r#"
+error[E-CARD]: a card `eth2` where `eth1` is due
+  --> x.yaml:13:53
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11, interfaces: {eth2: {subnet: az-b}}}
+   |                                                     ^^^^
+   |
+   = note: the cards of a machine are eth0, which its own keys describe, eth1, eth2 and so on, in their order
+   = help: call it `eth1`
+"#);
+}
+
+#[test]
+fn an_address_of_a_second_card_outside_its_subnet_is_refused() {
+    insta::assert_snapshot!(rendered(with_card("eth1: {subnet: az-b, ip: 10.20.1.21}")), @r#"
+error[E-ADDR]: 10.20.1.21 is not in 10.20.2.0/24, the addresses of subnet az-b
+  --> x.yaml:13:78
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11, interfaces: {eth1: {subnet: az-b, ip: 10.20.1.21}}}
+   |                                                                              ^^^^^^^^^^
+   |
+   = note: the wires of a subnet carry its own addresses only
+   = help: use an address of 10.20.2.0/24, or `subnet: az-a`
+"#);
+}
+
+#[test]
+fn an_address_that_both_cards_of_a_machine_have_is_refused() {
+    insta::assert_snapshot!(rendered(with_card("eth1: {subnet: az-a, ip: 10.20.1.11}")), @r#"
+error[E-ADDR]: 10.20.1.11 is there twice
+  --> x.yaml:13:78
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11, interfaces: {eth1: {subnet: az-a, ip: 10.20.1.11}}}
+   |                            ---------- first here                             ^^^^^^^^^^
+   |
+   = note: an address belongs to one card only
+   = help: give each card an address of its own
+"#);
+}
+
+#[test]
+fn a_key_that_no_card_has_is_refused() {
+    insta::assert_snapshot!(rendered(with_card("eth1: {subnet: az-b, rpFilter: strict}")), @r#"
+error[K-UNKNOWN]: unknown key `rpFilter` in `spec.nodes.a1.interfaces.eth1`
+  --> x.yaml:13:74
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11, interfaces: {eth1: {subnet: az-b, rpFilter: strict}}}
+   |                                                                          ^^^^^^^^
+   |
+   = note: a key that nobody reads would silently have no effect
+   = help: known keys are subnet, ip, ip6, mtu, sourceDestCheck, ipForwarding, canIpForward, portSecurity, groups, allowedAddresses, publicIp
+"#);
+}
+
+#[test]
+fn a_card_without_a_subnet_is_refused() {
+    insta::assert_snapshot!(rendered(with_card("eth1: {ip: 10.20.2.21}")), @r#"
+error[K-MISSING]: `subnet` is missing
+  --> x.yaml:13:53
+   |
+13 |     a1: {subnet: az-a, ip: 10.20.1.11, interfaces: {eth1: {ip: 10.20.2.21}}}
+   |                                                     ^^^^
+   |
+   = help: add `subnet:` to `spec.nodes.a1.interfaces.eth1`
+"#);
 }

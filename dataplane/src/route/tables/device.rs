@@ -36,4 +36,6 @@ pub struct Device {
     pub addresses: Vec<IpNet>,
     /// The workload behind it, for a workload's device.
     pub workload: Option<Arc<str>>,
+    /// The network card that a VXLAN device is linked to: the one with the node's recorded address.
+    pub parent: Option<DeviceId>,
 }

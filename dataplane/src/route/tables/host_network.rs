@@ -27,7 +27,7 @@ pub enum RpFilter {
 pub struct HostNetwork {
     /// The machine.
     pub name: Arc<str>,
-    /// Its network cards; the first is the one that Calico uses.
+    /// Its network cards.
     pub nics: Vec<Nic>,
     /// The gateways of its default routes.
     pub gateways: PerFamily<Option<IpAddr>>,

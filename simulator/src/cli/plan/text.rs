@@ -4,14 +4,14 @@ use std::io::{self, Write};
 
 use overlab_dataplane::Family;
 use overlab_dataplane::calico::IpPool;
-use overlab_dataplane::route::{NatRules, NodeTables};
+use overlab_dataplane::route::{DeviceKind, NatRules, NodeTables};
 
 use serde_json::Value;
 
 use super::{Args, Plan, Table};
 use crate::rows;
-use crate::scenario::Underlay;
 use crate::scenario::knobs::KNOBS;
+use crate::scenario::{Card, Underlay};
 
 /// Prints what was asked for.
 pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
@@ -56,8 +56,11 @@ pub(super) fn print(args: &Args, plan: &Plan, out: &mut dyn Write) -> io::Result
     }
     for tables in plan.tables.iter().filter(|_| args.needs_nodes()) {
         writeln!(out, "\n{}", tables.node)?;
-        if let Some(groups) = plan.groups.get(&tables.node).filter(|_| args.table.is_none()) {
-            writeln!(out, "  groups  {}", groups.join(", "))?;
+        let cards = plan.cards.get(&tables.node).filter(|_| args.table.is_none());
+        match cards.map(Vec::as_slice) {
+            Some([only]) if !only.groups.is_empty() => writeln!(out, "  groups  {}", only.groups.join(", "))?,
+            Some([] | [_]) | None => {}
+            Some(cards) => cards.iter().try_for_each(|card| print_card(card, &plan.underlays, out))?,
         }
         if let Some(kernel) = plan.kernels.get(&tables.node).filter(|_| args.table.is_none()) {
             let spoils = match tables.spoils_translated_vxlan {
@@ -92,6 +95,22 @@ fn print_service(service: &Value, out: &mut dyn Write) -> io::Result<()> {
         text("address"),
         service["port"]
     )
+}
+
+/// One of a machine's cards, where there are several: what its wires are and do.
+fn print_card(card: &Card, underlays: &[Underlay], out: &mut dyn Write) -> io::Result<()> {
+    let row = rows::card(card, underlays);
+    let check = if card.source_destination_check {
+        "checked"
+    } else {
+        "unchecked"
+    };
+    let groups = match card.groups.is_empty() {
+        true => String::new(),
+        false => format!("  groups {}", card.groups.join(", ")),
+    };
+    let subnet = row["subnet"].as_str().unwrap_or_default();
+    writeln!(out, "  card    {} {subnet}  {check}{groups}", card.name)
 }
 
 /// An underlay with every knob; those that differ from the preset's say so.
@@ -172,14 +191,17 @@ fn print_node(args: &Args, tables: &NodeTables, out: &mut dyn Write) -> io::Resu
 }
 
 fn print_devices(tables: &NodeTables, out: &mut dyn Write) -> io::Result<()> {
+    let has_cards = tables.devices.iter().filter(|device| device.kind == DeviceKind::Nic).count() > 1;
     for device in &tables.devices {
         let addresses: Vec<_> = device.addresses.iter().map(ToString::to_string).collect();
         let workload = device
             .workload
             .as_ref()
             .map_or_else(String::new, |name| format!("  to {name}"));
+        let parent = device.parent.filter(|_| has_cards).and_then(|id| tables.device(id));
+        let parent = parent.map_or_else(String::new, |card| format!("  over {}", card.name));
         let (name, mtu) = (&device.name, device.mtu);
-        writeln!(out, "  device  {name} mtu {mtu}  {}{workload}", addresses.join(" "))?;
+        writeln!(out, "  device  {name} mtu {mtu}  {}{workload}{parent}", addresses.join(" "))?;
     }
     Ok(())
 }

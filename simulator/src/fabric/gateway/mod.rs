@@ -69,13 +69,9 @@ fn one(gateway: &scenario::Gateway, model: &Model) -> Gateway {
 /// The public addresses behind an internet gateway: those of machines, and those of NAT gateways.
 fn public_addresses(gateway: &scenario::Gateway, model: &Model) -> PublicAddresses {
     let inside = |underlay: usize| gateway.joins.first() == Some(&underlay);
-    let machines = model
-        .nodes
-        .iter()
-        .chain(&model.hosts)
-        .filter(|machine| inside(machine.underlay));
-    let own = machines.filter_map(|machine| match machine.addresses.v4?.addr() {
-        IpAddr::V4(private) => Some((private, machine.public_address?)),
+    let cards = model.cards().filter(|(_, _, card)| inside(card.underlay));
+    let own = cards.filter_map(|(_, _, card)| match card.addresses.v4?.addr() {
+        IpAddr::V4(private) => Some((private, card.public_address?)),
         IpAddr::V6(_) => None,
     });
     let others = model

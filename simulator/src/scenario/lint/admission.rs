@@ -13,7 +13,7 @@ use overlab_dataplane::wire::ipv4::protocol;
 
 use super::{Found, Lint, Subject};
 use crate::fabric::{Groups, NicId};
-use crate::scenario::model::{Gateway, Machine, Model, Underlay, UnderlayRoute, Via};
+use crate::scenario::model::{Card, Gateway, Machine, Model, Underlay, UnderlayRoute, Via, cards};
 
 /// One of the ports that VXLAN is sent from, which no rule asks for.
 const SOURCE_PORT: u16 = 49_152;
@@ -33,9 +33,8 @@ fn not_admitted(subject: &Subject<'_>, found: &mut Found) {
         return;
     };
     let groups = Groups::new(model);
-    let nics = || model.nodes.iter().zip((0..).map(NicId));
     let mut subnets = model.underlays.iter().flat_map(|underlay| &underlay.subnets);
-    let asks = nics().any(|(_, nic)| groups.guard(nic)) || subnets.any(|subnet| subnet.acl.is_some());
+    let asks = cards(&model.nodes, &[]).any(|(nic, ..)| groups.guard(nic)) || subnets.any(|subnet| subnet.acl.is_some());
     if !asks && model.gateways.iter().all(|gateway| gateway.firewall.is_none()) {
         return;
     }
@@ -48,44 +47,53 @@ fn not_admitted(subject: &Subject<'_>, found: &mut Found) {
                 .is_some_and(|of| of.name == pool.name)
         });
         let owners: BTreeSet<&str> = blocks.filter_map(|block| block.affinity.as_deref()).collect();
-        let cards: Vec<Card<'_>> = nics().filter_map(|nic| Card::new(subject.cluster, pool, nic)).collect();
-        let receivers = cards.iter().filter(|card| owners.contains(&*card.node.name));
-        let pairs = receivers.flat_map(|receiver| cards.iter().map(move |sender| (sender, receiver)));
-        let pairs = pairs.filter(|(sender, receiver)| sender.nic != receiver.nic);
+        let nodes = model.nodes.iter().zip(0..);
+        let ends: Vec<End<'_>> = nodes.filter_map(|node| End::new(subject.cluster, pool, node)).collect();
+        let receivers = ends.iter().filter(|end| owners.contains(&*end.node.name));
+        let pairs = receivers.flat_map(|receiver| ends.iter().map(move |sender| (sender, receiver)));
+        let pairs = pairs.filter(|(sender, receiver)| sender.place != receiver.place);
         let denied = pairs.filter_map(|pair| denied_between((model, &groups), pool, pair));
         found.extend(denied.take(1).map(|message| (pool.mode_field(), message)));
     }
 }
 
-/// A node's card, with what the outer headers of a pool have from it.
-struct Card<'a> {
+/// A node, with what the outer headers of a pool have from it.
+struct End<'a> {
     node: &'a Machine,
-    nic: NicId,
+    place: u32,
+    /// The number of the card with its recorded address.
+    card: usize,
     recorded: Option<IpNet>,
     address: Option<IpAddr>,
     vxlan_port: u16,
 }
 
-impl<'a> Card<'a> {
-    fn new(cluster: &ClusterState, pool: &IpPool, (node, nic): (&'a Machine, NicId)) -> Option<Card<'a>> {
+impl<'a> End<'a> {
+    fn new(cluster: &ClusterState, pool: &IpPool, (node, place): (&'a Machine, u32)) -> Option<End<'a>> {
         let family = Family::of_net(pool.cidr);
         let record = cluster.nodes().get(&node.name)?;
-        Some(Card {
+        let recorded = record.host_address(family, cluster.profile()).map(|record| record.net);
+        let card = node.card_with(recorded.map(|net| net.addr()));
+        Some(End {
             node,
-            nic,
-            recorded: record.host_address(family, cluster.profile()).map(|record| record.net),
-            address: node.addresses.get(family).map(|net| net.addr()),
+            place,
+            card,
+            recorded,
+            address: node.cards[card].address(family),
             vxlan_port: cluster.settings(&node.name).vxlan_port,
         })
+    }
+
+    fn nic(&self, card: usize) -> NicId {
+        NicId {
+            machine: self.place,
+            card: card as u16,
+        }
     }
 }
 
 /// What stops the tunnel packets of a pool from one node to another, if something does.
-fn denied_between(
-    (model, groups): (&Model, &Groups),
-    pool: &IpPool,
-    (sender, receiver): (&Card<'_>, &Card<'_>),
-) -> Option<String> {
+fn denied_between((model, groups): (&Model, &Groups), pool: &IpPool, (sender, receiver): (&End<'_>, &End<'_>)) -> Option<String> {
     let remote = receiver.recorded.map(|net| net.addr());
     if pool.mode() == Mode::CrossSubnet && same_subnet(sender.recorded, remote) {
         return None;
@@ -101,12 +109,15 @@ fn denied_between(
         protocol,
         ports,
     };
-    let admits = if !groups.let_out(sender.nic, &flow) {
-        format!("no rule of group {} lets it out", groups.names(sender.nic))
-    } else if let Some(text) = denied_on_the_way(model, (sender.node, receiver.node), &flow) {
+    let exit = sender.node.card_towards(flow.destination);
+    let way = (&sender.node.cards[exit], &receiver.node.cards[receiver.card]);
+    let (from, to) = (sender.nic(exit), receiver.nic(receiver.card));
+    let admits = if !groups.let_out(from, &flow) {
+        format!("no rule of group {} lets it out", groups.names(from))
+    } else if let Some(text) = denied_on_the_way(model, way, &flow) {
         text
-    } else if !groups.let_in(receiver.nic, sender.nic, &flow) {
-        format!("no rule of group {} lets it in", groups.names(receiver.nic))
+    } else if !groups.let_in(to, from, &flow) {
+        format!("no rule of group {} lets it in", groups.names(to))
     } else {
         return None;
     };
@@ -120,8 +131,8 @@ fn denied_between(
 
 /// What stops a packet between two cards, if something does: the access list of a subnet that it leaves or enters by the router, or a
 /// firewall that the routes lead to.
-fn denied_on_the_way(model: &Model, (sender, receiver): (&Machine, &Machine), flow: &FlowKey) -> Option<String> {
-    let place = |machine: &Machine| (machine.underlay, machine.subnet);
+fn denied_on_the_way(model: &Model, (sender, receiver): (&Card, &Card), flow: &FlowKey) -> Option<String> {
+    let place = |card: &Card| (card.underlay, card.subnet);
     if place(sender) == place(receiver) {
         return None;
     }
@@ -143,8 +154,8 @@ fn denied_on_the_way(model: &Model, (sender, receiver): (&Machine, &Machine), fl
     Some(format!("the access list of {name} lets it not in"))
 }
 
-/// The gateways that routes lead a packet by, from a machine's subnet to an underlay or as far as there are routes.
-fn gateways_between<'m>(model: &'m Model, sender: &Machine, (receiver, destination): (usize, IpAddr)) -> Vec<&'m Gateway> {
+/// The gateways that routes lead a packet by, from a card's subnet to an underlay or as far as there are routes.
+fn gateways_between<'m>(model: &'m Model, sender: &Card, (receiver, destination): (usize, IpAddr)) -> Vec<&'m Gateway> {
     let (mut here, mut passed) = (sender.underlay, Vec::new());
     let mut table = model.underlays[here].subnets[sender.subnet].routes.as_deref();
     while here != receiver && passed.len() <= model.gateways.len() {

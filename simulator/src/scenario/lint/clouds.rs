@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+use overlab_dataplane::Family;
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::route::Mode;
 
 use super::{Found, Lint, Subject};
-use crate::scenario::model::Machine;
+use crate::scenario::model::{Card, Machine};
 
 pub(super) const SRC_DST_CHECK_CROSS_SUBNET: Lint = Lint {
     id: "SRC_DST_CHECK_CROSS_SUBNET",
@@ -32,22 +34,36 @@ pub(super) const IPIP_IN_AZURE: Lint = Lint {
     find: ipip,
 };
 
-/// A node with a check, and a neighbour whose packets would meet it: under CrossSubnet one of its own subnet.
+/// A node with a check, and a neighbour whose packets would meet it: under CrossSubnet one of its own subnet. Of further cards those
+/// count whose subnet holds a node's recorded address, since bare packets to that node leave by them.
 fn checked(subject: &Subject<'_>, mode: Mode, found: &mut Found) {
-    let mut subnets: BTreeMap<(usize, usize), Vec<&Machine>> = BTreeMap::new();
-    for (machine, _) in subject.machines() {
-        let subnet = if mode == Mode::CrossSubnet { machine.subnet } else { 0 };
-        subnets.entry((machine.underlay, subnet)).or_default().push(machine);
+    let nodes = subject.cluster.nodes().values();
+    let recorded = |net: &IpNet| {
+        let mut records = nodes.clone().filter_map(|node| node.bgp_address(Family::of_net(*net)));
+        records.any(|record| net.contains(&record.net.addr()))
+    };
+    let carries =
+        |machine: &Machine, card: &Card| card.name == machine.primary().name || card.addresses.iter().flatten().any(recorded);
+    let mut subnets: BTreeMap<(usize, usize), Vec<(&Machine, &Card)>> = BTreeMap::new();
+    for (machine, card, _) in subject.cards().filter(|(machine, card, _)| carries(machine, card)) {
+        let subnet = if mode == Mode::CrossSubnet { card.subnet } else { 0 };
+        subnets.entry((card.underlay, subnet)).or_default().push((machine, card));
     }
-    let neighbours = subnets.values().filter(|machines| machines.len() > 1);
+    let neighbours = subnets
+        .values()
+        .filter(|cards| cards.iter().any(|(machine, _)| machine.name != cards[0].0.name));
     let checked: Vec<_> = neighbours
         .flatten()
-        .filter(|machine| machine.source_destination_check)
+        .filter(|(_, card)| card.source_destination_check)
         .collect();
     for pool in subject.pools().filter(|pool| pool.mode() == mode) {
-        let allowed = |machine: &Machine| machine.allowed_addresses.iter().any(|net| net.contains(&pool.cidr));
-        if let Some(machine) = checked.iter().find(|machine| !allowed(machine)) {
-            let (pool_name, machine) = (&pool.name, &machine.name);
+        let allowed = |card: &Card| card.allowed_addresses.iter().any(|net| net.contains(&pool.cidr));
+        if let Some((machine, card)) = checked.iter().find(|(_, card)| !allowed(card)) {
+            let machine = match card.name == machine.primary().name {
+                true => machine.name.to_string(),
+                false => format!("{}/{}", machine.name, card.name),
+            };
+            let pool_name = &pool.name;
             let message = format!("pool {pool_name} sends bare packets past {machine}'s source/destination check");
             found.push((pool.mode_field(), message));
         }
@@ -56,7 +72,7 @@ fn checked(subject: &Subject<'_>, mode: Mode, found: &mut Found) {
 
 fn ipip(subject: &Subject<'_>, found: &mut Found) {
     const PROTOCOL: u8 = 4;
-    let mut underlays = subject.machines().map(|(_, underlay)| underlay);
+    let mut underlays = subject.cards().map(|(_, _, underlay)| underlay);
     let Some(underlay) = underlays.find(|u| !u.knobs.protocols.is_empty() && !u.knobs.protocols.contains(&PROTOCOL)) else {
         return;
     };

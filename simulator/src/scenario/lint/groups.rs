@@ -23,11 +23,12 @@ fn on_no_card(subject: &Subject<'_>, found: &mut Found) {
         .flat_map(|wires| wires.nodes.iter().chain(&wires.hosts));
     let machines: Vec<&Machine> = model.nodes.iter().chain(&model.hosts).chain(later).collect();
     for (place, underlay) in model.underlays.iter().enumerate() {
-        let mut cards = machines.iter().filter(|machine| machine.underlay == place).peekable();
-        let Some(first) = cards.peek().map(|machine| machine.field.clone()) else {
+        let cards = machines.iter().flat_map(|machine| &machine.cards);
+        let mut cards = cards.filter(|card| card.underlay == place).peekable();
+        let Some(first) = cards.peek().map(|card| card.field.clone()) else {
             continue;
         };
-        if cards.any(|machine| !machine.groups.is_empty()) {
+        if cards.any(|card| !card.groups.is_empty()) {
             continue;
         }
         let groups = underlay.security_groups.keys().filter(|group| ***group != *DEFAULT_GROUP);

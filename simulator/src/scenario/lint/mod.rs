@@ -18,7 +18,7 @@ use overlab_dataplane::fields::{FieldRef, Refusal, suggestion};
 use overlab_dataplane::route::Mode;
 
 use super::diagnostic::{Diagnostic, Severity, Sources};
-use super::model::{AcceptedLint, Machine, Model, Underlay};
+use super::model::{AcceptedLint, Card, Machine, Model, Underlay};
 
 /// A lint.
 #[derive(Debug)]
@@ -96,14 +96,19 @@ impl<'a> Subject<'a> {
         pools.peek().is_none() || pools.any(|pool| pool.mode() == Mode::CrossSubnet)
     }
 
-    /// The machines of nodes, each with its underlay; none where the wires are not known.
-    fn machines(&self) -> impl Iterator<Item = (&'a Machine, &'a Underlay)> {
+    /// The machines of nodes; none where the wires are not known.
+    fn machines(&self) -> impl Iterator<Item = &'a Machine> {
         let is_node = |node: &&Machine| self.cluster.nodes().contains_key(&node.name);
-        let wires = self.wires.into_iter();
-        wires.flat_map(move |wires| {
-            let nodes = wires.nodes.iter().filter(is_node);
-            nodes.map(move |node| (node, &wires.model.underlays[node.underlay]))
-        })
+        self.wires.into_iter().flat_map(|wires| wires.nodes).filter(is_node)
+    }
+
+    /// The cards of nodes, each with its machine and underlay.
+    fn cards(&self) -> impl Iterator<Item = (&'a Machine, &'a Card, &'a Underlay)> {
+        let underlay = |card: &Card| self.wires.map(|wires| &wires.model.underlays[card.underlay]);
+        let cards = self
+            .machines()
+            .flat_map(|machine| machine.cards.iter().map(move |card| (machine, card)));
+        cards.filter_map(move |(machine, card)| Some((machine, card, underlay(card)?)))
     }
 }
 

@@ -8,6 +8,7 @@ use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::{Family, Mtu};
 
 use super::{Found, Lint, Subject};
+use crate::scenario::model::Machine;
 
 pub(super) const MTU_MISMATCH: Lint = Lint {
     id: "MTU_MISMATCH",
@@ -27,18 +28,18 @@ pub(super) const CARD_MTU_ABOVE_SEGMENT: Lint = Lint {
 
 fn cards(subject: &Subject<'_>, found: &mut Found) {
     let mut by_place: BTreeMap<FieldRef, String> = BTreeMap::new();
-    for (machine, underlay) in subject.machines() {
-        let Some(subnet) = underlay.subnets.get(machine.subnet).filter(|subnet| machine.mtu > subnet.mtu) else {
+    for (machine, card, underlay) in subject.cards() {
+        let Some(subnet) = underlay.subnets.get(card.subnet).filter(|subnet| card.mtu > subnet.mtu) else {
             continue;
         };
-        let (name, card, segment) = (&machine.name, machine.mtu, subnet.mtu);
+        let (name, mtu, segment) = (&machine.name, card.mtu, subnet.mtu);
         let place = FieldRef {
-            origin: machine.field.origin,
-            path: machine.field.path.key("mtu"),
+            origin: card.field.origin,
+            path: card.field.path.key("mtu"),
         };
         by_place.insert(
             place,
-            format!("{name} sends up to {card} B, and {} carries {segment} B", subnet.name),
+            format!("{name} sends up to {mtu} B, and {} carries {segment} B", subnet.name),
         );
     }
     found.extend(by_place);
@@ -102,11 +103,11 @@ fn tunnels_of(settings: &Settings) -> impl Iterator<Item = Tunnel> {
 
 fn tunnels(subject: &Subject<'_>, found: &mut Found) {
     let mut by_place: BTreeMap<FieldRef, String> = BTreeMap::new();
-    for (machine, _) in subject.machines() {
+    for machine in subject.machines() {
         for tunnel in tunnels_of(&subject.cluster.settings(&machine.name)) {
-            let room = machine.mtu.less(tunnel.header);
-            if let Some(mtu) = tunnel.mtu.filter(|mtu| *mtu > room) {
-                let (node, name, card, header) = (&machine.name, tunnel.name, machine.mtu, tunnel.header);
+            let card = smallest(machine);
+            if let Some(mtu) = tunnel.mtu.filter(|mtu| *mtu > card.less(tunnel.header)) {
+                let (node, name, header) = (&machine.name, tunnel.name, tunnel.header);
                 let message =
                     format!("{name} takes {mtu} B on node {node}, and {mtu} + {header} B is more than the card's {card} B");
                 by_place.entry(place(subject, &machine.name, &tunnel)).or_insert(message);
@@ -116,17 +117,24 @@ fn tunnels(subject: &Subject<'_>, found: &mut Found) {
     found.extend(by_place);
 }
 
+/// The MTU that Felix reckons with: the smallest card's.
+fn smallest(machine: &Machine) -> Mtu {
+    let smallest = machine.cards.iter().map(|card| card.mtu).min();
+    smallest.unwrap_or(machine.primary().mtu)
+}
+
 /// The first node with a tunnel that is too small stands for all.
 fn workloads(subject: &Subject<'_>, found: &mut Found) {
     let Some(at) = subject.cluster.fixed_workload_mtu() else {
         return;
     };
-    let message = subject.machines().find_map(|(machine, _)| {
+    let message = subject.machines().find_map(|machine| {
         let settings = subject.cluster.settings(&machine.name);
         let mtu = settings.workload_mtu?;
         let mut tunnels = tunnels_of(&settings);
-        let small = tunnels.find(|tunnel| tunnel.takes(machine.mtu) < mtu)?;
-        let (name, takes) = (small.name, small.takes(machine.mtu));
+        let card = smallest(machine);
+        let small = tunnels.find(|tunnel| tunnel.takes(card) < mtu)?;
+        let (name, takes) = (small.name, small.takes(card));
         Some(format!(
             "workloads have {mtu} B, and {name} takes {takes} B on node {}",
             machine.name

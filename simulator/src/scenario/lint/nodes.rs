@@ -99,11 +99,14 @@ fn masks_unequal(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
-/// The records that differ from the wires, each with the machine's own address of that family.
+/// The records that differ from the wires, each with the machine's own address of that family: the recorded one if it has it, else its
+/// first card's.
 fn differing<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (&'a Node, IpNet, FieldRef, Option<IpNet>)> {
-    let machines: BTreeMap<&str, _> = subject.machines().map(|(machine, _)| (&*machine.name, machine)).collect();
+    let machines: BTreeMap<&str, _> = subject.machines().map(|machine| (&*machine.name, machine)).collect();
     records(subject).filter_map(move |(node, net, at)| {
-        let own = *machines.get(&*node.name)?.addresses.get(Family::of_net(net));
+        let machine = machines.get(&*node.name)?;
+        let card = &machine.cards[machine.card_with(Some(net.addr()))];
+        let own = *card.addresses.get(Family::of_net(net));
         (own != Some(net)).then_some((node, net, at, own))
     })
 }

@@ -19,7 +19,7 @@ fn mtus(subject: &Subject<'_>, found: &mut Found) {
         return;
     };
     let mut stay = Vec::new();
-    for (machine, _) in subject.machines() {
+    for machine in subject.machines() {
         let host = wires.model.host_network(machine);
         let given = |cluster: &ClusterState| Mtus::of(&cluster.settings(&machine.name), &host).workload;
         let (old, new) = (given(before.cluster), given(subject.cluster));

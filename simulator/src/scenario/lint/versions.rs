@@ -80,9 +80,9 @@ fn events(model: &Model) -> Vec<(Instant, &str, &FieldRef, Brought<'_>)> {
 
 /// A node once its Felix has started under a version.
 fn under(model: &Model, version: &Version, node: &Machine) -> Machine {
-    let check = check_by_felix(&version.cluster, &model.underlays, node);
-    Machine {
-        source_destination_check: check.unwrap_or(node.source_destination_check),
-        ..node.clone()
+    let mut node = node.clone();
+    if let Some(check) = check_by_felix(&version.cluster, &model.underlays, &node) {
+        node.cards[0].source_destination_check = check;
     }
+    node
 }

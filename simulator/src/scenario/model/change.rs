@@ -83,7 +83,7 @@ pub struct Rewiring {
     pub nodes: Vec<Machine>,
     /// As [`Model::hosts`](super::Model::hosts).
     pub hosts: Vec<Machine>,
-    /// Places of nodes whose source/destination check is what the timeline sets, whatever Felix set it to.
+    /// Places of nodes whose first card's source/destination check is what the timeline sets, whatever Felix set it to.
     pub checks_set: BTreeSet<usize>,
     /// The event that has set them so, or its end, and where it is written; none where Felix alone has set checks.
     pub set_by: Option<(Arc<str>, FieldRef)>,

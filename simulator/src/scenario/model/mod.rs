@@ -16,7 +16,7 @@ use overlab_dataplane::encap::Wire;
 use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::route::{HostNetwork, Nic};
 
-use crate::fabric::Fault;
+use crate::fabric::{Fault, NicId};
 
 pub use change::*;
 pub use expectation::*;
@@ -98,17 +98,23 @@ pub struct AcceptedLint {
 }
 
 impl Model {
+    /// Every network card, with its identity and its machine: of the nodes first, then of the hosts.
+    pub fn cards(&self) -> impl Iterator<Item = (NicId, &Machine, &Card)> {
+        cards(&self.nodes, &self.hosts)
+    }
+
     /// What a machine's kernel knows before Calico touches it.
     pub fn host_network(&self, machine: &Machine) -> HostNetwork {
-        let subnet = &self.underlays[machine.underlay].subnets[machine.subnet];
+        let primary = machine.primary();
+        let nic = |card: &Card| Nic {
+            name: card.name.clone(),
+            addresses: card.addresses.iter().flatten().copied().collect(),
+            mtu: card.mtu,
+        };
         HostNetwork {
             name: machine.name.clone(),
-            nics: vec![Nic {
-                name: Arc::from("eth0"),
-                addresses: machine.addresses.iter().flatten().copied().collect(),
-                mtu: machine.mtu,
-            }],
-            gateways: subnet.gateway,
+            nics: machine.cards.iter().map(nic).collect(),
+            gateways: self.underlays[primary.underlay].subnets[primary.subnet].gateway,
             rp_filter: machine.rp_filter,
             kernel: machine.kernel,
         }

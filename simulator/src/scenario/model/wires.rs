@@ -8,9 +8,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use overlab_dataplane::fields::FieldRef;
 use overlab_dataplane::route::{Kernel, RpFilter};
-use overlab_dataplane::{Mtu, PerFamily};
+use overlab_dataplane::{Family, Mtu, PerFamily};
 
-use crate::fabric::{Acl, Firewall, GatewayKind, GatewayKnobs, Knobs, Preset, SecurityGroup};
+use crate::fabric::{Acl, Firewall, GatewayKind, GatewayKnobs, Knobs, NicId, Preset, SecurityGroup};
 
 /// One underlay network.
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ pub struct UnderlayRoute {
 /// Where a route of an underlay's router leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// To a machine's card: a node's place in [`Model::nodes`](super::Model::nodes), or behind all of them a host's in [`Model::hosts`](super::Model::hosts).
-    Machine(usize),
+    /// To a machine's card.
+    Card(NicId),
     /// To what joins this underlay with others, by its place in [`Model::gateways`](super::Model::gateways).
     Gateway(usize),
     /// Nowhere.
@@ -116,22 +116,9 @@ pub struct Gateway {
 pub struct Machine {
     /// Its name.
     pub name: Arc<str>,
-    /// Place of its underlay in [`Model::underlays`](super::Model::underlays).
-    pub underlay: usize,
-    /// Place of its subnet in [`Underlay::subnets`].
-    pub subnet: usize,
-    /// Its addresses, each with the subnet's prefix length.
-    pub addresses: PerFamily<Option<IpNet>>,
-    /// The MTU of its network card.
-    pub mtu: Mtu,
-    /// Whether the fabric checks that packets of this card carry its own address.
-    pub source_destination_check: bool,
-    /// Addresses besides its own that pass that check.
-    pub allowed_addresses: Vec<IpNet>,
-    /// The security groups that its card is in.
-    pub groups: Vec<Arc<str>>,
-    /// The address that the internet knows it by.
-    pub public_address: Option<Ipv4Addr>,
+    /// Its network cards: `eth0`, `eth1` and so on, in their order. The first is always there; its subnet's router is the machine's
+    /// default gateway.
+    pub cards: Vec<Card>,
     /// Its reverse-path filter.
     pub rp_filter: RpFilter,
     /// Its kernel, if that is said; a recent one otherwise.
@@ -140,11 +127,93 @@ pub struct Machine {
     pub field: FieldRef,
 }
 
+/// A network card of a machine.
+#[derive(Clone, Debug)]
+pub struct Card {
+    /// Its name on the machine: `eth0`.
+    pub name: Arc<str>,
+    /// Place of its underlay in [`Model::underlays`](super::Model::underlays).
+    pub underlay: usize,
+    /// Place of its subnet in [`Underlay::subnets`].
+    pub subnet: usize,
+    /// Its addresses, each with the subnet's prefix length.
+    pub addresses: PerFamily<Option<IpNet>>,
+    /// Its MTU.
+    pub mtu: Mtu,
+    /// Whether the fabric checks that its packets carry its own address.
+    pub source_destination_check: bool,
+    /// Addresses besides its own that pass that check.
+    pub allowed_addresses: Vec<IpNet>,
+    /// The security groups that it is in.
+    pub groups: Vec<Arc<str>>,
+    /// The address that the internet knows it by.
+    pub public_address: Option<Ipv4Addr>,
+    /// Where it is declared: of the first one the machine's own place.
+    pub field: FieldRef,
+}
+
 impl Machine {
-    /// Whether an address is the machine's.
-    pub fn has(&self, address: IpAddr) -> bool {
-        self.addresses.iter().flatten().any(|own| own.addr() == address)
+    /// Its first card, `eth0`.
+    pub fn primary(&self) -> &Card {
+        &self.cards[0]
     }
+
+    /// The number of the card that has an address; the first if none has it.
+    pub fn card_with(&self, address: Option<IpAddr>) -> usize {
+        let has = |card: &Card| address.is_some_and(|address| card.has(address));
+        self.cards.iter().position(has).unwrap_or_default()
+    }
+
+    /// The number of the card that packets to an address leave by: the first whose subnet holds it, else that of `eth0`, as to the
+    /// default gateway.
+    pub fn card_towards(&self, address: IpAddr) -> usize {
+        let holds = |card: &Card| card.addresses.iter().flatten().any(|net| net.contains(&address));
+        self.cards.iter().position(holds).unwrap_or_default()
+    }
+
+    /// Its first address of a family.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.cards.iter().find_map(|card| card.address(family))
+    }
+
+    /// Whether both have a card on one subnet.
+    pub fn is_beside(&self, other: &Machine) -> bool {
+        let mut pairs = self
+            .cards
+            .iter()
+            .flat_map(|card| other.cards.iter().map(move |theirs| (card, theirs)));
+        pairs.any(|(card, theirs)| (card.underlay, card.subnet) == (theirs.underlay, theirs.subnet))
+    }
+}
+
+impl Card {
+    /// Whether an address is its own.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.address(Family::of(address)) == Some(address)
+    }
+
+    /// Its address of a family.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses.get(family).map(|net| net.addr())
+    }
+}
+
+/// Every card of nodes and hosts, with its identity and its machine.
+pub fn cards<'m>(nodes: &'m [Machine], hosts: &'m [Machine]) -> impl Iterator<Item = (NicId, &'m Machine, &'m Card)> {
+    let machines = nodes.iter().chain(hosts).zip(0..);
+    machines.flat_map(|(machine, place)| {
+        let cards = machine.cards.iter().zip(0..);
+        cards.map(move |(card, number)| {
+            (
+                NicId {
+                    machine: place,
+                    card: number,
+                },
+                machine,
+                card,
+            )
+        })
+    })
 }
 
 /// A workload (a pod).

@@ -124,7 +124,13 @@ pub(super) fn cluster(
     for machine in nodes {
         let derived = |resource: &Resource| matches!(resource, Resource::Node(node) if node.at == machine.field);
         if resources.iter().any(derived) {
-            let nets: Vec<_> = machine.addresses.iter().flatten().map(ToString::to_string).collect();
+            let nets: Vec<_> = machine
+                .primary()
+                .addresses
+                .iter()
+                .flatten()
+                .map(ToString::to_string)
+                .collect();
             notes.push(format!("node {}: recorded by Calico as {}", machine.name, nets.join(" and ")));
         }
     }
@@ -176,11 +182,14 @@ fn complete(written: &Written, machines: &[Machine], resources: &mut [Resource])
     }
 }
 
-/// The record that Calico would make of a machine: each of its addresses, with the mask of its interface.
+/// The record that Calico would make of a machine: each address of its first card, with the mask of that.
+///
+/// Source: Calico node/pkg/lifecycle/startup/autodetection, first-found.
 fn record(machine: &Machine) -> Option<Node> {
-    let mut nets = machine.addresses.iter().flatten();
+    let addresses = &machine.primary().addresses;
+    let mut nets = addresses.iter().flatten();
     let mut node = Node::derived(machine.name.clone(), *nets.next()?, machine.field.clone());
-    if let Some(IpNet::V6(net)) = machine.addresses.v6 {
+    if let Some(IpNet::V6(net)) = addresses.v6 {
         node.ipv6 = Some(net);
     }
     Some(node)
@@ -203,11 +212,11 @@ fn refuse_unwired(node: &Node, machines: &[Machine], refusals: &mut Vec<Refusal>
     });
 }
 
-/// What Felix sets the check of its node's interface to when it starts; none if it leaves it alone.
+/// What Felix sets the check of its node's first interface to when it starts; none if it leaves it alone. It touches no other one.
 ///
 /// Source: Calico felix/aws/ec2_srcdstcheck.go.
 pub(in crate::scenario) fn check_by_felix(cluster: &ClusterState, underlays: &[Underlay], node: &Machine) -> Option<bool> {
-    if underlays[node.underlay].preset != Preset::Aws || !cluster.nodes().contains_key(&node.name) {
+    if underlays[node.primary().underlay].preset != Preset::Aws || !cluster.nodes().contains_key(&node.name) {
         return None;
     }
     match cluster.settings(&node.name).aws_src_dst_check {
@@ -228,14 +237,15 @@ pub(super) fn source_destination_checks(
         let Some(check) = check_by_felix(cluster, underlays, node) else {
             continue;
         };
-        if node.source_destination_check != check {
+        let card = &mut node.cards[0];
+        if card.source_destination_check != check {
             let state = if check { "on" } else { "off" };
             notes.push(format!(
                 "node {}: Felix turns the source/destination check {state} (awsSrcDstCheck)",
                 node.name
             ));
         }
-        node.source_destination_check = check;
+        card.source_destination_check = check;
     }
 }
 

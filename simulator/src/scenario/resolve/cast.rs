@@ -10,10 +10,11 @@ use super::machines::Machines;
 use super::underlay::Wires;
 use super::workloads::Request;
 use crate::expectations::Names;
-use crate::scenario::model::{Class, Endpoint, Gateway, Machine, Underlay, Workload};
+use crate::fabric::eni;
+use crate::scenario::model::{Card, Class, Endpoint, Gateway, Machine, Underlay, Workload, cards};
 
-/// Devices that a node has, as far as expectations may name them.
-const DEVICES: [&str; 5] = ["eth0", "tunl0", "vxlan.calico", "vxlan-v6.calico", "eni"];
+/// Devices that a node has besides its cards, as far as expectations may name them.
+const TUNNELS: [&str; 3] = ["tunl0", "vxlan.calico", "vxlan-v6.calico"];
 
 /// Everybody who takes part.
 pub(super) struct Cast {
@@ -80,7 +81,10 @@ impl Cast {
         let mut places: Vec<String> = self.workloads.iter().map(|w| w.name.to_string()).collect();
         for machine in self.nodes.iter().chain(&self.hosts) {
             places.push(machine.name.to_string());
-            places.extend(DEVICES.map(|device| format!("{}/{device}", machine.name)));
+            let cards = machine.cards.iter().enumerate();
+            let cards = cards.flat_map(|(number, card)| [card.name.to_string(), eni(number)]);
+            let devices = cards.chain(TUNNELS.map(str::to_owned));
+            places.extend(devices.map(|device| format!("{}/{device}", machine.name)));
         }
         places.extend(self.gateways.iter().map(|gateway| gateway.name.to_string()));
         for underlay in &self.underlays {
@@ -111,7 +115,7 @@ impl Cast {
     }
 
     fn addresses_of(&self, endpoint: Endpoint) -> PerFamily<Option<IpAddr>> {
-        let machine = |machine: &Machine| PerFamily::from_fn(|family| machine.addresses.get(family).map(|net| net.addr()));
+        let machine = |machine: &Machine| PerFamily::from_fn(|family| machine.address(family));
         match endpoint {
             Endpoint::Workload(w) => self.workloads[w].addresses,
             Endpoint::Node(n) => machine(&self.nodes[n]),
@@ -174,12 +178,10 @@ impl Cast {
 
     /// Who has an address, or is known to the internet by it.
     pub(super) fn owner(&self, address: IpAddr) -> Option<Endpoint> {
-        let has = |endpoint: &Endpoint| {
-            let public = match endpoint {
-                Endpoint::Workload(_) => None,
-                Endpoint::Node(_) | Endpoint::Host(_) => self.machine(*endpoint).public_address.map(IpAddr::V4),
-            };
-            [self.address_of(*endpoint, Family::of(address)), public].contains(&Some(address))
+        let is_known = |card: &Card| card.has(address) || card.public_address.map(IpAddr::V4) == Some(address);
+        let has = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Workload(_) => self.address_of(*endpoint, Family::of(address)) == Some(address),
+            Endpoint::Node(_) | Endpoint::Host(_) => self.machine(*endpoint).cards.iter().any(is_known),
         };
         self.endpoints().find(has)
     }
@@ -213,7 +215,7 @@ impl Cast {
         let (a, b) = (self.machine_at(a, at)?, self.machine_at(b, at)?);
         Some(if a.name == b.name {
             Class::SameNode
-        } else if (a.underlay, a.subnet) == (b.underlay, b.subnet) {
+        } else if a.is_beside(b) {
             Class::SameSubnet
         } else {
             Class::CrossSubnet
@@ -223,9 +225,17 @@ impl Cast {
 
 impl Names for Cast {
     fn addresses(&self, name: &str) -> Vec<IpAddr> {
-        let endpoint = self.endpoints().find(|endpoint| self.name(*endpoint) == name);
-        let addresses = endpoint.map(|endpoint| self.addresses_of(endpoint)).unwrap_or_default();
-        addresses.iter().flatten().copied().collect()
+        match self.endpoints().find(|endpoint| self.name(*endpoint) == name) {
+            Some(Endpoint::Workload(w)) => self.workloads[w].addresses.iter().flatten().copied().collect(),
+            _ => {
+                // A machine has the addresses of all its cards; `a1/eth1` is one of them.
+                let cards = cards(&self.nodes, &self.hosts).filter(|(_, machine, card)| {
+                    *machine.name == *name || name.split_once('/') == Some((&machine.name, &card.name))
+                });
+                let nets = cards.flat_map(|(_, _, card)| card.addresses.iter().flatten());
+                nets.map(|net| net.addr()).collect()
+            }
+        }
     }
 
     fn names(&self) -> Vec<&str> {

@@ -11,7 +11,7 @@ use super::cast::Cast;
 use super::flows::Flows;
 use super::timeline::{Entry, What};
 use crate::fabric::{Bottleneck, DropReason, Effect, Fault, NicId, Scope};
-use crate::scenario::model::{FlowFault, FlowId};
+use crate::scenario::model::{self, Card, FlowFault, FlowId};
 use crate::scenario::quantity::{bit_rate, duration, mtu, share, size};
 
 /// Bytes that wait in front of a rate, unless the fault says otherwise.
@@ -126,9 +126,7 @@ type Scopes = Vec<(Scope, Option<DropReason>)>;
 /// Whose packets a fault concerns, and whether it lets nothing pass.
 fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> Scopes {
     let mut scopes = Scopes::new();
-    let everybody: BTreeSet<NicId> = (0..cast.nodes.len() + cast.hosts.len())
-        .map(|nic| NicId(nic as u32))
-        .collect();
+    let everybody: BTreeSet<NicId> = model::cards(&cast.nodes, &cast.hosts).map(|(nic, ..)| nic).collect();
     let mut add = |from: BTreeSet<NicId>, to: BTreeSet<NicId>, both_ways, cut| {
         scopes.push((Scope { from, to, both_ways }, cut));
     };
@@ -136,7 +134,10 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
         Some([a, b]) => Ok((cards(a, cast)?, cards(b, cast)?)),
         Some(_) | None => Err(Wrong::expected("a list of two, as `[az-a, az-b]`")),
     });
-    let itself = |a: &BTreeSet<NicId>, b: &BTreeSet<NicId>| a == b && a.len() == 1;
+    let itself = |a: &BTreeSet<NicId>, b: &BTreeSet<NicId>| {
+        let machines: BTreeSet<u32> = a.iter().chain(b).map(|nic| nic.machine).collect();
+        machines.len() == 1
+    };
     let alone = between.as_ref().filter(|(a, b)| itself(a, b)).map(|_| "between");
     if let Some((a, b)) = between {
         add(a, b, true, None);
@@ -180,8 +181,8 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
         .collect();
     for (i, part) in parts.iter().enumerate() {
         for other in parts.iter().skip(i + 1) {
-            if let Some(NicId(nic)) = part.intersection(other).next() {
-                let machine = cast.nodes.iter().chain(&cast.hosts).nth(*nic as usize);
+            if let Some(nic) = part.intersection(other).next() {
+                let machine = cast.nodes.iter().chain(&cast.hosts).nth(nic.machine as usize);
                 let name = machine.map_or("a machine", |machine| &machine.name);
                 let refusal = Refusal::new("E-FAULT", fields.field("partition"), format!("{name} is in two parts")).at_key();
                 refusals.push(refusal.help("let each machine be in one part at most"));
@@ -201,35 +202,38 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
     scopes
 }
 
-/// The cards that a name stands for: a machine's, or those of a subnet or of a whole underlay.
+/// The cards that a name stands for: one (`a1/eth0`), a machine's, or those of a subnet or of a whole underlay.
 fn cards(value: &Value, cast: &Cast) -> Result<BTreeSet<NicId>, Wrong> {
     let name = text(value)?;
-    let machines = cast.nodes.iter().chain(&cast.hosts);
-    let is_meant = |underlay: usize, subnet: usize, machine: &str| {
-        // A machine whose underlay was refused lies nowhere.
-        let wires = cast
-            .underlays
-            .get(underlay)
-            .and_then(|wires| Some((wires, wires.subnets.get(subnet)?)));
-        let Some((wires, within)) = wires else {
-            return name == machine;
-        };
-        let within = &*within.name;
-        name == machine || name == within || name == &*wires.name || name.split_once('/') == Some((&wires.name, within))
+    let of_wires = |card: &Card| {
+        // A card whose underlay was refused lies nowhere.
+        let wires = cast.underlays.get(card.underlay);
+        let within = wires.and_then(|wires| Some((wires, &*wires.subnets.get(card.subnet)?.name)));
+        within.is_some_and(|(wires, within)| {
+            name == within || name == &*wires.name || name.split_once('/') == Some((&wires.name, within))
+        })
     };
-    let cards: BTreeSet<NicId> = machines
-        .zip(0..)
-        .filter(|(machine, _)| is_meant(machine.underlay, machine.subnet, &machine.name))
-        .map(|(_, nic)| NicId(nic))
+    let all = || model::cards(&cast.nodes, &cast.hosts);
+    let cards: BTreeSet<NicId> = all()
+        .filter(|(_, machine, card)| {
+            name == &*machine.name || name.split_once('/') == Some((&machine.name, &card.name)) || of_wires(card)
+        })
+        .map(|(nic, ..)| nic)
         .collect();
     if !cards.is_empty() {
         return Ok(cards);
     }
-    let machines = cast.nodes.iter().chain(&cast.hosts).map(|machine| &*machine.name);
-    let subnets = cast.underlays.iter().flat_map(|u| u.subnets.iter().map(|s| &*s.name));
+    let machines = cast.nodes.iter().chain(&cast.hosts).map(|machine| machine.name.to_string());
+    let others = all().filter(|(nic, ..)| nic.card > 0);
+    let others = others.map(|(_, machine, card)| format!("{}/{}", machine.name, card.name));
+    let subnets = cast
+        .underlays
+        .iter()
+        .flat_map(|u| u.subnets.iter().map(|s| s.name.to_string()));
+    let known: Vec<String> = machines.chain(others).chain(subnets).collect();
     let wrong = Wrong::rule("E-FAULT", format!("no link leads to {name:?}"))
         .why("a fault lies between nodes, hosts, subnets or underlays of the scenario");
-    Err(match suggestion(name, machines.chain(subnets)) {
+    Err(match suggestion(name, known.iter().map(String::as_str)) {
         Some(near) => wrong.help(format!("did you mean `{near}`?")),
         None => wrong.help("name a node, a host, a subnet or an underlay"),
     })
@@ -244,10 +248,7 @@ fn down(value: &Value, cast: &Cast) -> Result<(BTreeSet<NicId>, DropReason), Wro
     } else {
         DropReason::LinkDown
     };
-    match name.strip_suffix("/eth0") {
-        Some(machine) => Ok((cards(&Value::from(machine), cast)?, DropReason::LinkDown)),
-        None => Ok((cards(value, cast)?, reason)),
-    }
+    Ok((cards(value, cast)?, reason))
 }
 
 fn effect(fields: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Effect {

@@ -8,7 +8,7 @@ use overlab_dataplane::route::bgp_outside;
 
 use super::gateways::prefixes;
 use super::underlay::Wires;
-use crate::scenario::model::{Gateway, Machine, Underlay, UnderlayRoute, Via};
+use crate::scenario::model::{Gateway, Machine, Underlay, UnderlayRoute, Via, cards};
 
 /// A router of an underlay, or what joins underlays and passes routes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,13 +99,13 @@ pub(super) fn learn(
             own.any(|address| *address == Some(route.speaker))
         };
         let router = underlays.iter().position(has);
-        let node = nodes.iter().position(|node| node.has(route.next_hop));
-        if let Some((router, node)) = router.zip(node).filter(|(router, node)| nodes[*node].underlay == *router) {
+        let card = cards(nodes, &[]).find(|(_, _, card)| card.has(route.next_hop));
+        if let Some((router, (nic, node, _))) = router.zip(card).filter(|(router, (.., card))| card.underlay == *router) {
             underlays[router].learned.push(UnderlayRoute {
                 destination: route.destination,
-                via: Via::Machine(node),
+                via: Via::Card(nic),
             });
-            let (name, destination, node) = (&underlays[router].name, route.destination, &nodes[node].name);
+            let (name, destination, node) = (&underlays[router].name, route.destination, &node.name);
             notes.push(format!("the router of {name} learns {destination} by BGP from {node}"));
             direct.push((router, destination));
         }
@@ -125,7 +125,7 @@ fn tell(origin: usize, destination: IpNet, direct: &[(usize, IpNet)], underlays:
             Via::Gateway(gateway) if own.contains(&route.destination) && gateways[gateway].kind.exchanges_routes() => {
                 Some(route.via)
             }
-            Via::Gateway(_) | Via::Machine(_) | Via::Nowhere => None,
+            Via::Gateway(_) | Via::Card(_) | Via::Nowhere => None,
         });
         if let Some(via) = towards.filter(|_| !direct.contains(&(place, destination))) {
             underlay.learned.push(UnderlayRoute { destination, via });

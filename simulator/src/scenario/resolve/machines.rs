@@ -1,23 +1,18 @@
-//! Machines on the wires: nodes, counted or named, and hosts outside the cluster.
+//! Machines on the wires: nodes, counted or named, and hosts outside the cluster, each with its network cards.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, boolean, suggestion, text, word};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, text, word};
 use overlab_dataplane::route::{Kernel, RpFilter};
-use overlab_dataplane::{Family, Mtu, PerFamily};
 use serde_json::Value;
 
-use super::addresses::{self, Pair};
-use super::gateways;
+use super::cards::CardDraft;
 use super::names::Names;
 use super::refuse_unmodelled;
 use super::underlay::Wires;
-use crate::fabric::Preset;
-use crate::scenario::model::{Machine, Subnet, Underlay};
-use crate::scenario::quantity::{cidr, mtu};
+use crate::scenario::model::Machine;
 
 /// Every machine.
 pub(super) struct Machines {
@@ -31,16 +26,10 @@ pub(super) struct Machines {
     pub(super) addresses: BTreeMap<IpAddr, FieldRef>,
 }
 
-/// A machine before its address is known.
+/// A machine before the addresses of its cards are known.
 struct Draft {
     name: String,
-    place: Option<(usize, usize)>,
-    ip: Option<Pair<IpAddr>>,
-    mtu: Option<Mtu>,
-    check: Option<bool>,
-    allowed: Vec<IpNet>,
-    groups: Vec<Arc<str>>,
-    public: Option<Ipv4Addr>,
+    cards: Vec<CardDraft>,
     rp_filter: RpFilter,
     kernel: Option<Kernel>,
     field: FieldRef,
@@ -55,7 +44,7 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
         let mut draft = draft(name, &mut fields, wires, refusals);
         draft.kernel = fields.parse("kernel", refusals, kernel);
         draft.rp_filter = fields.parse("rpFilter", refusals, rp_filter).unwrap_or_default();
-        refuse_unmodelled(&mut fields, &["quirks", "interfaces", "nics", "dataplane"], refusals);
+        refuse_unmodelled(&mut fields, &["quirks", "dataplane"], refusals);
         fields.finish(refusals);
         nodes.push(draft);
     }
@@ -79,10 +68,21 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
         .for_each(|draft| names.claim("host", &draft.name, &draft.field, refusals));
 
     let mut addresses = BTreeMap::new();
-    for draft in nodes.iter().chain(&hosts) {
-        check_addresses(draft, wires, &mut addresses, refusals);
+    for card in nodes.iter().chain(&hosts).flat_map(|draft| &draft.cards) {
+        card.check_addresses(wires, &mut addresses, refusals);
     }
-    let mut place = |draft: Draft| machine(draft, wires, &mut addresses, refusals);
+    let mut place = |draft: Draft| Machine {
+        cards: draft
+            .cards
+            .into_iter()
+            .enumerate()
+            .map(|(number, card)| card.resolve((&draft.name, number), wires, &mut addresses, refusals))
+            .collect(),
+        name: Arc::from(draft.name),
+        rp_filter: draft.rp_filter,
+        kernel: draft.kernel,
+        field: draft.field,
+    };
     let nodes: Vec<Machine> = nodes.into_iter().map(&mut place).collect();
     // Of two that share a name, which is refused, the first has it.
     let places = nodes.iter().enumerate().rev().map(|(place, node)| (node.name.clone(), place));
@@ -104,13 +104,7 @@ fn counted(wires: &Wires) -> Vec<Draft> {
         let stem = subnet.name.rsplit('-').next().unwrap_or(&subnet.name);
         drafts.extend((1..=counted.count).map(|number| Draft {
             name: format!("{stem}{number}"),
-            place: Some((counted.underlay, counted.subnet)),
-            ip: None,
-            mtu: None,
-            check: None,
-            allowed: Vec::new(),
-            groups: Vec::new(),
-            public: None,
+            cards: vec![CardDraft::on((counted.underlay, counted.subnet), counted.field.clone())],
             rp_filter: RpFilter::Off,
             kernel: None,
             field: counted.field.clone(),
@@ -119,88 +113,39 @@ fn counted(wires: &Wires) -> Vec<Draft> {
     drafts
 }
 
+/// Reads a machine: the keys of its first card are its own, and those of the others stand in `interfaces`.
 fn draft(name: &str, fields: &mut Fields<'_>, wires: &Wires, refusals: &mut Vec<Refusal>) -> Draft {
-    let place = fields.require("subnet", refusals, |v| wires.subnet(v));
-    let ip = addresses::ips(fields, refusals);
-    let mtu = fields.parse("mtu", refusals, |v| mtu(v, u16::MAX));
-    let underlay = place.map(|(u, _)| &wires.underlays[u]);
-    let check = check(fields, underlay, refusals);
-    let groups = groups(fields, underlay, refusals);
-    let allowed = fields.items("allowedAddresses", refusals);
-    let allowed = allowed.into_iter().filter_map(|(field, value)| match cidr(value) {
-        Ok(net) => Some(net),
-        Err(wrong) => {
-            refusals.push(wrong.at(field, value));
-            None
+    let mut cards = vec![CardDraft::read(fields, wires, refusals)];
+    for (name, field, value) in fields.entries("interfaces", refusals) {
+        let mut fields = Fields::new(value, field.clone(), refusals);
+        let card = CardDraft::read(&mut fields, wires, refusals);
+        fields.finish(refusals);
+        let expected = format!("eth{}", cards.len());
+        match name == expected {
+            true => cards.push(card),
+            false => refusals.push(misnamed(name, field, &expected)),
         }
-    });
-    let allowed = allowed.collect();
+    }
     Draft {
         name: name.to_owned(),
-        place,
-        ip: Some(ip),
-        mtu,
-        check,
-        allowed,
-        groups,
-        public: fields.parse("publicIp", refusals, gateways::public),
+        cards,
         rp_filter: RpFilter::Off,
         kernel: None,
         field: fields.at().clone(),
     }
 }
 
-/// The keys for the address check: its name in each cloud, and whether that name says that the check is off.
-pub(super) fn check_keys() -> impl Iterator<Item = (&'static str, bool)> {
-    Preset::ALL.iter().filter_map(|(_, preset)| preset.knobs().check_key)
-}
-
-fn check(fields: &mut Fields<'_>, underlay: Option<&Underlay>, refusals: &mut Vec<Refusal>) -> Option<bool> {
-    let mut check = None;
-    for (key, inverted) in check_keys() {
-        let read = fields.parse(key, refusals, |value| match underlay {
-            Some(underlay) if underlay.knobs.check_key != Some((key, inverted)) => Err(not_here(key, underlay)),
-            Some(_) | None => boolean(value),
-        });
-        check = read.map(|on| on != inverted).or(check);
+/// A card that is not the next one by its name.
+fn misnamed(name: &str, field: FieldRef, expected: &str) -> Refusal {
+    let refusal = Refusal::new("E-CARD", field, format!("a card `{name}` where `{expected}` is due")).at_key();
+    match name {
+        "eth0" => refusal
+            .why("`eth0` is the card that the machine's own keys describe")
+            .help(format!("write its keys beside `interfaces`, or call this one `{expected}`")),
+        _ => refusal
+            .why("the cards of a machine are eth0, which its own keys describe, eth1, eth2 and so on, in their order")
+            .help(format!("call it `{expected}`")),
     }
-    check
-}
-
-fn not_here(key: &str, underlay: &Underlay) -> Wrong {
-    let wrong = Wrong::rule("E-CHECK", format!("`{}` has no `{key}`", underlay.preset.name()));
-    match underlay.knobs.check_key {
-        Some((own, _)) => wrong.help(format!("there the check of addresses is called `{own}`")),
-        None => wrong
-            .why("it is a property of interfaces in clouds; a switch in a data centre has no such thing")
-            .help(format!("remove `{key}`, or use the preset of a cloud")),
-    }
-}
-
-fn groups(fields: &mut Fields<'_>, underlay: Option<&Underlay>, refusals: &mut Vec<Refusal>) -> Vec<Arc<str>> {
-    let mut groups = Vec::new();
-    for (field, value) in fields.items("groups", refusals) {
-        let known = || {
-            underlay
-                .into_iter()
-                .flat_map(|u| u.security_groups.keys().map(|name| &**name))
-        };
-        let group = text(value).and_then(|name| {
-            if name == "default" || known().any(|group| group == name) || underlay.is_none() {
-                return Ok(name);
-            }
-            let wrong = Wrong::rule("E-GROUP", format!("unknown security group {name:?}"));
-            Err(match suggestion(name, known()) {
-                Some(near) => wrong.help(format!("did you mean `{near}`?")),
-                None => wrong.help("add it to `securityGroups` of the underlay"),
-            })
-        });
-        match group {
-            Ok(name) => groups.push(name.into()),
-            Err(wrong) => refusals.push(wrong.at(field, value)),
-        }
-    }
-    groups
 }
 
 fn rp_filter(value: &Value) -> Result<RpFilter, Wrong> {
@@ -222,154 +167,4 @@ fn kernel(value: &Value) -> Result<Kernel, Wrong> {
         (Ok(major), Ok(minor)) => Ok(Kernel(major, minor)),
         _ => Err(wrong()),
     }
-}
-
-impl Draft {
-    fn ip(&self, family: Family) -> Option<IpAddr> {
-        *self.ip.as_ref()?.values.get(family)
-    }
-}
-
-/// Refuses written addresses that the subnet does not hold, that somebody else has, or that nobody may have.
-fn check_addresses(draft: &Draft, wires: &Wires, taken: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) {
-    let (Some(pair), Some((u, s))) = (&draft.ip, draft.place) else {
-        return;
-    };
-    let (underlay, subnet) = (&wires.underlays[u], &wires.underlays[u].subnets[s]);
-    for (ip, at) in pair.values.iter().zip(pair.fields.iter()) {
-        if let Some(ip) = *ip {
-            check_address(ip, at, underlay, subnet, taken, refusals);
-        }
-    }
-}
-
-fn check_address(
-    ip: IpAddr,
-    at: &FieldRef,
-    underlay: &Underlay,
-    subnet: &Subnet,
-    taken: &mut BTreeMap<IpAddr, FieldRef>,
-    refusals: &mut Vec<Refusal>,
-) {
-    match subnet.cidr.get(Family::of(ip)).filter(|net| net.contains(&ip)) {
-        None => {
-            let all = subnet.cidrs();
-            let help = match underlay.subnets.iter().find(|other| other.holds(ip)) {
-                Some(other) => format!("use an address of {all}, or `subnet: {}`", other.name),
-                None => format!("use an address of {all}"),
-            };
-            refusals.push(
-                Refusal::new(
-                    "E-ADDR",
-                    at.clone(),
-                    format!("{ip} is not in {all}, the addresses of subnet {}", subnet.name),
-                )
-                .why("the wires of a subnet carry its own addresses only")
-                .help(help),
-            );
-        }
-        Some(net) => {
-            if let Some(whose) = reserved(ip, underlay, net) {
-                let help = format!("use an address from {} on", show_first(underlay, net));
-                refusals.push(Refusal::new("E-ADDR", at.clone(), format!("{ip} is {whose} in {net}")).help(help));
-            }
-        }
-    }
-    if let Some(other) = taken.insert(ip, at.clone()) {
-        refusals.push(
-            Refusal::new("E-ADDR", at.clone(), format!("{ip} is there twice"))
-                .why("an address belongs to one machine only")
-                .help("give each machine an address of its own")
-                .related(other, "first here"),
-        );
-    }
-}
-
-/// Whose an address is that no machine may have.
-///
-/// Sources: the providers' pages on subnets: the first addresses and the last one; RFC 4291 section 2.6.1.
-fn reserved(ip: IpAddr, underlay: &Underlay, net: IpNet) -> Option<&'static str> {
-    if ip.is_ipv4() && ip == net.broadcast() {
-        return Some("the broadcast address");
-    }
-    match addresses::number(ip, net) {
-        0 if ip.is_ipv6() => Some("the subnet's anycast address"),
-        0 => Some("the network address"),
-        1 => Some("the router's address"),
-        host if host < u128::from(underlay.knobs.reserved_addresses) => Some("an address that the provider keeps for itself"),
-        _ => None,
-    }
-}
-
-/// The place of the first IPv6 address that is handed out, written `::11`.
-const FIRST_NODE_V6: u128 = 0x11;
-
-/// The place of the first address that is handed out.
-fn first(underlay: &Underlay, net: IpNet) -> u128 {
-    let habit = match net {
-        IpNet::V4(_) => u128::from(underlay.knobs.first_node),
-        IpNet::V6(_) => FIRST_NODE_V6,
-    };
-    // A subnet too small for the habit begins right after what is reserved.
-    if addresses::at(habit + 1, net).is_some() { habit } else { 4 }
-}
-
-fn show_first(underlay: &Underlay, net: IpNet) -> String {
-    addresses::at(first(underlay, net), net).map_or_else(String::new, |address| address.to_string())
-}
-
-/// A machine whose subnet or address was refused is placed anyhow, so that others can name it.
-fn machine(draft: Draft, wires: &Wires, taken: &mut BTreeMap<IpAddr, FieldRef>, refusals: &mut Vec<Refusal>) -> Machine {
-    let (underlay, subnet) = draft.place.unwrap_or_default();
-    let known = wires.underlays.get(underlay).and_then(|u| Some((u, u.subnets.get(subnet)?)));
-    let addresses = PerFamily::from_fn(|family| {
-        let (underlay, subnet) = known.filter(|_| draft.place.is_some())?;
-        let net = (*subnet.cidr.get(family))?;
-        let ip = draft.ip(family).or_else(|| free(&draft, underlay, net, taken, refusals))?;
-        IpNet::new(ip, net.prefix_len()).ok()
-    });
-    Machine {
-        name: Arc::from(draft.name),
-        underlay,
-        subnet,
-        addresses,
-        mtu: draft.mtu.or(known.map(|(_, subnet)| subnet.mtu)).unwrap_or(Mtu::MIN),
-        source_destination_check: draft
-            .check
-            .unwrap_or(known.is_some_and(|(u, _)| u.knobs.source_destination_check)),
-        allowed_addresses: draft.allowed,
-        groups: draft.groups,
-        public_address: draft.public,
-        rp_filter: draft.rp_filter,
-        kernel: draft.kernel,
-        field: draft.field,
-    }
-}
-
-/// The lowest address from the first that is handed out on that nobody has.
-fn free(
-    draft: &Draft,
-    underlay: &Underlay,
-    net: IpNet,
-    taken: &mut BTreeMap<IpAddr, FieldRef>,
-    refusals: &mut Vec<Refusal>,
-) -> Option<IpAddr> {
-    let found = (first(underlay, net)..)
-        .map_while(|number| addresses::at(number, net))
-        .take_while(|ip| ip.is_ipv6() || *ip != net.broadcast())
-        .find(|ip| !taken.contains_key(ip));
-    match found {
-        Some(ip) => {
-            taken.insert(ip, draft.field.clone());
-        }
-        None => refusals.push(
-            Refusal::new(
-                "E-ADDR",
-                draft.field.clone(),
-                format!("{net} has no address left for `{}`", draft.name),
-            )
-            .help("give the subnet a wider `cidr`"),
-        ),
-    }
-    found
 }

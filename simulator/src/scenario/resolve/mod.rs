@@ -5,6 +5,7 @@
 
 mod addresses;
 mod belief;
+mod cards;
 mod cast;
 mod expect;
 mod faults;

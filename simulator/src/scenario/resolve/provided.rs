@@ -10,7 +10,7 @@ use super::gateways::{ANYWHERE, prefixes};
 use super::machines::Machines;
 use super::underlay::Wires;
 use crate::fabric::GatewayKind;
-use crate::scenario::model::{Gateway, Underlay, UnderlayRoute, Via};
+use crate::scenario::model::{Gateway, Underlay, UnderlayRoute, Via, cards};
 
 /// Adds the routes that follow from who has which public address, and those that providers have by themselves.
 pub(super) fn finish(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<Refusal>) {
@@ -86,8 +86,8 @@ fn provided(underlay: &mut Underlay, gateway: usize) {
 fn public_addresses(wires: &Wires, machines: &Machines, refusals: &mut Vec<Refusal>) -> Vec<(Ipv4Addr, usize)> {
     let gateways = wires.gateways.iter();
     let of_gateways = gateways.filter_map(|g| Some((g.public_address?, *g.joins.first()?, g.field.clone())));
-    let of_machines = machines.nodes.iter().chain(&machines.hosts);
-    let of_machines = of_machines.filter_map(|m| Some((m.public_address?, m.underlay, m.field.clone())));
+    let of_machines = cards(&machines.nodes, &machines.hosts)
+        .filter_map(|(_, _, card)| Some((card.public_address?, card.underlay, card.field.clone())));
     let mut public: Vec<(Ipv4Addr, usize)> = Vec::new();
     let mut seen: BTreeMap<Ipv4Addr, FieldRef> = BTreeMap::new();
     for (address, underlay, field) in of_gateways.chain(of_machines) {

@@ -7,6 +7,7 @@ use overlab_dataplane::Instant;
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 use serde_json::Value;
 
+use super::cards;
 use super::cast::Cast;
 use super::gateways;
 use super::machines::{self, Machines};
@@ -15,7 +16,7 @@ use super::timeline::Setting;
 use super::underlay;
 use super::{provided, routes};
 use crate::scenario::file::Written;
-use crate::scenario::model::{Gateway, Machine, Model, Rewiring};
+use crate::scenario::model::{Card, Gateway, Machine, Model, Rewiring};
 use crate::scenario::rollout::FelixCheck;
 use crate::scenario::tree::{Patch, put};
 
@@ -132,7 +133,8 @@ fn rewired(
     let mut wrong = Vec::new();
     let (wires, machines) = read(&value, written, &mut wrong);
     let same = |new: &[Machine], old: &[Machine]| {
-        let key = |machine: &Machine| (machine.name.clone(), machine.underlay, machine.subnet, machine.addresses);
+        let place = |card: &Card| (card.name.clone(), card.underlay, card.subnet, card.addresses);
+        let key = |machine: &Machine| (machine.name.clone(), machine.cards.iter().map(place).collect::<Vec<_>>());
         new.iter().map(key).eq(old.iter().map(key))
     };
     let blamed = active.last().map(|setting| setting.field.clone()).unwrap_or_default();
@@ -158,16 +160,16 @@ fn rewired(
     let mut nodes = machines.nodes;
     let mut checks_set = BTreeSet::new();
     for (place, (node, now)) in nodes.iter_mut().zip(&cast.nodes).enumerate() {
-        // Felix has had its say when it started; only who names the check here changes it.
+        // Felix has had its say of the first card when it started; only who names the check here changes it.
         let named = |key: &str| {
             active
                 .iter()
                 .any(|setting| *setting.path == format!("nodes.{}.{key}", node.name))
         };
-        if machines::check_keys().any(|(key, _)| named(key)) {
+        if cards::check_keys().any(|(key, _)| named(key)) {
             checks_set.insert(place);
         } else {
-            node.source_destination_check = now.source_destination_check;
+            node.cards[0].source_destination_check = now.primary().source_destination_check;
         }
     }
     Some(Rewiring {
@@ -184,7 +186,11 @@ fn rewired(
 /// The wires with the checks as Felix sets them when it starts during the run. What was said last holds: by the timeline as it
 /// sets a check, or by Felix. When the end of what the timeline set has come, Felix's word counts again.
 pub(super) fn checked(model: &Model, starts: &[FelixCheck]) -> Vec<Rewiring> {
-    let mut felix: Vec<bool> = model.nodes.iter().map(|node| node.source_destination_check).collect();
+    let mut felix: Vec<bool> = model
+        .nodes
+        .iter()
+        .map(|node| node.primary().source_destination_check)
+        .collect();
     let mut set: Vec<Option<bool>> = vec![None; felix.len()];
     let mut now = Rewiring {
         at: Instant::ZERO,
@@ -203,9 +209,10 @@ pub(super) fn checked(model: &Model, starts: &[FelixCheck]) -> Vec<Rewiring> {
         if let Some(other) = other {
             let mut other = other.clone();
             for (place, node) in other.nodes.iter_mut().enumerate() {
-                let said = other.checks_set.contains(&place).then_some(node.source_destination_check);
-                node.source_destination_check = if said == set[place] {
-                    now.nodes[place].source_destination_check
+                let check = &mut node.cards[0].source_destination_check;
+                let said = other.checks_set.contains(&place).then_some(*check);
+                *check = if said == set[place] {
+                    now.nodes[place].primary().source_destination_check
                 } else {
                     said.unwrap_or(felix[place])
                 };
@@ -215,7 +222,7 @@ pub(super) fn checked(model: &Model, starts: &[FelixCheck]) -> Vec<Rewiring> {
         }
         let mut changed = other.is_some();
         for start in starts.iter().filter(|start| start.at == at) {
-            let check = &mut now.nodes[start.node].source_destination_check;
+            let check = &mut now.nodes[start.node].cards[0].source_destination_check;
             changed |= *check != start.on;
             *check = start.on;
             felix[start.node] = start.on;

@@ -5,8 +5,8 @@ use overlab_dataplane::fields::{FieldRef, Fields, Refusal, suggestion, text};
 
 use super::machines::Machines;
 use super::underlay::Wires;
-use crate::fabric::{Knobs, Preset};
-use crate::scenario::model::{Subnet, Underlay, UnderlayRoute, Via};
+use crate::fabric::{Knobs, NicId, Preset};
+use crate::scenario::model::{Subnet, Underlay, UnderlayRoute, Via, cards};
 use crate::scenario::quantity::cidr;
 
 /// A route, before it is known where it leads.
@@ -73,14 +73,13 @@ pub(super) fn of_subnet(
     Some(read(fields, knobs, refusals))
 }
 
-/// Finds out where routes lead: machines are nodes first, then hosts, as cards are numbered.
+/// Finds out where routes lead. A machine's name stands for its first card.
 pub(super) fn resolve(wires: &mut Wires, machines: &Machines, refusals: &mut Vec<Refusal>) {
-    let names: Vec<&str> = machines
-        .nodes
-        .iter()
-        .chain(&machines.hosts)
-        .map(|machine| &*machine.name)
-        .collect();
+    let mut names: Vec<(String, NicId)> = Vec::new();
+    for (nic, machine, card) in cards(&machines.nodes, &machines.hosts) {
+        names.extend((nic.card == 0).then(|| (machine.name.to_string(), nic)));
+        names.push((format!("{}/{}", machine.name, card.name), nic));
+    }
     for table in std::mem::take(&mut wires.tables) {
         let resolved = table
             .routes
@@ -104,14 +103,14 @@ pub(super) fn resolve(wires: &mut Wires, machines: &Machines, refusals: &mut Vec
 fn one(
     WrittenRoute { to, via, at }: WrittenRoute,
     underlay: usize,
-    machines: &[&str],
+    machines: &[(String, NicId)],
     wires: &Wires,
     refusals: &mut Vec<Refusal>,
 ) -> Option<UnderlayRoute> {
     let gateway = wires.gateways.iter().position(|gateway| *gateway.name == *via);
-    let machine = machines.iter().position(|name| *name == via);
+    let machine = machines.iter().find(|(name, _)| *name == via).map(|(_, nic)| *nic);
     let via = match (machine, gateway, &*via) {
-        (Some(place), ..) => Via::Machine(place),
+        (Some(nic), ..) => Via::Card(nic),
         (None, Some(place), name) => {
             if !wires.gateways[place].joins.contains(&underlay) {
                 let own = &wires.underlays[underlay].name;
@@ -129,7 +128,8 @@ fn one(
             let refusal = Refusal::new("E-ROUTE", at, format!("unknown node, host or gateway {name:?}"))
                 .why("a route of an underlay leads to a machine's card, to a gateway, or to `none`");
             let gateways = wires.gateways.iter().map(|gateway| &*gateway.name);
-            refusals.push(match suggestion(name, machines.iter().copied().chain(gateways)) {
+            let machines = machines.iter().map(|(name, _)| &**name);
+            refusals.push(match suggestion(name, machines.chain(gateways)) {
                 Some(near) => refusal.help(format!("did you mean `{near}`?")),
                 None => refusal.help("name a node, host or gateway of the scenario"),
             });
