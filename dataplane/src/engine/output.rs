@@ -66,7 +66,7 @@ impl Engine {
             return Engine::drop_packet(outcome, DropReason::Malformed, None);
         };
         self.track(now, &mut packet, outcome);
-        if !self.tables.services.is_empty() && !self.serve(now, &mut packet, outcome) {
+        if !self.serve(now, &mut packet, outcome) {
             return;
         }
         let Ok(header) = IpView::unverified(packet.bytes()) else {

@@ -36,7 +36,7 @@ impl Engine {
         let mut device = device;
         loop {
             self.track(now, &mut packet, outcome);
-            if !self.tables.services.is_empty() && !self.serve(now, &mut packet, outcome) {
+            if !self.serve(now, &mut packet, outcome) {
                 return;
             }
             let Ok(header) = IpView::unverified(packet.bytes()) else {

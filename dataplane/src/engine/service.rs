@@ -19,8 +19,17 @@ use crate::{Family, Instant, Packet};
 impl Engine {
     /// Sends the first packet of a connection to an endpoint, if it is for a service. False if the service has none: the packet is
     /// lost then, and its sender told.
+    #[inline]
     pub(super) fn serve(&mut self, now: Instant, packet: &mut Packet, outcome: &mut Outcome) -> bool {
-        let Track::New(first) = self.tracked else { return true };
+        if let Track::New(first) = self.tracked
+            && !self.tables.services.is_empty()
+        {
+            return self.serve_first(now, first, packet, outcome);
+        }
+        true
+    }
+
+    fn serve_first(&mut self, now: Instant, first: First, packet: &mut Packet, outcome: &mut Outcome) -> bool {
         let Some(port) = self.service_port(first.tuple) else {
             return true;
         };
