@@ -260,7 +260,7 @@ fn number_or_none(value: &Value) -> Result<Option<u16>, Wrong> {
     if value == 0 { Ok(None) } else { number(value).map(Some) }
 }
 
-/// Refuses a service that has two ports of one number, or none.
+/// Refuses two ports of one number and transport.
 ///
 /// Source: Kubernetes pkg/apis/core/validation/validation.go, ValidateService.
 fn check_ports(ports: &[NamedPort], at: &FieldRef, refusals: &mut Vec<Refusal>) {

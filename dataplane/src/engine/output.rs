@@ -88,7 +88,7 @@ impl Engine {
             Engine::drop_packet(outcome, DropReason::TooBig, via.device);
             // The stack chose the size by the way to the cluster IP.
             if destination != asked {
-                self.call_back(&mut packet);
+                self.give_cluster_ip_back(&mut packet);
                 let mtu = via.mtu.bytes();
                 self.reply(now, IcmpError::TooBig { mtu }, packet.bytes(), outcome);
             }

@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// Gives the first packet of a connection that is not to begin the cluster IP back.
-    pub(super) fn call_back(&self, packet: &mut Packet) {
+    pub(super) fn give_cluster_ip_back(&self, packet: &mut Packet) {
         if let Track::New(First { original, .. }) = self.tracked {
             let port = port_of(original, original.ports.1);
             set_end(packet.bytes_mut(), End::Destination, original.destination, port);
