@@ -1,19 +1,23 @@
 //! Underlay routers: they know their own subnets, the routes that are written, and what they learned from other routers or by
 //! BGP from nodes; of workloads they know nothing.
 
+mod build;
+mod quote;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use overlab_dataplane::wire::fragment::split;
 use overlab_dataplane::wire::icmp::error_packet;
-use overlab_dataplane::wire::{FlowKey, IcmpError, IpMut, IpView, Ipv4Mut, checksum};
+use overlab_dataplane::wire::{FlowKey, IcmpError, IpMut, IpView};
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
-use super::segment::{Station, index};
+use super::segment::Station;
 use super::{DropReason, Fabric, Journey, NicId, NoRoute, Output, RpFilter, Transit};
-use crate::observe::{Place, PlaceKind};
-use crate::scenario::{GatewayKind, Model, UnderlayRoute, Via};
-use crate::topology::{Topology, Vertex};
+use crate::observe::Place;
+
+pub(super) use build::build;
+use quote::shorten_quote;
 
 #[derive(Debug)]
 pub(super) struct Router {
@@ -59,90 +63,6 @@ enum Next {
     /// A neighbour on a segment.
     Neighbour(usize, IpAddr),
     Gateway(usize),
-}
-
-/// The router of every underlay, with a route to each subnet that the topology connects to it.
-pub(super) fn build(model: &Model, topology: &Topology) -> Vec<Router> {
-    (0..model.underlays.len())
-        .map(|underlay| one(model, topology, underlay))
-        .collect()
-}
-
-fn one(model: &Model, topology: &Topology, underlay: usize) -> Router {
-    let wires = &model.underlays[underlay];
-    let mut router = Router {
-        place: Place {
-            kind: PlaceKind::Router,
-            name: wires.name.clone(),
-        },
-        no_route: wires.knobs.no_route,
-        decrements_ttl: wires.knobs.router_decrements_ttl,
-        addresses: Vec::new(),
-        splits: wires.knobs.router_splits,
-        tells_size: wires.knobs.router_tells_size,
-        icmp_quote: wires.knobs.icmp_quote,
-        clears_dscp: wires.knobs.clears_dscp,
-        rp_filter: wires.knobs.rp_filter,
-        tables: Vec::new(),
-        table_of: BTreeMap::new(),
-    };
-    let mut local = Fib::default();
-    for neighbour in topology.neighbours(Vertex::Router { underlay }) {
-        if let Vertex::Subnet { underlay, subnet } = neighbour {
-            let segment = index(model, underlay, subnet);
-            let subnet = &model.underlays[underlay].subnets[subnet];
-            router
-                .addresses
-                .extend(subnet.gateway.iter().flatten().map(|gateway| (segment, *gateway)));
-            for cidr in subnet.cidr.iter().flatten() {
-                local.insert(cidr.trunc(), Target::Segment(segment));
-            }
-        }
-    }
-    let own_gateways = || {
-        let gateways = model.gateways.iter().enumerate();
-        gateways.filter(|(_, gateway)| gateway.joins.contains(&underlay))
-    };
-    for (place, gateway) in own_gateways() {
-        if let Some(public) = gateway.public_address {
-            local.insert(IpAddr::V4(public).into(), Target::Gateway(place));
-        }
-    }
-    let with = |mut fib: Fib<Target>, routes: &[UnderlayRoute]| {
-        for route in routes {
-            fib.insert(route.destination, target(route.via));
-        }
-        fib
-    };
-    router.tables.push(with(with(local.clone(), &wires.learned), &wires.routes));
-    router.tables.push(local);
-    for (place, gateway) in own_gateways() {
-        // What comes from beside or from the internet is for this network alone; it is led nowhere else.
-        if matches!(gateway.kind, GatewayKind::Peering | GatewayKind::InternetGateway) {
-            router.table_of.insert(Ingress::Gateway(place), 1);
-        }
-    }
-    for (place, subnet) in wires.subnets.iter().enumerate() {
-        let Some(routes) = &subnet.routes else { continue };
-        let table = with(with(router.tables[1].clone(), &wires.learned), routes);
-        router.tables.push(table);
-        let last = router.tables.len() - 1;
-        router.table_of.insert(Ingress::Segment(index(model, underlay, place)), last);
-        for (gateway, written) in own_gateways() {
-            if written.subnet == Some(place) {
-                router.table_of.insert(Ingress::Gateway(gateway), last);
-            }
-        }
-    }
-    router
-}
-
-fn target(via: Via) -> Target {
-    match via {
-        Via::Card(nic) => Target::Card(nic),
-        Via::Gateway(gateway) => Target::Gateway(gateway),
-        Via::Nowhere => Target::Nowhere,
-    }
 }
 
 impl Router {
@@ -368,40 +288,6 @@ impl Fabric {
     }
 }
 
-/// Leaves of what an ICMP error quotes its IP header and so many bytes behind it. Over IPv6 everything is quoted that fits
-/// (RFC 4443 section 2.4).
-///
-/// Source: RFC 792; RFC 1812 section 4.3.2.3 for why more is better.
-fn shorten_quote(error: &mut Packet, bytes: usize) {
-    const ICMP: usize = 8;
-    let quoted = IpView::unverified(error.bytes())
-        .ok()
-        .filter(|view| view.family() == Family::V4);
-    let Some(quote) = quoted.and_then(|view| error.bytes().get(view.header_len() + ICMP..)) else {
-        return;
-    };
-    let Ok(header) = IpView::unverified(quote) else { return };
-    let start = error.bytes().len() - quote.len() - ICMP;
-    let length = start + ICMP + header.header_len() + bytes;
-    if length >= error.bytes().len() {
-        return;
-    }
-    error.truncate(length);
-    if let Some(mut header) = Ipv4Mut::new(error.bytes_mut()) {
-        header.set_total_len(u16::try_from(length).unwrap_or(u16::MAX));
-    }
-    let Some(message) = error.bytes_mut().get_mut(start..) else {
-        return;
-    };
-    if let Some([_, _, high, low, ..]) = message.first_chunk_mut::<ICMP>() {
-        [*high, *low] = [0, 0];
-    }
-    let sum = checksum::of(message);
-    if let Some([_, _, high, low, ..]) = message.first_chunk_mut::<ICMP>() {
-        [*high, *low] = sum.to_be_bytes();
-    }
-}
-
 /// A packet in fragments of at most this size; whole if it fits.
 pub(super) fn fragments(packet: Packet, mtu: Mtu) -> Vec<Packet> {
     if mtu.fits(packet.longest_wire_packet()) {
@@ -411,34 +297,4 @@ pub(super) fn fragments(packet: Packet, mtu: Mtu) -> Vec<Packet> {
     // A header that was judged is one that can be split.
     let _ = split(&packet, mtu, 0, &mut fragments);
     fragments
-}
-
-#[cfg(test)]
-mod tests {
-    use etherparse::{Icmpv4Type, SlicedPacket, TransportSlice};
-
-    use super::*;
-
-    #[test]
-    fn a_shortened_error_quotes_the_header_and_eight_bytes_and_is_whole() {
-        let datagram = etherparse::PacketBuilder::ipv4([10, 0, 1, 11], [10, 0, 2, 11], 64).udp(40000, 4789);
-        let mut about = Vec::new();
-        datagram.write(&mut about, &[7; 200]).unwrap();
-        let router: IpAddr = "10.0.1.1".parse().unwrap();
-        let mut error = error_packet(IcmpError::TooBig { mtu: 1500 }, router, &about).unwrap();
-        shorten_quote(&mut error, 8);
-        assert_eq!(error.bytes().len(), 20 + 8 + 20 + 8);
-        let read = SlicedPacket::from_ip(error.bytes()).unwrap();
-        let Some(etherparse::NetSlice::Ipv4(ip)) = read.net else {
-            panic!()
-        };
-        assert_eq!(usize::from(ip.header().total_len()), error.bytes().len());
-        let Some(TransportSlice::Icmpv4(icmp)) = read.transport else {
-            panic!()
-        };
-        assert!(matches!(icmp.icmp_type(), Icmpv4Type::DestinationUnreachable(_)));
-        let header = icmp.header();
-        assert_eq!(header.checksum, header.icmp_type.calc_checksum(icmp.payload()));
-        assert_eq!(ip.header().header_checksum(), ip.header().to_header().calc_header_checksum());
-    }
 }
