@@ -1,7 +1,9 @@
 //! A small host stack for the sim backend, of both families. It does what Linux was seen to do: echo, UDP sockets, "port unreachable", path
 //! MTU discovery by `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`, fragmentation and reassembly, and TCP by smoltcp.
 
+mod icmp;
 mod tcp;
+mod udp;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,15 +11,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use overlab_dataplane::route::RouteKind;
 use overlab_dataplane::wire::fragment::{Reassembly, split};
-use overlab_dataplane::wire::icmp::error_packet;
-use overlab_dataplane::wire::ipv4::{PATH_MTU_MIN, protocol};
-use overlab_dataplane::wire::{IcmpError, IcmpMessage, IpView, Reassembler, UdpView, ipv6};
+use overlab_dataplane::wire::ipv4::protocol;
+use overlab_dataplane::wire::{IcmpError, IpView, Reassembler};
 use overlab_dataplane::{Family, Fib, Instant, Mtu, Packet};
 
 use super::probe::{self, Addresses, Header};
 use crate::host::{FlowEvent, HostEvent, SendError, Stack};
-use crate::observe::{Direction, read_stamp};
-use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Reply, Transport};
+use crate::observe::Direction;
+use crate::scenario::{Flow, FlowId, PathMtuDiscovery, Transport};
 
 /// `net.ipv4.ip_default_ttl`, and `net.ipv6.conf.all.hop_limit`.
 const DEFAULT_TTL: u8 = 64;
@@ -292,155 +293,6 @@ impl HostStack {
             protocol::UDP => self.receive_udp(now, &ip, packet, out),
             protocol::TCP => self.receive_tcp(now, &ip, out),
             _ => self.answer_error(IcmpError::ProtocolUnreachable, &ip, packet, out),
-        }
-    }
-
-    fn receive_icmp(&mut self, now: Instant, ip: &IpView<'_>, out: &mut Output) {
-        match IcmpMessage::parse(ip) {
-            Ok(IcmpMessage::Echo { reply: false, .. }) => {
-                // Linux answers from the address that was asked, with the request's DSCP and ECN, and with DF clear; over either
-                // family it splits an answer that is too long.
-                let request = Request {
-                    source: Some(ip.destination()),
-                    destination: ip.source(),
-                    protocol: ip.protocol(),
-                    ttl: DEFAULT_TTL,
-                    dscp: ip.dscp(),
-                    ecn: ip.ecn().bits(),
-                    discovery: PathMtuDiscovery::Dont,
-                };
-                // A stack that has no route back stays silent, as a kernel does.
-                let _ = self.send_ip(&request, out, |addresses| probe::echo_reply(addresses, ip.payload()));
-            }
-            Ok(IcmpMessage::Echo {
-                reply: true,
-                identifier,
-                payload,
-                ..
-            }) => {
-                let socket = self
-                    .sockets
-                    .iter()
-                    .find(|s| s.sender && s.flow.transport == Transport::Icmp && s.flow.source_port == identifier);
-                if let Some((socket, (_, sequence))) = socket.zip(read_stamp(payload)) {
-                    let from = ip.source();
-                    let event = FlowEvent::Received {
-                        direction: Direction::Reverse,
-                        sequence,
-                        from,
-                        payload: payload.len(),
-                    };
-                    out.push(HostEvent::Flow {
-                        flow: socket.id,
-                        at: now,
-                        event,
-                    });
-                }
-            }
-            Ok(IcmpMessage::Error {
-                error: IcmpError::TooBig { mtu },
-                quote,
-            }) => {
-                let mtu = match ip.family() {
-                    Family::V4 => Mtu::new(mtu).unwrap_or(Mtu::MIN).max(PATH_MTU_MIN),
-                    // Less than the least of IPv6 is no path's MTU (RFC 8201 section 4).
-                    Family::V6 => match Mtu::new(mtu).filter(|mtu| *mtu >= ipv6::MTU_MIN) {
-                        Some(mtu) => mtu,
-                        None => return,
-                    },
-                };
-                let known = self.path_mtus.entry(quote.destination()).or_insert(Mtu::MAX);
-                if mtu < *known {
-                    *known = mtu;
-                    self.path_narrowed(now, quote.destination(), out);
-                }
-            }
-            Ok(IcmpMessage::Error { error, quote }) => self.failed(now, error, &quote, out),
-            Ok(IcmpMessage::Other { .. }) | Err(_) => {}
-        }
-    }
-
-    fn receive_udp(&mut self, now: Instant, ip: &IpView<'_>, packet: &Packet, out: &mut Output) {
-        let Ok(udp) = UdpView::parse(ip.payload()) else { return };
-        if !udp.verify_checksum(ip.source(), ip.destination()) {
-            return;
-        }
-        let (source, destination) = (udp.source_port(), udp.destination_port());
-        let stamp = read_stamp(udp.payload());
-        let end = |socket: &&Socket| {
-            let flow = &socket.flow;
-            // A listener's peer may have been translated on the way; the stamp says whose packet it is.
-            let is_own = match socket.sender {
-                true => (flow.source_port, flow.destination_port) == (destination, source),
-                false => flow.destination_port == destination && stamp.is_some_and(|(port, _)| port == flow.source_port),
-            };
-            flow.transport == Transport::Udp && is_own
-        };
-        let Some(socket) = self.sockets.iter().find(end).cloned() else {
-            return self.answer_error(IcmpError::PortUnreachable, ip, packet, out);
-        };
-        let Some((_, sequence)) = stamp else { return };
-        let direction = if socket.sender {
-            Direction::Reverse
-        } else {
-            Direction::Forward
-        };
-        let from = ip.source();
-        let event = FlowEvent::Received {
-            direction,
-            sequence,
-            from,
-            payload: udp.payload().len(),
-        };
-        out.push(HostEvent::Flow {
-            flow: socket.id,
-            at: now,
-            event,
-        });
-        if !socket.sender && socket.flow.reply == Reply::Echo {
-            out.push(HostEvent::Flow {
-                flow: socket.id,
-                at: now,
-                event: FlowEvent::Answered { sequence },
-            });
-            let request = Request {
-                source: Some(ip.destination()),
-                destination: ip.source(),
-                protocol: protocol::UDP,
-                ttl: DEFAULT_TTL,
-                dscp: 0,
-                ecn: 0,
-                discovery: socket.flow.path_mtu_discovery,
-            };
-            let data = udp.payload().to_vec();
-            let ports = (destination, source);
-            if let Err(reason) = self.send_ip(&request, out, |addresses| probe::datagram(addresses, ports, &data)) {
-                let event = FlowEvent::SendRefused {
-                    direction: Direction::Reverse,
-                    sequence,
-                    reason,
-                };
-                out.push(HostEvent::Flow {
-                    flow: socket.id,
-                    at: now,
-                    event,
-                });
-            }
-        }
-    }
-
-    /// Sends an ICMP error about a packet that was for this stack.
-    fn answer_error(&mut self, error: IcmpError, ip: &IpView<'_>, packet: &Packet, out: &mut Output) {
-        let Some(answer) = error_packet(error, ip.destination(), packet.bytes()) else {
-            return;
-        };
-        if let Some((_, Target::Device { index, .. })) = self.lookup(ip.source())
-            && let Some(device) = self.stack.devices.get(index)
-        {
-            out.push(HostEvent::Packet {
-                port: device.port,
-                packet: answer,
-            });
         }
     }
 }
