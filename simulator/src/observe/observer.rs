@@ -214,18 +214,11 @@ impl Observer {
         let Some(index) = self.index.get(&key) else { return };
         let tag = Tag(*index as u64 + 1);
         let steps = vec![Step::Stack("the stack refused to send it".to_owned()), Step::Dropped(reason)];
-        self.hop(
-            tag,
-            Hop {
-                at,
-                place: stack.clone(),
-                later_fragment: false,
-                steps,
-                outer: None,
-                tables: None,
-                left: Vec::new(),
-            },
-        );
+        let hop = Hop {
+            steps,
+            ..Hop::at(at, stack.clone())
+        };
+        self.hop(tag, hop);
         self.dropped(tag, reason, stack, at);
     }
 

@@ -140,6 +140,21 @@ pub struct Hop {
     pub left: Vec<WirePacket>,
 }
 
+impl Hop {
+    /// A whole packet at a place where nothing has happened to it yet.
+    pub fn at(at: Instant, place: Place) -> Hop {
+        Hop {
+            at,
+            place,
+            later_fragment: false,
+            steps: Vec::new(),
+            outer: None,
+            tables: None,
+            left: Vec::new(),
+        }
+    }
+}
+
 /// One thing that happened to a packet.
 #[derive(Clone, Debug)]
 pub enum Step {
