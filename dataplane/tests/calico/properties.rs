@@ -1,9 +1,11 @@
 //! What holds for every cluster: what CrossSubnet means, and that the order of manifests means nothing.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 use overlab_dataplane::calico::{Allocation, Block, ClusterState, Profile};
 use overlab_dataplane::fields::FieldRef;
-use overlab_dataplane::route::{Absent, HostNetwork, NodeTables, Resolver, Route, node_tables};
+use overlab_dataplane::route::{Absent, DeviceId, HostNetwork, NodeTables, Owner, Resolver, Route, RouteKind, node_tables};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -54,6 +56,26 @@ fn seen(tables: &NodeTables) -> (Vec<Route>, Vec<Absent>) {
         assert!(longest.destination.prefix_len() >= route.destination.prefix_len());
     }
     (routes, tables.absent().cloned().collect())
+}
+
+/// Felix's routes of one node and those of its BIRD, of two to one prefix the better one, and Felix's of equals.
+fn joined(felix: &NodeTables, bird: &NodeTables) -> BTreeMap<IpNet, Route> {
+    let rank = |route: &Route| (route.kind != RouteKind::Local, route.metric);
+    let of_felix = felix.routes().filter(|route| route.owner != Owner::Bird);
+    let mut joined: BTreeMap<IpNet, Route> = of_felix.map(|route| (route.destination, route.clone())).collect();
+    for route in bird.routes().filter(|route| route.owner == Owner::Bird) {
+        let name = route.device.map(|device| &bird.device(device).unwrap().name);
+        let here = (0..)
+            .map(DeviceId)
+            .zip(&felix.devices)
+            .find(|(_, device)| Some(&device.name) == name);
+        let device = here.map(|(place, _)| place);
+        let is_better = joined.get(&route.destination).is_none_or(|other| rank(route) < rank(other));
+        if is_better && device.is_some() == name.is_some() {
+            joined.insert(route.destination, Route { device, ..route.clone() });
+        }
+    }
+    joined
 }
 
 /// A change of a block: its place among a few, whose it is to be, and who uses its first addresses. A node that is not there
@@ -150,6 +172,29 @@ proptest! {
         let mut together = Resolver::new(cluster.clone());
         for host in &hosts_of(&addresses) {
             prop_assert_eq!(seen(&together.tables(host)), seen(&Resolver::new(cluster.clone()).tables(host)));
+        }
+    }
+
+    #[test]
+    fn nodes_whose_bird_lags_have_the_routes_that_each_would_join_alone(
+        addresses in machines(),
+        (profile, spec, _) in settings(),
+        (_, bird_spec, _) in settings(),
+        changes in proptest::collection::vec(change(), 0..6),
+    ) {
+        let cluster = cluster_of(profile, &addresses, &spec);
+        let mut felix = Resolver::new(cluster.clone());
+        let mut bird = Resolver::new(cluster_of(profile, &addresses, &bird_spec));
+        changes.iter().for_each(|change| apply(&mut bird, change));
+        for host in &hosts_of(&addresses) {
+            let settings = cluster.felix_start(&host.name).settings;
+            let of_felix = felix.tables_under(host, settings.clone());
+            let of_bird = bird.tables_under(host, settings.clone());
+            let joined = joined(&of_felix, &of_bird);
+            let (routes, absent) = seen(&bird.with_bird(of_felix.clone(), host, settings));
+            let still_absent = of_felix.absent().filter(|absent| !joined.contains_key(&absent.destination));
+            prop_assert_eq!(absent, still_absent.cloned().collect::<Vec<_>>(), "{}", host.name);
+            prop_assert_eq!(routes, joined.into_values().collect::<Vec<_>>(), "{}", host.name);
         }
     }
 
