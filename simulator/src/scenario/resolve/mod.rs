@@ -4,6 +4,7 @@
 //! together from manifests and, where there is none, from the wires. Every refusal is collected before anything is given up.
 
 mod addresses;
+mod agents;
 mod belief;
 mod cards;
 mod cast;
