@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::fields::{Fields, Refusal, Wrong, integer, suggestion, text, word};
+use overlab_dataplane::fields::{FieldRef, Fields, Refusal, Wrong, integer, suggestion, text, word};
 use serde_json::Value;
 
 use super::cast::Cast;
@@ -134,23 +134,17 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
         Some([a, b]) => Ok((cards(a, cast)?, cards(b, cast)?)),
         Some(_) | None => Err(Wrong::expected("a list of two, as `[az-a, az-b]`")),
     });
-    let itself = |a: &BTreeSet<NicId>, b: &BTreeSet<NicId>| {
-        let machines: BTreeSet<u32> = a.iter().chain(b).map(|nic| nic.machine).collect();
-        machines.len() == 1
-    };
-    let alone = between.as_ref().filter(|(a, b)| itself(a, b)).map(|_| "between");
     if let Some((a, b)) = between {
+        refusals.extend(to_itself(&a, &b, fields.field("between")));
         add(a, b, true, None);
     }
     let (from, to) = (
         fields.parse("from", refusals, |v| cards(v, cast)),
         fields.parse("to", refusals, |v| cards(v, cast)),
     );
-    let alone = alone.or(from
-        .as_ref()
-        .zip(to.as_ref())
-        .filter(|(from, to)| itself(from, to))
-        .map(|_| "to"));
+    if let (Some(from), Some(to)) = (&from, &to) {
+        refusals.extend(to_itself(from, to, fields.field("to")));
+    }
     if from.is_some() || to.is_some() {
         let (from, to) = (
             from.unwrap_or_else(|| everybody.clone()),
@@ -164,6 +158,17 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
     if let Some((down, reason)) = fields.parse("down", refusals, |v| down(v, cast)) {
         add(down, everybody, true, Some(reason));
     }
+    let parts = parts(fields, cast, refusals);
+    for (i, part) in parts.iter().enumerate() {
+        for other in parts.iter().skip(i + 1) {
+            add(part.clone(), other.clone(), true, Some(DropReason::Injected));
+        }
+    }
+    scopes
+}
+
+/// The parts that nothing passes between.
+fn parts(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> Vec<BTreeSet<NicId>> {
     let parts = fields.items("partition", refusals);
     let parts: Vec<BTreeSet<NicId>> = parts
         .into_iter()
@@ -187,19 +192,17 @@ fn scopes(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> 
                 let refusal = Refusal::new("E-FAULT", fields.field("partition"), format!("{name} is in two parts")).at_key();
                 refusals.push(refusal.help("let each machine be in one part at most"));
             }
-            add(part.clone(), other.clone(), true, Some(DropReason::Injected));
         }
     }
-    if let Some(key) = alone {
-        let refusal = Refusal::new(
-            "E-FAULT",
-            fields.field(key),
-            "no packet goes from a machine to itself over the wires",
-        )
-        .at_key();
-        refusals.push(refusal.help("name two machines, or `on: NAME` for all that one sends and gets"));
-    }
-    scopes
+    parts
+}
+
+/// Refuses a fault between a machine and itself.
+fn to_itself(from: &BTreeSet<NicId>, to: &BTreeSet<NicId>, field: FieldRef) -> Option<Refusal> {
+    let machines: BTreeSet<u32> = from.iter().chain(to).map(|nic| nic.machine).collect();
+    let refusal = Refusal::new("E-FAULT", field, "no packet goes from a machine to itself over the wires").at_key();
+    let refusal = refusal.help("name two machines, or `on: NAME` for all that one sends and gets");
+    (machines.len() == 1).then_some(refusal)
 }
 
 /// The cards that a name stands for: one (`a1/eth0`), a machine's, or those of a subnet or of a whole underlay.

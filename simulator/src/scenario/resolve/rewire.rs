@@ -13,12 +13,13 @@ use super::gateways;
 use super::machines::{self, Machines};
 use super::names::Names;
 use super::timeline::Setting;
-use super::underlay;
+use super::underlay::{self, Wires};
 use super::{provided, routes};
 use crate::scenario::file::Written;
 use crate::scenario::model::{Card, Gateway, Machine, Model, Rewiring};
 use crate::scenario::rollout::FelixCheck;
 use crate::scenario::tree::{Patch, put};
+use crate::scenario::yaml::Positions;
 
 /// The parts of `spec` that are wires.
 const WIRES: [&str; 4] = ["underlay.", "gateways.", "nodes.", "hosts."];
@@ -94,13 +95,18 @@ fn check(setting: &Setting<'_>, earlier: &[Setting<'_>], refusals: &mut Vec<Refu
 fn sets_what_is_so(written: &Written, setting: &Setting<'_>) -> bool {
     let Some(document) = &written.scenario else { return false };
     let (mut value, mut positions) = (document.value.clone(), written.sources.positions(document.origin).clone());
+    set(setting, &mut value, &mut positions) && value == document.value
+}
+
+/// Sets what is set; false if the path leads through a list or a word.
+fn set(setting: &Setting<'_>, value: &mut Value, positions: &mut Positions) -> bool {
     let places = positions.clone();
     let patch = Patch {
         value: setting.value,
         positions: &places,
         key: places.span,
     };
-    put(&mut value, &mut positions, &format!("spec.{}", setting.path), patch).is_ok() && value == document.value
+    put(value, positions, &format!("spec.{}", setting.path), patch).is_ok()
 }
 
 fn rewired(
@@ -114,13 +120,7 @@ fn rewired(
     let mut value = document.value.clone();
     let mut positions = written.sources.positions(document.origin).clone();
     for setting in active {
-        let places = positions.clone();
-        let patch = Patch {
-            value: setting.value,
-            positions: &places,
-            key: places.span,
-        };
-        if put(&mut value, &mut positions, &format!("spec.{}", setting.path), patch).is_err() {
+        if !set(setting, &mut value, &mut positions) {
             let refusal = Refusal::new(
                 "E-EVENT",
                 setting.field.clone(),
@@ -132,35 +132,50 @@ fn rewired(
     }
     let mut wrong = Vec::new();
     let (wires, machines) = read(&value, written, &mut wrong);
-    let same = |new: &[Machine], old: &[Machine]| {
-        let place = |card: &Card| (card.name.clone(), card.underlay, card.subnet, card.addresses);
-        let key = |machine: &Machine| (machine.name.clone(), machine.cards.iter().map(place).collect::<Vec<_>>());
-        new.iter().map(key).eq(old.iter().map(key))
-    };
     let blamed = active.last().map(|setting| setting.field.clone()).unwrap_or_default();
     if let Some(wrong) = wrong.into_iter().next() {
         let refusal = Refusal::new(wrong.code, blamed, format!("then {}", wrong.message));
         refusals.push(wrong.help.into_iter().fold(refusal, Refusal::help));
         return None;
     }
-    let joined = |gateways: &[Gateway]| gateways.iter().map(|gateway| gateway.name.clone()).collect::<Vec<_>>();
-    if joined(&wires.gateways) != joined(&cast.gateways) {
-        let refusal = Refusal::new("E-EVENT", blamed, "gateways come and go in no run").at_key();
-        refusals.push(refusal.help("set the routes that lead to them"));
-        return None;
-    }
-    if !same(&machines.nodes, &cast.nodes) || !same(&machines.hosts, &cast.hosts) {
-        refusals.push(
-            Refusal::new("E-EVENT", blamed, "machines keep their place and address during a run")
-                .at_key()
-                .help("set properties of their interfaces, groups, routes or sizes"),
-        );
+    if let Some((message, help)) = out_of_place(&wires, &machines, cast) {
+        refusals.push(Refusal::new("E-EVENT", blamed, message).at_key().help(help));
         return None;
     }
     let mut nodes = machines.nodes;
+    let checks_set = keep_checks(&mut nodes, active, cast);
+    Some(Rewiring {
+        checks_set,
+        set_by: None,
+        at,
+        underlays: wires.underlays,
+        gateways: wires.gateways,
+        nodes,
+        hosts: machines.hosts,
+    })
+}
+
+/// What stays as it is through a run and would not, if anything; and what to set instead.
+fn out_of_place(wires: &Wires, machines: &Machines, cast: &Cast) -> Option<(&'static str, &'static str)> {
+    let names = |gateways: &[Gateway]| gateways.iter().map(|gateway| gateway.name.clone()).collect::<Vec<_>>();
+    if names(&wires.gateways) != names(&cast.gateways) {
+        return Some(("gateways come and go in no run", "set the routes that lead to them"));
+    }
+    let same = |new: &[Machine], old: &[Machine]| {
+        let place = |card: &Card| (card.name.clone(), card.underlay, card.subnet, card.addresses);
+        let key = |machine: &Machine| (machine.name.clone(), machine.cards.iter().map(place).collect::<Vec<_>>());
+        new.iter().map(key).eq(old.iter().map(key))
+    };
+    (!same(&machines.nodes, &cast.nodes) || !same(&machines.hosts, &cast.hosts)).then_some((
+        "machines keep their place and address during a run",
+        "set properties of their interfaces, groups, routes or sizes",
+    ))
+}
+
+/// Leaves the checks of first cards as Felix has set them when it started, but for those that are set by name; tells which these are.
+fn keep_checks(nodes: &mut [Machine], active: &[&Setting<'_>], cast: &Cast) -> BTreeSet<usize> {
     let mut checks_set = BTreeSet::new();
     for (place, (node, now)) in nodes.iter_mut().zip(&cast.nodes).enumerate() {
-        // Felix has had its say of the first card when it started; only who names the check here changes it.
         let named = |key: &str| {
             active
                 .iter()
@@ -172,15 +187,7 @@ fn rewired(
             node.cards[0].source_destination_check = now.primary().source_destination_check;
         }
     }
-    Some(Rewiring {
-        checks_set,
-        set_by: None,
-        at,
-        underlays: wires.underlays,
-        gateways: wires.gateways,
-        nodes,
-        hosts: machines.hosts,
-    })
+    checks_set
 }
 
 /// The wires with the checks as Felix sets them when it starts during the run. What was said last holds: by the timeline as it
