@@ -129,6 +129,25 @@ fn a_scenario_accepts_lints_by_name_and_none_in_vain(#[case] keys: &str, #[case]
     }
 }
 
+#[rstest]
+#[case::joins_later("n2", false)]
+#[case::is_nowhere("n9", true)]
+fn a_block_may_be_of_a_machine_that_has_yet_to_join(#[case] owner: &str, #[case] told: bool) {
+    let text = format!(
+        "apiVersion: overlab.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: x}}\nspec:\n  duration: 3s\n  underlay: {{dc: {{preset: \
+         onprem, cidr: 10.0.0.0/16, subnets: {{rack: {{cidr: 10.0.1.0/24}}}}}}}}\n  nodes: {{n1: {{subnet: rack}}, n2: {{subnet: \
+         rack}}}}\n  workloads: {{w1: {{node: n1}}, w2: {{node: n2}}}}\n  timeline: [{{name: join, at: 1s, node: {{join: n2}}}}]\n  \
+         expect: [{{matrix: all, at: 2s, classes: {{same-subnet: {{delivered: all}}}}}}]\n---\n{}{}",
+        POOL.replace("SPEC", "ipipMode: Always"),
+        object(
+            "IPAMBlock",
+            "b",
+            &format!("{{cidr: 10.244.1.0/26, affinity: 'host:{owner}', allocations: [], attributes: [], unallocated: []}}")
+        ),
+    );
+    assert_eq!(ids(&text).contains(&"BLOCK_OF_NO_NODE".to_owned()), told);
+}
+
 #[test]
 fn a_run_tells_its_lints_in_every_report() {
     let file = scenario("");
