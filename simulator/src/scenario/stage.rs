@@ -12,6 +12,7 @@ use super::file::{Document, Written};
 use super::quantity::duration;
 use super::tree::{Patch, put};
 use super::variant::{ALWAYS_THERE, CALICO, name_of};
+use super::yaml::Positions;
 
 /// What may change an object. Every key but these two is put into it.
 const NAMED_BY: [&str; 2] = ["kind", "name"];
@@ -98,18 +99,8 @@ impl Written {
         let (Some(kind), Some(name)) = (kind, name) else {
             return false;
         };
-        let is_news = |(key, new): (&String, &Value)| {
-            !NAMED_BY.contains(&key.as_str()) && new.as_object().is_none_or(|fields| !fields.is_empty())
-        };
-        if !patch.as_object().into_iter().flatten().any(is_news) {
-            let refusal = Refusal::new("E-EVENT", at.clone(), "the patch changes nothing").at_key();
-            refusals.push(refusal.help("say what is new: `spec: {KEY: VALUE}`"));
-            return false;
-        }
-        let renames = |new: &&Value| new.as_str() != Some(name);
-        if patch.pointer("/metadata/name").filter(renames).is_some() {
-            let refusal = Refusal::new("E-EVENT", at.clone(), "an object keeps its name").at_key();
-            refusals.push(refusal.help("`delete` it, and `apply` one of the other name"));
+        if let Some(refusal) = no_patch(patch, name, at) {
+            refusals.push(refusal);
             return false;
         }
         let Some(place) = find(&stage.manifests, kind, name).or_else(|| self.make(stage, kind, name, at)) else {
@@ -117,34 +108,9 @@ impl Written {
             return false;
         };
         let document = &stage.manifests[place.0];
-        let mut value = document.value.clone();
-        let mut positions = self.sources.positions(document.origin).clone();
-        let way = match place.1 {
-            Some(item) => FieldPath::root().key("items").index(item),
-            None => FieldPath::root(),
-        };
-        let object = match place.1 {
-            Some(item) => value.get_mut("items").and_then(|items| items.get_mut(item)),
-            None => Some(&mut value),
-        };
-        let (Some(object), Some(places)) = (object, positions.get_mut(&way.0)) else {
+        let Some((value, positions)) = self.patched(document, place.1, patch, at) else {
             return false;
         };
-        let news = patch.as_object().into_iter().flatten();
-        for (key, new) in news.filter(|(key, _)| !NAMED_BY.contains(&key.as_str())) {
-            let field = FieldRef {
-                path: at.path.key(key),
-                ..at.clone()
-            };
-            let (span, new_positions) = self.written_at(&field);
-            let patch = Patch {
-                value: new,
-                positions: &new_positions,
-                key: span,
-            };
-            // A path of one key leads through nothing.
-            drop(put(object, places, key, patch));
-        }
         if value == document.value {
             let refusal = Refusal::new("E-EVENT", at.clone(), "the patch changes nothing").at_key();
             let refusal = refusal.why(format!("{kind}/{name} says all of it at that time already"));
@@ -161,6 +127,36 @@ impl Written {
         stage.manifests[place.0] = Document { origin, value };
         stage.changed.push(origin);
         true
+    }
+
+    /// A document with a patch put into it, or into an item of its list.
+    fn patched(&self, document: &Document, item: Option<usize>, patch: &Value, at: &FieldRef) -> Option<(Value, Positions)> {
+        let mut value = document.value.clone();
+        let mut positions = self.sources.positions(document.origin).clone();
+        let (object, way) = match item {
+            Some(item) => (
+                value.get_mut("items")?.get_mut(item)?,
+                FieldPath::root().key("items").index(item),
+            ),
+            None => (&mut value, FieldPath::root()),
+        };
+        let places = positions.get_mut(&way.0)?;
+        let news = patch.as_object().into_iter().flatten();
+        for (key, new) in news.filter(|(key, _)| !NAMED_BY.contains(&key.as_str())) {
+            let field = FieldRef {
+                path: at.path.key(key),
+                ..at.clone()
+            };
+            let (span, new_positions) = self.written_at(&field);
+            let patch = Patch {
+                value: new,
+                positions: &new_positions,
+                key: span,
+            };
+            // A path of one key leads through nothing.
+            drop(put(object, places, key, patch));
+        }
+        Some((value, positions))
     }
 
     /// An object that every cluster has, empty as long as nobody says more.
@@ -312,6 +308,21 @@ fn word(value: Option<&Value>) -> &str {
 
 fn named(value: &Value) -> (&str, &str) {
     (word(value.get("kind")), word(value.get("name")))
+}
+
+/// Why a text is no patch of an object of this name, whatever the object says.
+fn no_patch(patch: &Value, name: &str, at: &FieldRef) -> Option<Refusal> {
+    let is_news = |(key, new): (&String, &Value)| {
+        !NAMED_BY.contains(&key.as_str()) && new.as_object().is_none_or(|fields| !fields.is_empty())
+    };
+    if !patch.as_object().into_iter().flatten().any(is_news) {
+        let refusal = Refusal::new("E-EVENT", at.clone(), "the patch changes nothing").at_key();
+        return Some(refusal.help("say what is new: `spec: {KEY: VALUE}`"));
+    }
+    let renames = |new: &&Value| new.as_str() != Some(name);
+    patch.pointer("/metadata/name").filter(renames)?;
+    let refusal = Refusal::new("E-EVENT", at.clone(), "an object keeps its name").at_key();
+    Some(refusal.help("`delete` it, and `apply` one of the other name"))
 }
 
 /// The object at a place.
