@@ -9,6 +9,7 @@ mod idle;
 mod manifests;
 mod time;
 mod traffic;
+mod values;
 mod variants;
 mod whole;
 mod wires;
