@@ -22,18 +22,18 @@ impl Groups {
     }
 
     /// Whether a card asks any rules.
-    pub fn guard(&self, card: NicId) -> bool {
+    pub fn is_guarded(&self, card: NicId) -> bool {
         self.ports[card].guarded
     }
 
     /// Whether rules let a packet out of a card.
     pub fn let_out(&self, card: NicId, flow: &FlowKey) -> bool {
-        !self.guard(card) || self.ports.leaving(card, flow) != Admission::None
+        !self.is_guarded(card) || self.ports.leaving(card, flow) != Admission::None
     }
 
     /// Whether rules let a packet of another card into a card.
     pub fn let_in(&self, card: NicId, sender: NicId, flow: &FlowKey) -> bool {
-        !self.guard(card) || self.ports.entering(card, Some(sender), flow) != Admission::None
+        !self.is_guarded(card) || self.ports.entering(card, Some(sender), flow) != Admission::None
     }
 
     /// The names of a card's groups.

@@ -47,7 +47,7 @@ impl Options {
     }
 
     /// Whether runs can be held against goldens: whole ones, in virtual time, with the files' own seeds.
-    fn golden(&self) -> bool {
+    fn is_comparable(&self) -> bool {
         self.backend == BackendKind::Sim && self.seed.is_none() && self.expect.is_none()
     }
 }
@@ -101,7 +101,7 @@ pub fn one(case: &Case, options: &Options) -> Outcome {
         BackendKind::Netns => "netns",
     };
     let (file, variant) = (case.file.as_path(), case.variant.as_deref());
-    let golden = Golden::of(file, variant).filter(|_| options.golden());
+    let golden = Golden::of(file, variant).filter(|_| options.is_comparable());
     let context = Context {
         file,
         variant,
@@ -140,7 +140,7 @@ pub fn one(case: &Case, options: &Options) -> Outcome {
                 outcome.report.problem = Some(Problem { reason, remedy: None });
                 outcome.report.status = Status::Error;
             }
-            if options.golden() {
+            if options.is_comparable() {
                 hold_against_golden(golden, &loaded, &context, options, &mut outcome);
             }
             outcome

@@ -34,7 +34,7 @@ fn not_admitted(subject: &Subject<'_>, found: &mut Found) {
     };
     let groups = Groups::new(model);
     let mut subnets = model.underlays.iter().flat_map(|underlay| &underlay.subnets);
-    let asks = cards(&model.nodes, &[]).any(|(nic, ..)| groups.guard(nic)) || subnets.any(|subnet| subnet.acl.is_some());
+    let asks = cards(&model.nodes, &[]).any(|(nic, ..)| groups.is_guarded(nic)) || subnets.any(|subnet| subnet.acl.is_some());
     if !asks && model.gateways.iter().all(|gateway| gateway.firewall.is_none()) {
         return;
     }
@@ -112,7 +112,7 @@ fn denied_between((model, groups): (&Model, &Groups), pool: &IpPool, (sender, re
     let exit = sender.node.card_towards(flow.destination);
     let way = (&sender.node.cards[exit], &receiver.node.cards[receiver.card]);
     let (from, to) = (sender.nic(exit), receiver.nic(receiver.card));
-    let admits = if !groups.let_out(from, &flow) {
+    let denial = if !groups.let_out(from, &flow) {
         format!("no rule of group {} lets it out", groups.names(from))
     } else if let Some(text) = denied_on_the_way(model, way, &flow) {
         text
@@ -126,7 +126,7 @@ fn denied_between((model, groups): (&Model, &Groups), pool: &IpPool, (sender, re
         None => "protocol 4".to_owned(),
     };
     let (pool, sender, receiver) = (&pool.name, &sender.node.name, &receiver.node.name);
-    Some(format!("pool {pool} sends {what} from {sender} to {receiver}, and {admits}"))
+    Some(format!("pool {pool} sends {what} from {sender} to {receiver}, and {denial}"))
 }
 
 /// What stops a packet between two cards, if something does: the access list of a subnet that it leaves or enters by the router, or a

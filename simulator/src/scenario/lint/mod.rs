@@ -5,11 +5,11 @@ mod admission;
 mod bgp;
 mod clouds;
 mod groups;
+mod later;
 mod mtu;
 mod nodes;
 mod pools;
 mod stale;
-mod versions;
 
 use std::collections::BTreeSet;
 
@@ -145,7 +145,7 @@ pub fn of_model(model: &Model) -> Vec<Finding> {
         wires: Some(Wires { model, nodes }),
         before: None,
     });
-    versions::add(model, &mut findings);
+    later::add(model, &mut findings);
     findings
 }
 

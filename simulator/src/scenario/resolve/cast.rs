@@ -195,10 +195,10 @@ impl Cast {
         }
     }
 
-    /// Whether of the two directions between machines this is the one that comes second: that of the later machine between neighbours in the
-    /// scenario's order, nodes before hosts, of the earlier one where one is between them, and so on by turns. Of three machines or more each
-    /// is thereby sent to on a way that nobody has opened, and so is each of two groups with three members together.
-    pub(super) fn answers(&self, from: Endpoint, to: Endpoint, at: Instant) -> bool {
+    /// Whether of the two directions between machines this one comes second. In the scenario's order, nodes before hosts, that is what
+    /// the later of two neighbours sends, what the earlier of two sends that have one between them, and so on by turns. So each of three
+    /// machines or more is sent to once on a way that nothing has opened, and so is each of two groups with three members together.
+    pub(super) fn comes_second(&self, from: Endpoint, to: Endpoint, at: Instant) -> bool {
         let place = |endpoint| {
             let name = &self.machine_at(endpoint, at)?.name;
             self.nodes.iter().chain(&self.hosts).position(|machine| machine.name == *name)

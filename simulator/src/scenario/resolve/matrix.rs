@@ -139,7 +139,7 @@ impl Matrix {
 
     fn probe(&self, from: Endpoint, to: Endpoint, destination: IpAddr, cast: &Cast, flows: &mut Flows) -> FlowId {
         let name = format!("{}->{}", cast.name(from), cast.name(to));
-        let start = match cast.answers(from, to, self.at) {
+        let start = match cast.comes_second(from, to, self.at) {
             true => self.at.saturating_add(SECOND_DIRECTION),
             false => self.at,
         };
