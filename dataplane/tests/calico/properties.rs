@@ -180,14 +180,17 @@ proptest! {
         addresses in machines(),
         (profile, spec, _) in settings(),
         (_, bird_spec, _) in settings(),
-        changes in proptest::collection::vec(change(), 0..6),
+        changes in proptest::collection::vec((any::<bool>(), change()), 0..12),
+        restarted in any::<bool>(),
     ) {
-        let cluster = cluster_of(profile, &addresses, &spec);
-        let mut felix = Resolver::new(cluster.clone());
-        let mut bird = Resolver::new(cluster_of(profile, &addresses, &bird_spec));
-        changes.iter().for_each(|change| apply(&mut bird, change));
+        let (now, before) = (cluster_of(profile, &addresses, &spec), cluster_of(profile, &addresses, &bird_spec));
+        let started = if restarted { now.clone() } else { before.clone() };
+        let (mut felix, mut bird) = (Resolver::new(now), Resolver::new(before));
+        for (heard_by_bird, change) in &changes {
+            apply(if *heard_by_bird { &mut bird } else { &mut felix }, change);
+        }
         for host in &hosts_of(&addresses) {
-            let settings = cluster.felix_start(&host.name).settings;
+            let settings = started.felix_start(&host.name).settings;
             let of_felix = felix.tables_under(host, settings.clone());
             let of_bird = bird.tables_under(host, settings.clone());
             let joined = joined(&of_felix, &of_bird);
