@@ -33,12 +33,13 @@ impl Engine {
         let Some(port) = self.service_port(first.tuple) else {
             return true;
         };
+        let called = SocketAddr::new(first.tuple.destination, first.tuple.ports.1);
         let Some(endpoint) = choose(port, first.tuple) else {
+            outcome.steps.push(Step::NoEndpoint { called });
             Engine::drop_packet(outcome, DropReason::NoListener, None);
             self.reply(now, IcmpError::PortUnreachable, packet.bytes(), outcome);
             return false;
         };
-        let called = SocketAddr::new(first.tuple.destination, first.tuple.ports.1);
         let tuple = Tuple {
             destination: endpoint.ip(),
             ports: (first.tuple.ports.0, endpoint.port()),

@@ -98,6 +98,11 @@ pub enum Step {
         /// The rule that decided it, on the connection's first packet.
         rule: NatRule,
     },
+    /// It goes to the cluster IP of a service that has no endpoint, and is refused.
+    NoEndpoint {
+        /// The cluster IP and port.
+        called: SocketAddr,
+    },
     /// The kernel left the UDP checksum of a translated tunnel packet as it was, which is wrong now.
     ChecksumSpoiled,
     /// One was taken from the TTL.

@@ -1,6 +1,7 @@
 //! `overlab explain`: one packet, hop by hop, with the reason of every decision and where it is written.
 
 mod faults;
+mod packet;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,12 +10,13 @@ use overlab_dataplane::Family;
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine::{self, Layer};
 use overlab_dataplane::route::{NodeTables, RouteId, RouteKind};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use self::packet::load;
 use super::{Exit, refuse};
-use crate::observe::{Capture, Direction, Disposition, Hop, Step, Trace, changed, icmp_error, missing, reasons, tell};
+use crate::observe::{Capture, Direction, Disposition, History, Hop, Step, Trace, changed, icmp_error, missing, reasons, tell};
 use crate::run::{Run, attempt, packet_report};
-use crate::scenario::{BackendKind, Diagnostic, Flow, Loaded, Model, Sources, open};
+use crate::scenario::{BackendKind, Loaded, Model, Sources, Transport};
 
 /// Shows one packet hop by hop: header stack, size, and why each decision was taken.
 #[derive(Debug, clap::Args)]
@@ -26,16 +28,16 @@ pub(super) struct Args {
     from: String,
     /// The receiver: a workload, node, host or address
     to: String,
-    /// The packet's IP length, headers included [default: 92, and 112 over IPv6]
+    /// The packet's IP length, headers included [default: 92, and 112 over IPv6]; tcp's own is as long as it is
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(36..))]
     size: Option<u16>,
     /// ipv4 or ipv6; without it, the first that both ends have
     #[arg(long, value_name = "FAMILY", value_parser = ["ipv4", "ipv6"])]
     family: Option<String>,
-    /// icmp or udp
-    #[arg(long, value_name = "PROTOCOL", default_value = "icmp", value_parser = ["icmp", "udp"])]
+    /// icmp, udp or tcp: of a connection, what opens it and what is answered
+    #[arg(long, value_name = "PROTOCOL", default_value = "icmp", value_parser = ["icmp", "udp", "tcp"])]
     proto: String,
-    /// The port that udp is sent to [default: 7]
+    /// The port that udp and tcp are sent to [default: 7]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     dport: Option<u16>,
     /// What the sending socket does about path MTUs
@@ -55,48 +57,33 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Bytes of IP header, and of ICMP or UDP header.
-fn headers(family: Family) -> u16 {
-    match family {
-        Family::V4 => 20 + 8,
-        Family::V6 => 40 + 8,
-    }
-}
-
-/// The payload that a packet has whose size is not said.
-const PAYLOAD: u16 = 64;
-
-/// The scenario with the packet alone. What its headers take is known once its family is, so that a packet over IPv6 is made anew.
-fn load(args: &Args) -> Result<Loaded, Vec<Diagnostic>> {
-    let load = |family| {
-        let written = open(&[&args.path])?.with_variant(args.variant.as_deref())?;
-        let loaded = written.with_packet(flow(args, family), &command(args)).resolve()?;
-        let model = loaded.model.with_first_flow_only();
-        Ok::<_, Vec<Diagnostic>>(Loaded { model, ..loaded })
-    };
-    let loaded = load(Family::V4)?;
-    match loaded.model.flows.first().map(|flow| Family::of(flow.destination)) {
-        Some(Family::V6) if args.size.is_some() => load(Family::V6),
-        Some(_) | None => Ok(loaded),
-    }
-}
-
 /// Runs the verb.
 ///
 /// # Errors
 /// If the output cannot be written.
 pub(super) fn explain(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
+    if args.proto == "tcp" && args.size.is_some() {
+        tell!(
+            "error: the packet that opens a TCP connection has no size of choice\n  help: leave --size out, or use --proto udp"
+        );
+        return Ok(Exit::BadInput);
+    }
     let loaded = match load(args) {
         Ok(loaded) => loaded,
         Err(diagnostics) => return Ok(refuse(&diagnostics)),
     };
     let run = match attempt(&loaded, BackendKind::Sim, Capture::off()) {
-        Ok(run) => run,
+        Ok(mut run) => {
+            // A connection has more segments than the two that are asked about.
+            run.traces.retain(|trace| trace.key.sequence == 0);
+            run
+        }
         Err(error) => {
             tell!("error: {error}");
             return Ok(Exit::Internal);
         }
     };
+    note_service(&loaded.model, &run);
     match args.json {
         true => print_json(&loaded, &run, out)?,
         false => print_text(args, &loaded, &run, out)?,
@@ -104,48 +91,16 @@ pub(super) fn explain(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
     Ok(Exit::Pass)
 }
 
-/// The flow that is sent, in the scenario's own keys.
-fn flow(args: &Args, family: Family) -> Map<String, Value> {
-    let mut flow = Map::new();
-    let mut set = |key: &str, value: Value| drop(flow.insert(key.to_owned(), value));
-    set("from", json!(args.from));
-    set("to", json!(args.to));
-    set("proto", json!(args.proto));
-    if let Some(port) = args.dport.or((args.proto == "udp").then_some(7)) {
-        set("dport", json!(port));
+/// Says how a service is asked that an echo request was sent to: kube-proxy translates TCP and UDP alone.
+fn note_service(model: &Model, run: &Run) {
+    let flow = model.flows.first().filter(|flow| flow.transport == Transport::Icmp);
+    let tables = run.tables.first().map(History::first);
+    if let Some((flow, tables)) = flow.zip(tables)
+        && let Some((.., port)) = tables.services.ports_of(flow.destination).next()
+    {
+        let (address, service) = (flow.destination, &port.service);
+        tell!("note: {address} is service {service}: give --proto and --dport");
     }
-    // A packet too short for its headers is refused by the payload that is left.
-    let payload = args.size.map_or(PAYLOAD, |size| size.saturating_sub(headers(family)));
-    set("payload", json!(format!("{payload}B")));
-    if let Some(family) = &args.family {
-        set("family", json!(family));
-    }
-    set("df", json!(args.df));
-    set("ttl", json!(args.ttl));
-    if let Some(at) = &args.at {
-        set("start", json!(at));
-    }
-    flow
-}
-
-/// The command as it was given: the keys of the flow, and what they were given by.
-fn command(args: &Args) -> Vec<(&'static str, &'static str, String)> {
-    let size = args.size.map(|size| size.to_string());
-    let optional = [
-        ("payload", "--size", &size),
-        ("family", "--family", &args.family),
-        ("start", "--at", &args.at),
-    ];
-    let given = optional
-        .into_iter()
-        .filter_map(|(key, option, value)| Some((key, option, value.clone()?)));
-    let needed = [
-        ("", "overlab", "explain".to_owned()),
-        ("from", "", args.from.clone()),
-        ("to", "", args.to.clone()),
-        ("proto", "--proto", args.proto.clone()),
-    ];
-    needed.into_iter().chain(given).collect()
 }
 
 fn print_json(loaded: &Loaded, run: &Run, out: &mut dyn Write) -> io::Result<()> {
@@ -176,8 +131,7 @@ fn print_text(args: &Args, loaded: &Loaded, run: &Run, out: &mut dyn Write) -> i
     } else {
         format!("{} {destination}", args.to)
     };
-    let size = |flow: &Flow| flow.payload + usize::from(headers(Family::of(flow.destination)));
-    let size = model.flows.first().map_or(0, size);
+    let size = run.traces.first().map_or(0, |trace| trace.size);
     let profile = model.cluster.profile();
     let start = args.at.as_ref().and(model.flows.first()).map(|flow| flow.start);
     let at = start.map_or_else(String::new, |start| format!(", at {start}"));

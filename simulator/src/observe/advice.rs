@@ -6,7 +6,7 @@ use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine;
 use overlab_dataplane::route::{Decision, Mode, NodeTables, RouteKind};
 
-use super::tell::{changed, decided, missing, reasons};
+use super::tell::{changed, decided, missing, reasons, tell, unserved};
 use super::{Disposition, DropReason, Hop, Place, Step, Trace};
 use crate::fabric::{NicId, Preset, eni};
 use crate::scenario::{Card, Loaded, Machine, Model, Workload};
@@ -25,7 +25,8 @@ pub struct Told {
 /// What made a packet end or look as it did, and what to try.
 pub fn advice(trace: &Trace, loaded: &Loaded) -> Told {
     let turn = trace.hops.iter().find_map(turn);
-    let mut causes = turn.as_ref().map(|turn| turn.causes(loaded)).unwrap_or_default().into_iter();
+    let causes = turn.as_ref().map(|turn| turn.causes(loaded)).unwrap_or_default();
+    let mut causes = refused(trace).into_iter().chain(causes);
     let since = turn.as_ref().and_then(|turn| {
         let (tables, since) = (turn.tables, changed(turn.hop, turn.tables, &loaded.model)?);
         Some(format!("tables of {} {since}", tables.node))
@@ -48,6 +49,17 @@ pub fn advice(trace: &Trace, loaded: &Loaded) -> Told {
             remedy: None,
         },
     }
+}
+
+/// The service without an endpoint that a packet was for.
+fn refused(trace: &Trace) -> Option<String> {
+    let mut steps = trace
+        .hops
+        .iter()
+        .flat_map(|hop| hop.steps.iter().map(move |step| (step, hop)));
+    let is_it = |step: &Step| matches!(step, Step::Engine(engine::Step::NoEndpoint { .. }));
+    let (step, hop) = steps.find(|(step, _)| is_it(step))?;
+    Some(tell(step, hop.tables.as_deref()))
 }
 
 /// Where a packet's way was decided.
@@ -86,6 +98,9 @@ impl Turn<'_> {
         match self.by {
             By::Cluster(decision) => reasons(decision, self.tables, &loaded.sources),
             By::Node(destination) if self.tables.is_in_pool(destination) => missing(destination, self.tables, &loaded.sources),
+            By::Node(destination) if unserved(destination, self.tables).is_some() => {
+                unserved(destination, self.tables).into_iter().collect()
+            }
             By::Node(destination) => {
                 let told = |workload: &Workload| {
                     let name = &workload.name;
@@ -115,6 +130,11 @@ fn remedy(reason: DropReason, place: &Place, trace: &Trace, turn: Option<&Turn<'
             return Some(format!("{}, or {instead}", lift_check(place, model)));
         }
         // No encapsulation is missing where the cluster has no route at all.
+        ("fabric_no_route" | "neighbour_failed" | "no_route", Some(By::Node(destination)))
+            if turn.is_some_and(|turn| unserved(*destination, turn.tables).is_some()) =>
+        {
+            "a `proto` and `dport` that the service has"
+        }
         ("fabric_no_route" | "neighbour_failed", Some(By::Node(destination))) => {
             let outsider = turn.and_then(|turn| turn.outsider(model));
             return outsider.map(|workload| {
@@ -125,6 +145,7 @@ fn remedy(reason: DropReason, place: &Place, trace: &Trace, turn: Option<&Turn<'
             });
         }
         ("fabric_no_route", _) => "an encapsulation across subnets, CrossSubnet or Always",
+        ("no_listener", _) if refused(trace).is_some() => "an EndpointSlice of the service with an endpoint that is ready",
         ("neighbour_failed", _) => "record the node's address with its subnet's own prefix length",
         ("too_big", _) => "an MTU of the underlay's less the overhead: leave ipipMTU and vxlanMTU at 0",
         ("tunnel_source_denied", _) => "the sender's node address in its Node resource, or externalNodesList",

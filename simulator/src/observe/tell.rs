@@ -7,7 +7,7 @@ use overlab_dataplane::Family;
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine::{self, IcmpKind, Layer, NatRule};
 use overlab_dataplane::fields::FieldRef;
-use overlab_dataplane::route::{Decision, Mode, NodeTables, Route, ServiceProtocol, SubnetTest};
+use overlab_dataplane::route::{Decision, Mode, NodeTables, Route, SubnetTest};
 use overlab_dataplane::wire::translate::End;
 
 use super::{Hop, Step};
@@ -52,6 +52,7 @@ fn engine_step(step: engine::Step, tables: &NodeTables) -> String {
             let called = if end == "destination" { from } else { to };
             format!("{end} {} ({})", translation(from, to), nat_rule(rule, called, tables))
         }
+        engine::Step::NoEndpoint { called } => format!("{called} ({}): no endpoint is ready", service(called, tables)),
         engine::Step::ChecksumSpoiled => "the kernel leaves the UDP checksum as it was before the port changed".to_owned(),
         engine::Step::TtlDecremented { left } => format!("TTL {} -> {left}", u16::from(left) + 1),
         engine::Step::Fragmented { layer, pieces, mtu } => {
@@ -96,15 +97,26 @@ fn nat_rule(rule: NatRule, called: SocketAddr, tables: &NodeTables) -> String {
     match rule {
         NatRule::Outgoing { pool } => format!("natOutgoing of {pool}, and it goes to no pool"),
         NatRule::TunnelSource => "masqueraded: the source is the node's, but not the tunnel's".to_owned(),
-        NatRule::Service => {
-            let both = [ServiceProtocol::Tcp, ServiceProtocol::Udp];
-            let named = both
-                .iter()
-                .find_map(|protocol| tables.services.at(called.ip(), *protocol, called.port()));
-            named.map_or_else(|| "service".to_owned(), |port| format!("service {}", port.service))
-        }
+        NatRule::Service => service(called, tables),
         NatRule::ServiceMasquerade => "masqueraded by kube-proxy's mark".to_owned(),
     }
+}
+
+/// The service that has a cluster IP.
+fn service(called: SocketAddr, tables: &NodeTables) -> String {
+    let named = tables.services.ports_of(called.ip()).next();
+    named.map_or_else(|| "service".to_owned(), |(.., port)| format!("service {}", port.service))
+}
+
+/// What an address is that no rule for services took, if it is a cluster IP: `the cluster IP of service default/web, for tcp 80 alone`.
+pub(super) fn unserved(destination: IpAddr, tables: &NodeTables) -> Option<String> {
+    let (.., first) = tables.services.ports_of(destination).next()?;
+    let ports = tables.services.ports_of(destination);
+    let ports: Vec<_> = ports.map(|(protocol, number, _)| format!("{protocol} {number}")).collect();
+    let (service, ports) = (&first.service, ports.join(", "));
+    Some(format!(
+        "{destination} is the cluster IP of service {service}, for {ports} alone"
+    ))
 }
 
 /// An ICMP error in words, as `fragmentation needed, mtu 1450`.
@@ -169,7 +181,7 @@ pub fn missing(destination: IpAddr, tables: &NodeTables, sources: &Sources) -> V
         .collect();
     match told.is_empty() && tables.is_in_pool(destination) {
         true => vec!["no node has the block that it lies in".to_owned()],
-        false => told,
+        false => told.into_iter().chain(unserved(destination, tables)).collect(),
     }
 }
 

@@ -53,6 +53,14 @@ impl Services {
         self.ports.get(&(address, protocol, port))
     }
 
+    /// The ports of the service whose cluster IP an address is.
+    pub fn ports_of(&self, address: IpAddr) -> impl Iterator<Item = (ServiceProtocol, u16, &ServicePort)> {
+        let first = (address, ServiceProtocol::Tcp, 0);
+        let last = (address, ServiceProtocol::Udp, u16::MAX);
+        let ports = self.ports.range(first..=last);
+        ports.map(|((_, protocol, number), port)| (*protocol, *number, port))
+    }
+
     /// All of them, in the order of address, transport and number.
     pub fn iter(&self) -> impl Iterator<Item = (IpAddr, ServiceProtocol, u16, &ServicePort)> {
         let ports = self.ports.iter();
