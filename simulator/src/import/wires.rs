@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use overlab_dataplane::{Family, PerFamily};
@@ -36,6 +37,8 @@ pub(super) struct Subnet {
 pub(super) struct Node {
     pub(super) subnet: String,
     pub(super) address: PerFamily<Option<IpAddr>>,
+    /// Whether an address is the one that Calico recorded, and the InternalIP another card's.
+    pub(super) as_recorded: bool,
 }
 
 /// What dumps tell of a node.
@@ -44,12 +47,14 @@ struct Told {
     address: PerFamily<Option<IpAddr>>,
     /// Calico's record.
     recorded: PerFamily<Option<IpNet>>,
+    /// Whether an address is Calico's record, and not the InternalIP.
+    as_recorded: bool,
     zone: String,
 }
 
 /// The wires that a cluster seems to have; none if no node has an address.
 pub(super) fn guess(objects: &Objects, notes: &mut Vec<String>) -> Option<Wires> {
-    let told: Vec<Told> = objects
+    let mut told: Vec<Told> = objects
         .of_kind("Node")
         .map(|(name, node)| told(name, node, objects))
         .collect();
@@ -57,6 +62,9 @@ pub(super) fn guess(objects: &Objects, notes: &mut Vec<String>) -> Option<Wires>
         .into_iter()
         .find(|family| told.iter().any(|node| node.address.get(*family).is_some()))?;
     let other = if family == Family::V4 { Family::V6 } else { Family::V4 };
+    Family::ALL
+        .into_iter()
+        .for_each(|family| put_records_on_cards(family, &mut told, notes));
     let mut nodes: BTreeMap<IpNet, Vec<Told>> = BTreeMap::new();
     for (node, net) in subnets_of(family, told, notes) {
         nodes.entry(net).or_default().push(node);
@@ -96,7 +104,15 @@ pub(super) fn guess(objects: &Objects, notes: &mut Vec<String>) -> Option<Wires>
         if !has_other {
             *address.get_mut(other) = None;
         }
-        wires.nodes.insert(node.name.clone(), Node { subnet, address });
+        let as_recorded = node.as_recorded;
+        wires.nodes.insert(
+            node.name.clone(),
+            Node {
+                subnet,
+                address,
+                as_recorded,
+            },
+        );
     }
     Some(wires)
 }
@@ -126,6 +142,7 @@ fn told(name: &str, node: &Value, objects: &Objects) -> Told {
             internal.or(recorded.get(family).map(|net: IpNet| net.addr()))
         }),
         recorded,
+        as_recorded: false,
         zone: zone.and_then(Value::as_str).unwrap_or_default().to_owned(),
     }
 }
@@ -138,6 +155,43 @@ fn record(node: &Value, pointer: &str, annotation: &str) -> Option<IpNet> {
         .parse()
         .ok()
         .or_else(|| written.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Where Calico recorded another address than the InternalIP the machine has two cards, and the record's is the one that carries what
+/// pods send. A record that can be no card's is a wrong belief, and stays one.
+fn put_records_on_cards(family: Family, told: &mut [Told], notes: &mut Vec<String>) {
+    let (mut cards, mut wrong) = (Vec::new(), Vec::new());
+    for node in told {
+        let (Some(internal), Some(record)) = (*node.address.get(family), *node.recorded.get(family)) else {
+            continue;
+        };
+        if record.addr() == internal {
+            continue;
+        }
+        let differ = format!(
+            "node {}: Calico recorded {record}, and the InternalIP is {internal}",
+            node.name
+        );
+        // Bridges of containers and virtual machines have the first address of a range.
+        let first = record.hosts().next() == Some(record.addr());
+        let a_subnets = widths(family).contains(&record.prefix_len()) && !record.contains(&internal);
+        if a_subnets && !first {
+            *node.address.get_mut(family) = Some(record.addr());
+            node.as_recorded = true;
+            cards.push(differ);
+        } else {
+            wrong.push(differ);
+        }
+    }
+    let taken = "eth0 has the recorded one, since pods' packets go there";
+    let left = "eth0 has the InternalIP, since the record is no other card's";
+    for (nodes, what) in [(cards, taken), (wrong, left)] {
+        let others = match nodes.len() {
+            0 | 1 => String::new(),
+            count => format!(" (so on {count} nodes)"),
+        };
+        notes.extend(nodes.first().map(|first| format!("{first}; {what}{others}")));
+    }
 }
 
 /// Each node with the subnet that it is probably on: the recorded one if a subnet can be that wide, else the usual one around
@@ -166,9 +220,14 @@ fn subnets_of(family: Family, told: Vec<Told>, notes: &mut Vec<String>) -> Vec<(
         .collect()
 }
 
+/// The prefix lengths that a subnet may have.
+fn widths(family: Family) -> RangeInclusive<u8> {
+    if family == Family::V4 { 16..=28 } else { 48..=64 }
+}
+
 fn subnet(address: IpAddr, recorded: Option<IpNet>) -> IpNet {
     let family = Family::of(address);
-    let widths = if family == Family::V4 { 16..=28 } else { 48..=64 };
+    let widths = widths(family);
     let recorded = recorded.filter(|net| net.contains(&address) && widths.contains(&net.prefix_len()));
     let mut prefix = recorded.map_or(*USUAL.get(family), |net| net.prefix_len());
     let net = |prefix| IpNet::new(address, prefix).map_or(IpNet::from(address), |net: IpNet| net.trunc());

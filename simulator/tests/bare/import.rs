@@ -6,6 +6,7 @@ use std::path::Path;
 use overlab_simulator::fabric::Preset;
 use predicates::prelude::*;
 use predicates::str::contains;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::{command, json as report, overlab, root};
@@ -243,6 +244,56 @@ fn each_way_is_once_the_first() {
             "cross-subnet-back pass 0 of 3 were delivered",
         ]
     );
+}
+
+/// Three machines that have the InternalIP on one card and what Calico recorded on another, on two subnets.
+fn two_cards(records: [&str; 3]) -> String {
+    let each = (1..).zip(records).map(|(n, record)| {
+        let (name, tunnel, address) = (format!("n{n}"), format!("10.244.{n}.0"), format!("10.244.{n}.5"));
+        let internal = format!("InternalIP, address: 10.10.0.1{n}");
+        let node = node(&name, "RECORD", &tunnel).replace("InternalIP, address: RECORD", &internal);
+        node.replace("RECORD/24", record).replace("VXLANTunnelAddr", "IPIPTunnelAddr")
+            + &pod(&format!("web-{n}"), &name, &address)
+    });
+    let pool = POOL.replace("192.168.0.0/16, vxlanMode: Always", "10.244.0.0/16, ipipMode: CrossSubnet");
+    each.collect::<String>() + &pool
+}
+
+#[test]
+fn where_machines_have_two_cards_the_recorded_one_carries_what_pods_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = two_cards(["10.20.1.11/24", "10.20.1.12/24", "10.20.2.13/24"]);
+    let run = run_of(&dump, folder.path());
+    assert_eq!(run["scenarios"][0]["status"], "pass");
+    let file = folder.path().join("made.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    for line in [
+        "        subnet-1: {cidr: \"10.20.1.0/24\"}  # guess: from addresses and recorded masks",
+        "    \"n3\": {subnet: subnet-2, ip: \"10.20.2.13\"}  # guess: Calico's record, where the InternalIP is another card's",
+        "        cross-subnet: {delivered: all, encap: ipip}",
+        "        same-subnet: {delivered: all, encap: none}",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line:?} is missing in\n{text}");
+    }
+    overlab(&["check", file.to_str().unwrap(), "--deny-lints"]).code(0);
+    command(&["import", "-"]).write_stdin(dump).assert().code(0).stderr(contains(
+        "note: node n1: Calico recorded 10.20.1.11/24, and the InternalIP is 10.10.0.11; eth0 has the recorded one, since pods' packets go \
+         there (so on 3 nodes)",
+    ));
+}
+
+/// A bridge's address, one from before on the same wire, and one without a subnet: none of them is a second card's.
+#[rstest]
+#[case::the_first_of_a_range("172.17.0.1/16")]
+#[case::of_the_same_subnet("10.10.0.99/24")]
+#[case::without_a_mask("10.20.1.11/32")]
+fn a_record_that_is_on_no_other_card_stays_a_wrong_belief(#[case] record: &str) {
+    command(&["import", "-"])
+        .write_stdin(two_cards([record, "10.10.0.12/24", "10.10.0.13/24"]))
+        .assert()
+        .code(0)
+        .stdout(contains("\"n1\": {subnet: subnet-1, ip: \"10.10.0.11\"}\n"))
+        .stderr(contains("eth0 has the InternalIP"));
 }
 
 fn node(name: &str, address: &str, tunnel: &str) -> String {
