@@ -17,6 +17,8 @@ const OPERATOR: &str = "operator.tigera.io/v1";
 const KUBERNETES: &str = "v1";
 const APPS: &str = "apps/v1";
 const DISCOVERY: &str = "discovery.k8s.io/v1";
+/// What Kubernetes before 1.21 has of slices.
+const DISCOVERY_BETA: &str = "discovery.k8s.io/v1beta1";
 
 /// The kinds that are read, each with the API versions that it is read from; the first is the one to suggest.
 const KINDS: [(&str, &[&str]); 15] = [
@@ -34,7 +36,7 @@ const KINDS: [(&str, &[&str]); 15] = [
     ("WorkloadEndpoint", &[CALICO]),
     ("Pod", &[KUBERNETES]),
     ("Service", &[KUBERNETES]),
-    ("EndpointSlice", &[DISCOVERY]),
+    ("EndpointSlice", &[DISCOVERY, DISCOVERY_BETA]),
 ];
 
 /// Further kinds of Calico's own API groups. They change nothing here, or something that is not modelled: policy, say. Any
@@ -293,7 +295,7 @@ fn read_one(value: &Value, at: FieldRef, meta: TypeMeta<'_>, refusals: &mut Vec<
             Some(service) => Resource::Service(service),
             None => return Some(ignored(value, meta)),
         },
-        ("EndpointSlice", DISCOVERY) => match EndpointSlice::read(value, at, refusals) {
+        ("EndpointSlice", DISCOVERY | DISCOVERY_BETA) => match EndpointSlice::read(value, at, refusals) {
             Some(slice) => Resource::EndpointSlice(slice),
             None => return Some(ignored(value, meta)),
         },

@@ -102,9 +102,11 @@ const HARMLESS: &[&str] = &[
 impl Service {
     /// Reads a service; none if it has no cluster IP: it is headless or `ExternalName`, or nobody has given it one.
     pub(super) fn read(value: &Value, at: FieldRef, refusals: &mut Vec<Refusal>) -> Option<Service> {
-        let first = value.pointer("/spec/clusterIP").filter(|ip| !ip.is_null());
-        let kind = value.pointer("/spec/type").and_then(Value::as_str);
-        if kind == Some("ExternalName") || first.is_none_or(|ip| ip == "None" || ip == "") {
+        let (first, kind) = (value.pointer("/spec/clusterIP"), value.pointer("/spec/type"));
+        let all = value.pointer("/spec/clusterIPs").and_then(|ips| ips.get(0));
+        let is_none = |ip: &Value| ip.is_null() || ip == "" || ip == "None";
+        let is_given = first.is_some_and(|ip| !is_none(ip)) || (first.is_none_or(Value::is_null) && all.is_some());
+        if kind.is_some_and(|kind| kind == "ExternalName") || !is_given {
             return None;
         }
         let mut object = open(value, &at, refusals);
@@ -182,6 +184,11 @@ impl EndpointSlice {
             endpoints.extend(endpoint(&mut fields, family, refusals));
             fields.finish(refusals);
         }
+        if value.get("spec").is_some_and(|spec| !spec.is_null()) {
+            let refusal = Refusal::new("K-UNKNOWN", below(&at, "spec"), "an EndpointSlice has no `spec`").at_key();
+            let refusal = refusal.why("the API server would drop it without a word");
+            refusals.push(refusal.help("write `endpoints` and `ports` beside `metadata`, and so in `patch`"));
+        }
         object.root.finish(refusals);
         Some(EndpointSlice {
             service: qualified(value, service),
@@ -196,7 +203,7 @@ impl EndpointSlice {
 
 /// Reads the cluster IPs, of which `clusterIP` repeats the first.
 fn cluster_ips(spec: &mut Fields<'_>, refusals: &mut Vec<Refusal>) -> Vec<IpAddr> {
-    let first = spec.parse("clusterIP", refusals, address);
+    let first = spec.require("clusterIP", refusals, address);
     let all = spec.items("clusterIPs", refusals);
     let Some((first_at, first_of_all)) = all.first().cloned() else {
         return first.into_iter().collect();
@@ -230,7 +237,17 @@ fn addresses(items: Vec<(FieldRef, &Value)>, refusals: &mut Vec<Refusal>) -> Vec
 
 fn address(value: &Value) -> Result<IpAddr, Wrong> {
     let wrong = || Wrong::expected("an address, as 10.96.0.10");
-    text(value)?.parse().map_err(|_| wrong())
+    let address: IpAddr = text(value)?.parse().map_err(|_| wrong())?;
+    let is_link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    if is_link_local || address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+        return Err(Wrong::rule("K-VALUE", format!("{address} is the address of no service and no endpoint"))
+            .why("the API server takes neither unspecified nor loopback, link-local and multicast addresses")
+            .help("write the unicast address that packets have"));
+    }
+    Ok(address)
 }
 
 /// Reads name, transport and number of a port; none if it is of SCTP, or means every port.
@@ -271,12 +288,18 @@ fn check_ports(ports: &[NamedPort], at: &FieldRef, refusals: &mut Vec<Refusal>) 
             let refusal = Refusal::new(DUPLICATE, at.clone(), message);
             refusals.push(refusal.why("a packet is of one port").help("remove one of the two"));
         }
+        if ports.iter().take(i).any(|other| other.name == port.name) {
+            let message = format!("two ports have the name \"{}\"", port.name);
+            let refusal = Refusal::new(DUPLICATE, at.clone(), message);
+            let refusal = refusal.why("ports and those of endpoints find one another by name");
+            refusals.push(refusal.help("name each port, and the slices' ports alike"));
+        }
     }
 }
 
 /// Reads an endpoint; none without an address.
 fn endpoint(fields: &mut Fields<'_>, family: Option<Family>, refusals: &mut Vec<Refusal>) -> Option<ServiceEndpoint> {
-    fields.ignore(&["deprecatedTopology", "hostname", "nodeName", "targetRef", "zone"]);
+    fields.ignore(&["deprecatedTopology", "hostname", "nodeName", "targetRef", "topology", "zone"]);
     let all = fields.items("addresses", refusals);
     let place = all.first().cloned();
     let first = addresses(all, refusals).into_iter().next();

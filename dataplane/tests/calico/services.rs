@@ -58,6 +58,14 @@ fn a_slice_that_serves_no_service_here_does_nothing(#[case] body: Value) {
 #[case::affinity(service("web", json!({"clusterIP": "10.96.0.1", "sessionAffinity": "Client"})), "K-VALUE", "spec.sessionAffinity")]
 #[case::key(service("web", json!({"clusterIP": "10.96.0.1", "port": 80})), "K-UNKNOWN", "spec.port")]
 #[case::endpoint(slice("web-1", "web", json!({"endpoints": [{"addresses": ["fd00::1"]}]})), "K-VALUE", "endpoints[0].addresses[0]")]
+#[case::no_first_cluster_ip(service("web", json!({"clusterIPs": ["10.96.0.1"]})), "K-MISSING", "spec")]
+#[case::of_many(service("web", json!({"clusterIP": "224.0.0.1"})), "K-VALUE", "spec.clusterIP")]
+#[case::of_nobody(service("web", json!({"clusterIP": "0.0.0.0"})), "K-VALUE", "spec.clusterIP")]
+#[case::of_the_sender(slice("web-1", "web", json!({"endpoints": [{"addresses": ["127.0.0.1"]}]})), "K-VALUE", "endpoints[0].addresses[0]")]
+#[case::of_the_link(slice("web-1", "web", json!({"addressType": "IPv6", "endpoints": [{"addresses": ["fe80::1"]}]})), "K-VALUE", "endpoints[0].addresses[0]")]
+#[case::names_twice(service("web", json!({"clusterIP": "10.96.0.1", "ports": [{"port": 1, "name": "a"}, {"port": 2, "name": "a"}]})), "K-DUPLICATE", "spec.ports")]
+#[case::without_names(service("web", json!({"clusterIP": "10.96.0.1", "ports": [{"port": 1}, {"port": 2}]})), "K-DUPLICATE", "spec.ports")]
+#[case::a_spec(slice("web-1", "web", json!({"spec": {"endpoints": [{"addresses": ["10.0.0.1"]}]}})), "K-UNKNOWN", "spec")]
 #[case::condition(slice("web-1", "web", json!({"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": "yes"}}]})), "K-VALUE", "endpoints[0].conditions.ready")]
 fn what_the_api_would_not_take_is_refused(#[case] manifest: Value, #[case] code: &str, #[case] field: &str) {
     let refusal = only(built(&[manifest]));
@@ -121,6 +129,15 @@ fn ports_find_their_endpoints_by_name_and_transport_in_every_slice_of_the_servic
     assert_eq!(at("fd96::a", ServiceProtocol::Udp, 53), ["[fd00::5]:5353"]);
     let none: [&str; 0] = [];
     assert_eq!(at("10.96.0.10", ServiceProtocol::Tcp, 53), none);
+}
+
+#[test]
+fn slices_of_older_clusters_are_read_too() {
+    let endpoint = json!({"addresses": ["10.1.0.5"], "topology": {"kubernetes.io/hostname": "n1"}});
+    let mut older = slice("web-1", "web", json!({"endpoints": [endpoint], "ports": [{"port": 8080}]}));
+    older["apiVersion"] = json!("discovery.k8s.io/v1beta1");
+    let manifests = [service("web", json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80}]})), older];
+    assert_eq!(endpoints(&manifests, "10.96.0.1", ServiceProtocol::Tcp, 80), ["10.1.0.5:8080"]);
 }
 
 #[test]
