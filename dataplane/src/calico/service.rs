@@ -243,9 +243,11 @@ fn address(value: &Value) -> Result<IpAddr, Wrong> {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     if is_link_local || address.is_unspecified() || address.is_loopback() || address.is_multicast() {
-        return Err(Wrong::rule("K-VALUE", format!("{address} is the address of no service and no endpoint"))
-            .why("the API server takes neither unspecified nor loopback, link-local and multicast addresses")
-            .help("write the unicast address that packets have"));
+        return Err(
+            Wrong::rule("K-VALUE", format!("{address} is the address of no service and no endpoint"))
+                .why("the API server takes neither unspecified nor loopback, link-local and multicast addresses")
+                .help("write the unicast address that packets have"),
+        );
     }
     Ok(address)
 }

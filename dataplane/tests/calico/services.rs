@@ -136,8 +136,14 @@ fn slices_of_older_clusters_are_read_too() {
     let endpoint = json!({"addresses": ["10.1.0.5"], "topology": {"kubernetes.io/hostname": "n1"}});
     let mut older = slice("web-1", "web", json!({"endpoints": [endpoint], "ports": [{"port": 8080}]}));
     older["apiVersion"] = json!("discovery.k8s.io/v1beta1");
-    let manifests = [service("web", json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80}]})), older];
-    assert_eq!(endpoints(&manifests, "10.96.0.1", ServiceProtocol::Tcp, 80), ["10.1.0.5:8080"]);
+    let manifests = [
+        service("web", json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80}]})),
+        older,
+    ];
+    assert_eq!(
+        endpoints(&manifests, "10.96.0.1", ServiceProtocol::Tcp, 80),
+        ["10.1.0.5:8080"]
+    );
 }
 
 #[test]

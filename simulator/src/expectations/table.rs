@@ -109,7 +109,13 @@ fn value(value: &Value, at: FieldRef, shape: Shape, refusals: &mut Vec<Refusal>)
 fn single(value: &Value, shape: Shape) -> Result<Value, Wrong> {
     Ok(match shape {
         Shape::Text | Shape::Row(_) | Shape::Knobs => text(value)?.into(),
-        Shape::Address => address(value)?.addr().to_string().into(),
+        Shape::Address => match address(value)? {
+            single if single.prefix_len() == single.max_prefix_len() => single.addr().to_string().into(),
+            range => {
+                let wrong = Wrong::rule("K-VALUE", format!("{range} is a range, and here stands one address"));
+                return Err(wrong.help(format!("write `{}`", range.addr())));
+            }
+        },
         Shape::Net => address(value)?.to_string().into(),
         Shape::Range => range(value)?.to_string().into(),
         Shape::Source => match range(value)? {

@@ -52,6 +52,19 @@ error[K-VALUE]: 192.168.30.1/26 is an address in a range, and no range
 }
 
 #[test]
+fn a_range_where_a_row_has_one_address_is_refused() {
+    insta::assert_snapshot!(rendered(with("{table: routes, node: a1, lacks: {gateway: 10.20.1.0/24}}")), @r#"
+error[K-VALUE]: 10.20.1.0/24 is a range, and here stands one address
+  --> x.yaml:24:50
+   |
+24 |     - {table: routes, node: a1, lacks: {gateway: 10.20.1.0/24}}
+   |                                                  ^^^^^^^^^^^^
+   |
+   = help: write `10.20.1.0`
+"#);
+}
+
+#[test]
 fn a_table_of_an_unknown_node_is_refused() {
     insta::assert_snapshot!(rendered(with("{table: routes, node: c1, has: {kind: ipip}}")), @r#"
 error[E-NODE]: unknown node "c1"

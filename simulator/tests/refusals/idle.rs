@@ -87,6 +87,32 @@ fn an_event_that_does_nothing_is_refused(#[case] events: &str, #[case] code: &st
     assert!(text.contains("--> x.yaml:2") && text.contains("= help: "), "{text}");
 }
 
+#[test]
+fn parts_that_are_cards_of_one_machine_are_refused() {
+    let card = "interfaces: {eth1: {subnet: az-b}}}";
+    let fault = "  timeline:\n    - {name: x, at: 500ms, fault: {partition: [[a1/eth0], [a1/eth1]]}}\n  expect:\n";
+    let text = broken("ip: 10.20.1.11}", &format!("ip: 10.20.1.11, {card}")).replace("  expect:\n", fault);
+    let text = rendered(text);
+    let message = "error[E-FAULT]: no packet goes from a machine to itself over the wires\n";
+    assert!(text.starts_with(message) && text.contains("partition: "), "{text}");
+}
+
+#[rstest]
+#[case::a_card("nodes.a1.interfaces.eth5.mtu", "spec.nodes.a1.interfaces.eth5")]
+#[case::the_first_card("nodes.a1.interfaces.eth0.mtu", "spec.nodes.a1.interfaces.eth0")]
+#[case::a_machine("nodes.a9.mtu", "spec.nodes.a9")]
+fn what_nobody_has_written_is_not_set(#[case] path: &str, #[case] missing: &str) {
+    let text = refused(&format!("{{name: x, at: 1s, set: {{{path}: 1400}}}}"));
+    assert!(text.contains(&format!("error[E-EVENT]: no `{missing}` is written")), "{text}");
+    assert!(text.contains("--> x.yaml:2") && text.contains("nothing new comes"), "{text}");
+}
+
+#[test]
+fn what_a_set_leaves_out_is_still_told() {
+    let text = refused("{name: x, at: 1s, set: {underlay.main.routes: [{to: 10.9.0.0/16}]}}");
+    assert!(text.contains("error[K-MISSING]: then `via` is missing"), "{text}");
+}
+
 #[rstest]
 #[case::a_part_of_it_is_new(&format!("{{name: x, at: 1s, apply: [{DEPLOYMENT}, {POOL}Always}}}}]}}"))]
 #[case::wires_that_are_set_back(

@@ -445,11 +445,23 @@ fn a_flow_that_asks_for_more_of_a_service_than_is_modelled_is_refused(
 #[case("5.4")]
 #[case("\"5\"")]
 #[case("\"5.x\"")]
-fn a_kernel_is_two_numbers_in_quotes(#[case] version: &str) {
+#[case("\"5.4.\"")]
+#[case("\"5.4.0-1029-aws\"")]
+fn a_kernel_is_two_or_three_numbers_in_quotes(#[case] version: &str) {
     let kernel = format!("a1: {{subnet: az-a, ip: 10.20.1.11, kernel: {version}}}");
     let refused = rendered(broken("a1: {subnet: az-a, ip: 10.20.1.11}", &kernel));
     assert!(
         refused.starts_with("error[K-VALUE]: expected a version of Linux in quotes, as \"5.4\""),
         "{refused}"
     );
+}
+
+#[test]
+fn a_kernel_may_say_its_patch_level() {
+    let text = broken(
+        "a1: {subnet: az-a, ip: 10.20.1.11}",
+        "a1: {subnet: az-a, ip: 10.20.1.11, kernel: \"5.7.99\"}",
+    );
+    let (_folder, path) = crate::Folder::with(text);
+    overlab_simulator::scenario::load(&path).unwrap();
 }

@@ -318,3 +318,15 @@ error[K-MISSING]: `subnet` is missing
    = help: add `subnet:` to `spec.nodes.a1.interfaces.eth1`
 "#);
 }
+
+#[test]
+fn too_many_nodes_of_a_subnet_are_not_said_to_be_none() {
+    let text = crate::GOOD.replace("az-a: {cidr: 10.20.1.0/24}", "az-a: {cidr: 10.20.1.0/24, nodes: 254}");
+    let (nodes, workloads) = (text.find("  nodes:\n").unwrap(), text.find("  flows:").unwrap());
+    let text = rendered(text[..nodes].to_owned() + &text[workloads..]);
+    assert!(
+        text.contains("expected a whole number from 0 to 200, found the number 254"),
+        "{text}"
+    );
+    assert!(!text.contains("the scenario has no nodes"), "{text}");
+}

@@ -192,6 +192,7 @@ fn parts(fields: &mut Fields<'_>, cast: &Cast, refusals: &mut Vec<Refusal>) -> V
                 let refusal = Refusal::new("E-FAULT", fields.field("partition"), format!("{name} is in two parts")).at_key();
                 refusals.push(refusal.help("let each machine be in one part at most"));
             }
+            refusals.extend(to_itself(part, other, fields.field("partition")));
         }
     }
     parts
@@ -235,7 +236,7 @@ fn cards(value: &Value, cast: &Cast) -> Result<BTreeSet<NicId>, Wrong> {
         .flat_map(|u| u.subnets.iter().map(|s| s.name.to_string()));
     let known: Vec<String> = machines.chain(others).chain(subnets).collect();
     let wrong = Wrong::rule("E-FAULT", format!("no link leads to {name:?}"))
-        .why("a fault lies between nodes, hosts, subnets or underlays of the scenario");
+        .why("a fault lies between nodes, hosts, cards (`a1/eth1`), subnets or underlays of the scenario");
     Err(match suggestion(name, known.iter().map(String::as_str)) {
         Some(near) => wrong.help(format!("did you mean `{near}`?")),
         None => wrong.help("name a node, a host, a subnet or an underlay"),

@@ -54,7 +54,8 @@ pub(super) fn read(spec: &mut Fields<'_>, wires: &Wires, names: &mut Names, refu
         hosts.push(draft(name, &mut fields, wires, refusals));
         fields.finish(refusals);
     }
-    if nodes.is_empty() && !wires.underlays.is_empty() {
+    // Where something was refused, it may be the nodes.
+    if nodes.is_empty() && !wires.underlays.is_empty() && refusals.is_empty() {
         refusals.push(
             Refusal::new("K-MISSING", spec.field("nodes"), "the scenario has no nodes")
                 .help("add `nodes: N` to a subnet, or `nodes: {a1: {subnet: az-a}}` to `spec`"),
@@ -161,10 +162,13 @@ fn rp_filter(value: &Value) -> Result<RpFilter, Wrong> {
 
 /// Reads a version as text: a number would lose the end of 5.10.
 fn kernel(value: &Value) -> Result<Kernel, Wrong> {
-    let wrong = || Wrong::expected("a version of Linux in quotes, as \"5.4\"");
-    let (major, minor) = text(value).ok().and_then(|text| text.split_once('.')).ok_or_else(wrong)?;
-    match (major.parse(), minor.parse()) {
-        (Ok(major), Ok(minor)) => Ok(Kernel(major, minor)),
+    let wrong =
+        || Wrong::expected("a version of Linux in quotes, as \"5.4\"").help("write the numbers that `uname -r` begins with");
+    let numbers: Option<Vec<u16>> = text(value)
+        .ok()
+        .and_then(|text| text.split('.').map(|number| number.parse().ok()).collect());
+    match numbers.as_deref() {
+        Some([major, minor] | [major, minor, _]) => Ok(Kernel(*major, *minor)),
         _ => Err(wrong()),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
+use overlab_dataplane::fields::{FieldPath, FieldRef, Fields, Refusal, Segment};
 use serde_json::Value;
 
 use super::cards;
@@ -134,6 +134,15 @@ fn rewired(
     let (wires, machines) = read(&value, written, &mut wrong);
     let blamed = active.last().map(|setting| setting.field.clone()).unwrap_or_default();
     if let Some(wrong) = wrong.into_iter().next() {
+        let leads_through =
+            |setting: &&Setting<'_>| format!("spec.{}", setting.path).starts_with(&format!("{}.", wrong.field.path));
+        let is_led_through = active.iter().any(leads_through);
+        if wrong.code == "K-MISSING" && is_led_through && !is_written(&document.value, &wrong.field.path) {
+            let refusal = Refusal::new("E-EVENT", blamed, format!("no `{}` is written", wrong.field.path)).at_key();
+            let refusal = refusal.why("machines, cards and subnets stay what they are during a run: nothing new comes");
+            refusals.push(refusal.help("set what is written there; the keys of `eth0` are the machine's own, as `nodes.a1.mtu`"));
+            return None;
+        }
         let refusal = Refusal::new(wrong.code, blamed, format!("then {}", wrong.message));
         refusals.push(wrong.help.into_iter().fold(refusal, Refusal::help));
         return None;
@@ -153,6 +162,15 @@ fn rewired(
         nodes,
         hosts: machines.hosts,
     })
+}
+
+/// Whether a document has a field.
+fn is_written(document: &Value, path: &FieldPath) -> bool {
+    let found = path.0.iter().try_fold(document, |value, segment| match segment {
+        Segment::Key(key) => value.get(key),
+        Segment::Index(index) => value.get(*index),
+    });
+    found.is_some()
 }
 
 /// What stays as it is through a run and would not, if anything; and what to set instead.
