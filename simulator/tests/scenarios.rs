@@ -115,19 +115,27 @@ fn a_failing_scenario_is_not_blessed() {
     assert!(!golden_path(&scenario, None).unwrap().exists());
 }
 
-/// The scenarios for one backend, as the page lists them: each with the reason that stands beside its `backends`.
+/// The scenarios and variants for one backend, as the page lists them: each with the reason that stands beside its `backends`.
 #[test]
 fn a_scenario_for_one_backend_says_why_there_and_on_the_page() {
     let mut listed = Vec::new();
     for file in select(&[root().join("scenarios")]).files {
         let text = std::fs::read_to_string(&file).unwrap();
-        let Some(line) = text.lines().find(|line| line.starts_with("  backends:")) else {
-            continue;
-        };
         let name = file.strip_prefix(root()).unwrap().display().to_string();
-        let reason = line.split_once('#').map(|(_, reason)| reason.trim().to_owned());
-        let reason = reason.unwrap_or_else(|| panic!("{name}: say behind `backends` why, after a `#`"));
-        listed.push(format!("| [{name}](../{name}) | {reason} |"));
+        let mut variant = String::new();
+        for line in text.lines() {
+            if let Some((key, _)) = line.strip_prefix("    ").and_then(|line| line.split_once(':'))
+                && !key.starts_with(' ')
+            {
+                variant = format!(", variant {key}");
+            }
+            if line.trim_start().starts_with("backends:") {
+                let of = if line.starts_with("   ") { &*variant } else { "" };
+                let reason = line.split_once('#').map(|(_, reason)| reason.trim());
+                let reason = reason.unwrap_or_else(|| panic!("{name}: say behind `backends` why, after a `#`"));
+                listed.push(format!("| [{name}](../{name}){of} | {reason} |"));
+            }
+        }
     }
     let page = std::fs::read_to_string(root().join("docs/backends.md")).unwrap();
     let told: Vec<&str> = page.lines().filter(|line| line.starts_with("| [scenarios/")).collect();

@@ -11,7 +11,7 @@ use overlab_dataplane::{Family, Instant, Mtu, Packet, PerFamily};
 
 use super::allowance::Allowances;
 use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, Security};
-use super::security::{Admission, ConnectionTable, GroupRule, Peers, SecurityGroup, Traffic};
+use super::security::{Admission, Connection, ConnectionTable, GroupRule, Peers, SecurityGroup, Traffic};
 use super::{DropReason, Fabric, NicId};
 use crate::observe::{Place, PlaceKind};
 use crate::scenario::{Card, Gateway, GatewayKind, Underlay, UnderlayRoute, Via};
@@ -238,7 +238,7 @@ impl Fabric {
         let admission = self.ports.leaving(nic, &flow);
         let carried = port.is_carried(header).or_else(|| port.too_long(packet, header));
         let port = &mut self.ports[nic];
-        let refused = port.refused_by_groups(now, &flow, admission, None, |_| {
+        let refused = port.refused_by_groups(now, header, admission, |_| {
             format!("security group: nothing lets {} out", describe(&flow))
         });
         refused.or(carried).or_else(|| port.allowances.exceeded(now, packet, header))
@@ -254,12 +254,11 @@ impl Fabric {
     ) -> Option<Refused> {
         let flow = FlowKey::of(header);
         let admission = self.ports.entering(nic, sender, &flow);
-        let about = quoted(header);
         let port = &mut self.ports[nic];
         if let Some(refused) = port.out_of_order(header) {
             return Some(refused);
         }
-        let refused = port.refused_by_groups(now, &flow, admission, about, |port| {
+        let refused = port.refused_by_groups(now, header, admission, |port| {
             format!(
                 "security group: no rule of {} lets {} in",
                 port.groups.join(", "),
@@ -287,9 +286,8 @@ impl Port {
     fn refused_by_groups(
         &mut self,
         now: Instant,
-        flow: &FlowKey,
+        header: &IpView<'_>,
         admission: Admission,
-        about: Option<FlowKey>,
         denied: impl Fn(&Port) -> String,
     ) -> Option<Refused> {
         let Security {
@@ -297,34 +295,36 @@ impl Port {
             tracks_icmp_errors,
             ..
         } = self.security;
-        if !self.guarded || self.connections.holds(now, flow, &idle) {
+        let connection = Connection::of(header);
+        if !self.guarded || self.connections.holds(now, connection, &idle) {
             return None;
         }
         match admission {
             Admission::Open if self.security.leaves_open_flows_untracked => None,
             Admission::Open | Admission::ByRule => {
                 let limit = self.security.connections;
-                (!self.connections.remember(now, flow, &idle, limit)).then(|| {
+                (!self.connections.remember(now, connection, &idle, limit)).then(|| {
                     let limit = limit.unwrap_or_default();
                     let text = format!("the interface tracks its {limit} connections already");
                     (DropReason::RateLimited, text)
                 })
             }
             Admission::None => {
-                let known = tracks_icmp_errors && about.is_some_and(|about| self.connections.holds(now, &about, &idle));
+                let about = quoted(header).filter(|_| tracks_icmp_errors);
+                let known = about.is_some_and(|about| self.connections.holds(now, Connection::of(&about), &idle));
                 (!known).then(|| (DropReason::SgDeny, denied(self)))
             }
         }
     }
 }
 
-/// The flow that an ICMP error is about.
-pub(super) fn quoted(header: &IpView<'_>) -> Option<FlowKey> {
+/// The packet that an ICMP error is about, as far as it is quoted.
+pub(super) fn quoted<'a>(header: &IpView<'a>) -> Option<IpView<'a>> {
     if !header.is_icmp() {
         return None;
     }
     match IcmpMessage::unverified(header.family(), header.payload()) {
-        Ok(IcmpMessage::Error { quote, .. }) => Some(FlowKey::of(&quote)),
+        Ok(IcmpMessage::Error { quote, .. }) => Some(quote),
         Ok(IcmpMessage::Echo { .. } | IcmpMessage::Other { .. }) | Err(_) => None,
     }
 }

@@ -53,7 +53,8 @@ pub(crate) fn scenario(nodes: usize, events: usize, kind: Events) -> String {
             Events::Switch if odd => pool("vxlanMode: Always, ipipMode: Never"),
             Events::Switch => pool("vxlanMode: Never, ipipMode: Always"),
             Events::Move => {
-                let (workload, to) = (event % nodes, (event + nodes / 2) % nodes);
+                // Each time round, every workload goes one node further.
+                let (workload, to) = (event % nodes, (event + 1 + event / nodes) % nodes);
                 format!("workload: {{move: w{workload}, to: n{to}}}")
             }
         };

@@ -8,7 +8,7 @@ use overlab_dataplane::wire::ipv4::protocol;
 use overlab_dataplane::wire::{FlowKey, IcmpMessage, IpView};
 
 use super::super::port::{Refused, describe, quoted};
-use super::super::security::{ConnectionTable, IdleTimes, Traffic};
+use super::super::security::{Connection, ConnectionTable, IdleTimes, Traffic};
 use crate::fabric::DropReason;
 
 /// A rule: what may pass.
@@ -70,10 +70,11 @@ impl FirewallState {
     /// Why a packet does not pass, if it does not.
     pub(super) fn refused(&mut self, now: Instant, header: &IpView<'_>) -> Option<Refused> {
         let (flow, idle) = (FlowKey::of(header), self.firewall.idle);
-        let stateful = self.firewall.stateful;
+        let (connection, stateful) = (Connection::of(header), self.firewall.stateful);
         if stateful {
             // An ICMP error belongs to the connection that it is about.
-            if self.connections.holds(now, &quoted(header).unwrap_or(flow), &idle) {
+            let about = quoted(header).map_or(connection, |quote| Connection::of(&quote));
+            if self.connections.holds(now, about, &idle) {
                 return None;
             }
         }
@@ -91,7 +92,7 @@ impl FirewallState {
             );
             return Some((DropReason::OutOfState, text));
         }
-        self.connections.remember(now, &flow, &idle, None);
+        self.connections.remember(now, connection, &idle, None);
         None
     }
 }

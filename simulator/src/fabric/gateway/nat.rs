@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use overlab_dataplane::wire::ipv4::protocol;
 use overlab_dataplane::wire::translate::{End, set_end, set_quoted_end};
-use overlab_dataplane::wire::{IcmpMessage, IpView};
+use overlab_dataplane::wire::{FlowKey, IcmpMessage, IpView};
 use overlab_dataplane::{Instant, Packet};
 
 use super::super::port::{Refused, quoted};
@@ -116,7 +116,7 @@ impl NatTable {
             let text = "a NAT gateway finds no ports in a fragment".to_owned();
             return Err((DropReason::FragmentRefused, text));
         }
-        let about = quoted(&header);
+        let about = quoted(&header).map(|quote| FlowKey::of(&quote));
         let number = header.protocol();
         if destination == self.public {
             let mapping = match (about, ports(&header)) {
