@@ -95,6 +95,101 @@ fn a_packet_for_a_service_without_endpoints_names_the_service() {
     .stdout(contains("10.96.0.10:80 (service default/late): no endpoint is ready\n"));
 }
 
+/// A claim that fails by each reason, what is told of the cause, and what to try.
+#[rstest]
+#[case::firewall(
+    "onprem/vxlan-firewall-one-rule-one-way.yaml",
+    ("{flow: back, delivered: none,", "{flow: back, delivered: all,"),
+    "",
+    "a rule of fw that admits UDP to port 4789 from 10.0.2.11 to 10.0.1.11"
+)]
+#[case::access_list(
+    "aws/ipip-acl-without-protocol-4-zone-boundary-dropped.yaml",
+    ("{flow: [out, in], delivered: none,", "{flow: [out, in], delivered: all,"),
+    "",
+    "a rule of the access list that admits protocol 4 from 10.0.1.11 to 10.0.2.11, ahead of what denies it, and one for the way back"
+)]
+#[case::filter_of_a_node(
+    "firewall/vxlan-strict-rpfilter-unequal-masks-dropped.yaml",
+    ("{flow: out, delivered: none,", "{flow: out, delivered: all,"),
+    "",
+    "`rpFilter: loose` at n2 (net.ipv4.conf.*.rp_filter=2), or routes by which what goes back leaves by eth0 too"
+)]
+#[case::filter_of_a_router(
+    "onprem/never-strict-reverse-path-dropped.yaml",
+    ("{flow: bare, delivered: none,", "{flow: bare, delivered: all,"),
+    "",
+    "an encapsulation, or a route of dc back to the packet's source"
+)]
+#[case::kernel(
+    "nodes/vxlan-old-kernel-service-udp-spoiled.yaml",
+    ("{flow: told, delivered: none,", "{flow: told, delivered: all,"),
+    "kernel 5.4 of told, with checksum offload left on (featureDetectOverride: ChecksumOffloadBroken=false)",
+    "a kernel from 5.8 on at told, or featureDetectOverride: ChecksumOffloadBroken=true"
+)]
+#[case::card(
+    "onprem/vxlan-offload-breaks-inner-checksums.yaml",
+    ("{flow: udp, delivered: none,", "{flow: udp, delivered: all,"),
+    "`breaksInnerChecksums` of underlay dc",
+    "a `vxlanPort` that the cards do not offload, IP in IP, or cards with VXLAN offload off"
+)]
+fn a_loss_comes_with_something_to_try(
+    #[case] path: &str,
+    #[case] change: (&str, &str),
+    #[case] cause: &str,
+    #[case] remedy: &str,
+) {
+    run_changed(&format!("scenarios/{path}"), &[change])
+        .stdout(contains(format!("try     {remedy}")))
+        .stdout(contains(cause));
+}
+
+/// A share alone is exact, which is seldom meant.
+#[test]
+fn more_than_an_exact_share_is_told_how_a_least_share_is_written() {
+    let share = |text: &str| {
+        run_changed(
+            SERVICES,
+            &[
+                ("sourceSeen: client, reverse: {delivered: all}", "delivered2"),
+                ("delivered: all, delivered2", text),
+            ],
+        )
+    };
+    share("delivered: 99%").stdout(contains("99% exactly; `{min: 99%}` takes more"));
+}
+
+#[rstest]
+#[case("run")]
+#[case("check")]
+#[case("plan")]
+#[case("import")]
+fn a_file_that_is_not_there_is_told_alike_by_all(#[case] verb: &str) {
+    overlab(&[verb, "scenarios/aws/nosuch.yaml"])
+        .code(2)
+        .stderr(contains("error[F-MISSING]: no such file: scenarios/aws/nosuch.yaml\n").and(contains("os error").not()));
+}
+
+#[test]
+fn a_lint_of_a_variant_names_it() {
+    overlab(&["check", "scenarios/onprem/vxlan-firewall-one-rule-one-way.yaml"])
+        .code(0)
+        .stderr(contains("]: pool pool sends UDP to port 4789 from n2 to n1"))
+        .stderr(contains("]: in variant ipip, pool pool sends protocol 4 from n2 to n1").count(1));
+}
+
+#[test]
+fn the_first_pair_whose_tunnel_is_denied_is_told_with_the_number_of_others() {
+    overlab(&[
+        "check",
+        "scenarios/aws/ipip-acl-without-protocol-4-zone-boundary-dropped.yaml",
+    ])
+    .code(0)
+    .stderr(contains(
+        "sends protocol 4 from b1 to a1, and the access list of main/az-a does not let it in; so it is between 3 more pairs\n",
+    ));
+}
+
 #[rstest]
 #[case::no_endpoint(
     "{flow: node, delivered: none,",

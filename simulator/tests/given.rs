@@ -62,7 +62,7 @@ fn a_scenario_comes_from_standard_input_with_its_variants() {
     let text = shipped("scenarios/field/ipip-to-vxlan-agent-down-stale-routes.yaml");
     assert!(text.contains("  variants:"));
     let given = |verb: &str| command(&[verb, "-"]).write_stdin(text.clone()).assert().code(0);
-    given("check").stdout(contains("-: ok  scenario ").and(contains(" variants\n")));
+    given("check").stdout(contains("-: ok  scenario ").and(contains(" variant\n")));
     given("run").stdout(contains("agent-down-stale-routes[bird]").and(contains(" 0 fail, ")));
 }
 

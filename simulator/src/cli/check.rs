@@ -175,10 +175,21 @@ fn check_one(files: &[PathBuf], args: &Args) -> Result<Sound, Vec<Diagnostic>> {
         count => format!(" of {count} files"),
     };
     Ok(Sound {
-        holds: format!("manifests{of}: {pools} pools, {nodes} nodes, {blocks} blocks"),
+        holds: format!(
+            "manifests{of}: {}, {}, {}",
+            number(pools, "pool"),
+            number(nodes, "node"),
+            number(blocks, "block")
+        ),
         ignored,
         warnings,
     })
+}
+
+/// So many of a thing, as `1 pool` or `2 pools`.
+fn number(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
 }
 
 /// As many deleted objects are named.
@@ -197,7 +208,7 @@ fn check_update(files: &[PathBuf], args: &Args) -> Result<Sound, Vec<Diagnostic>
         (first, more) => format!("; deleted: {} and {more} more", first.join(", ")),
     };
     Ok(Sound {
-        holds: format!("an update that Calico takes: {new} documents{deleted}"),
+        holds: format!("an update that Calico takes: {}{deleted}", number(new, "document")),
         ignored: BTreeMap::new(),
         warnings: Vec::new(),
     })
@@ -207,13 +218,23 @@ fn check_scenario(file: &Path, written: Written) -> Result<Sound, Vec<Diagnostic
     let (variants, ignored) = (written.variants(), written.ignored());
     let Loaded { model, mut warnings, .. } = written.resolve()?;
     let mut wrong: Vec<Diagnostic> = Vec::new();
+    let mut known = warnings.clone();
     for variant in &variants {
-        let (found, all) = match load_variant(file, Some(variant)) {
-            Ok(loaded) => (loaded.warnings, &mut warnings),
-            Err(diagnostics) => (diagnostics, &mut wrong),
-        };
-        let new: Vec<_> = found.into_iter().filter(|one| !all.contains(one)).collect();
-        all.extend(new);
+        match load_variant(file, Some(variant)) {
+            Ok(loaded) => {
+                let found = loaded.warnings.into_iter();
+                let new: Vec<_> = found.filter(|one| !known.contains(one)).collect();
+                known.extend(new.iter().cloned());
+                warnings.extend(new.into_iter().map(|one| Diagnostic {
+                    message: format!("in variant {variant}, {}", one.message),
+                    ..one
+                }));
+            }
+            Err(diagnostics) => {
+                let new: Vec<_> = diagnostics.into_iter().filter(|one| !wrong.contains(one)).collect();
+                wrong.extend(new);
+            }
+        }
     }
     if !wrong.is_empty() {
         return Err(wrong);
@@ -224,16 +245,16 @@ fn check_scenario(file: &Path, written: Written) -> Result<Sound, Vec<Diagnostic
         .map(|e| e.claims.len() + e.reverse.iter().flatten().count());
     let variants = match variants.len() {
         0 => String::new(),
-        count => format!(", {count} variants"),
+        count => format!(", {}", number(count, "variant")),
     };
     Ok(Sound {
         holds: format!(
-            "scenario {}: {} nodes, {} workloads, {} flows, {} claims{variants}",
+            "scenario {}: {}, {}, {}, {}{variants}",
             model.name,
-            model.nodes.len(),
-            model.workloads.len(),
-            model.flows.len(),
-            claims.sum::<usize>()
+            number(model.nodes.len(), "node"),
+            number(model.workloads.len(), "workload"),
+            number(model.flows.len(), "flow"),
+            number(claims.sum(), "claim")
         ),
         ignored,
         warnings,

@@ -24,7 +24,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use overlab_dataplane::fields::suggestion;
 
 use crate::run::Selected;
-use crate::scenario::Diagnostic;
+use crate::scenario::{Diagnostic, open};
 
 /// How a command ended. Where several hold, the first of 6, 2, 1, 4, 3, 5 wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,7 +169,10 @@ fn verb_meant(error: &clap::Error) -> Option<String> {
 /// Prints which paths mean nothing, if there are any.
 fn refuse_missing(selected: &Selected) -> Result<(), Exit> {
     for (path, why) in &selected.missing {
-        tell!("error: {}: {why}", path.display());
+        match open(&[path]) {
+            Err(diagnostics) if diagnostics.iter().any(|one| one.code == "F-MISSING") => drop(refuse(&diagnostics)),
+            Err(_) | Ok(_) => tell!("error: {}: {why}", path.display()),
+        }
     }
     if selected.missing.is_empty() {
         Ok(())

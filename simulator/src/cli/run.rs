@@ -10,7 +10,7 @@ use overlab_dataplane::fields::suggestion;
 use overlab_reports::render::{RENDERERS, Renderer, Text, renderer};
 use overlab_reports::{GoldenStatus, Report, ScenarioReport, Status};
 
-use super::{Exit, refuse};
+use super::{Exit, refuse, refuse_missing};
 use crate::run::{self, Options, Outcome, batch};
 use crate::scenario::{BackendKind, glob_matches};
 
@@ -106,11 +106,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<Exit> {
         BackendArg::Netns => BackendKind::Netns,
     };
     let selected = run::select(&args.paths);
-    for (path, why) in &selected.missing {
-        tell!("error: {}: {why}", path.display());
-    }
-    if !selected.missing.is_empty() {
-        return Ok(Exit::BadInput);
+    if let Err(exit) = refuse_missing(&selected) {
+        return Ok(exit);
     }
     note_others(&selected.others);
     let files: Vec<PathBuf> = selected

@@ -37,7 +37,10 @@ impl Expectation for Delivered {
             Delivered::All => ("all".to_owned(), "E-DLV-01", Some(count == sent), false),
             Delivered::None => ("none".to_owned(), "E-DLV-03", Some(count == 0), true),
             Delivered::Count(q) => (
-                q.show(packets.ranges()),
+                match q.exceeded(count, sent, packets.ranges()) {
+                    Some(least) => format!("{} exactly; `{least}` takes more", q.show(packets.ranges())),
+                    None => q.show(packets.ranges()),
+                },
                 "E-DLV-02",
                 q.admits(count, sent, packets.ranges()),
                 false,

@@ -136,6 +136,18 @@ impl Quantity {
         Some(above && below)
     }
 
+    /// What to write, if more came than an exact share that was likely meant as the least.
+    pub(super) fn exceeded(&self, count: u64, sent: u64, ranges: bool) -> Option<String> {
+        let range = if ranges { self.ranged? } else { self.exact };
+        let share = range
+            .min
+            .filter(|min| range.max == Some(*min) && matches!(min, Bound::Share(_)))?;
+        share
+            .compare(count, sent)
+            .is_gt()
+            .then(|| format!("{{min: {}}}", share.show()))
+    }
+
     /// As it is printed: `50`, `at least 80%`, `10 to 20`.
     pub fn show(&self, ranges: bool) -> String {
         let range = if ranges {

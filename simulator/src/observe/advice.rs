@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use overlab_dataplane::encap::Encap;
 use overlab_dataplane::engine;
-use overlab_dataplane::route::{Decision, Mode, NodeTables, RouteKind};
+use overlab_dataplane::route::{Decision, Mode, NodeTables, RouteKind, RpFilter};
 
 use super::tell::{changed, decided, missing, reasons, tell, unserved};
 use super::{Disposition, DropReason, Hop, Place, Step, Trace};
 use crate::fabric::{NicId, Preset, eni};
-use crate::scenario::{Card, Loaded, Machine, Model, Workload};
+use crate::scenario::{Card, Loaded, Machine, Model, Underlay, Workload};
 
 /// What may help with a packet that offends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,8 @@ pub struct Told {
 pub fn advice(trace: &Trace, loaded: &Loaded) -> Told {
     let turn = trace.hops.iter().find_map(turn);
     let causes = turn.as_ref().map(|turn| turn.causes(loaded)).unwrap_or_default();
-    let mut causes = refused(trace).into_iter().chain(causes);
+    let spoiled = spoiler(trace, &loaded.model).map(|(cause, _)| cause);
+    let mut causes = refused(trace).or(spoiled).into_iter().chain(causes);
     let since = turn.as_ref().and_then(|turn| {
         let (tables, since) = (turn.tables, changed(turn.hop, turn.tables, &loaded.model)?);
         Some(format!("tables of {} {since}", tables.node))
@@ -124,7 +125,21 @@ fn remedy(reason: DropReason, place: &Place, trace: &Trace, turn: Option<&Turn<'
     let by = turn.map(|turn| &turn.by);
     let crosses = matches!(by, Some(By::Cluster(decision)) if decision.mode == Mode::CrossSubnet);
     let text = match (reason.name(), by) {
-        ("sg_deny", _) => return admit(trace, place),
+        ("sg_deny", _) => {
+            return Some(format!(
+                "a rule in the groups of {place} that admits {}",
+                to_admit(trace, true)?
+            ));
+        }
+        ("firewall_deny", _) => return Some(format!("a rule of {place} that admits {}", to_admit(trace, false)?)),
+        ("nacl_deny", _) => {
+            let what = to_admit(trace, false)?;
+            return Some(format!(
+                "a rule of the access list that admits {what}, ahead of what denies it, and one for the way back: it keeps no state"
+            ));
+        }
+        ("rp_filter", _) => return Some(lift_filter(place, model)),
+        ("bad_checksum", _) => return spoiler(trace, model).map(|(_, remedy)| remedy),
         ("src_dst_check", _) => {
             let instead = if crosses { "mode Always" } else { "an encapsulation" };
             return Some(format!("{}, or {instead}", lift_check(place, model)));
@@ -180,16 +195,55 @@ fn lift_check(card: &Place, model: &Model) -> String {
     }
 }
 
-/// The rule that the security groups of a card lack.
-fn admit(trace: &Trace, card: &Place) -> Option<String> {
+/// What a rule is to admit that is not there: from the group of all peers, or from this one.
+fn to_admit(trace: &Trace, by_group: bool) -> Option<String> {
     let packet = trace.first_hop.first()?;
-    let what = match (packet.encap, packet.ports) {
-        (Encap::Ipip, _) => "protocol 4, from the peers' group".to_owned(),
-        (Encap::Vxlan, Some((_, port))) => format!("UDP to port {port}, from the peers' group"),
-        (Encap::Vxlan | Encap::None, _) => format!(
-            "what is bare, protocol {} from {}",
-            packet.outer.protocol, packet.outer.source
-        ),
+    let (protocol, source, destination) = (packet.outer.protocol, packet.outer.source, packet.outer.destination);
+    let ends = match by_group {
+        true => ", from the peers' group".to_owned(),
+        false => format!(" from {source} to {destination}"),
     };
-    Some(format!("a rule in the groups of {card} that admits {what}"))
+    Some(match (packet.encap, packet.ports) {
+        (Encap::Ipip, _) => format!("protocol 4{ends}"),
+        (Encap::Vxlan, Some((_, port))) => format!("UDP to port {port}{ends}"),
+        (Encap::Vxlan | Encap::None, _) if by_group => format!("what is bare, protocol {protocol} from {source}"),
+        (Encap::Vxlan | Encap::None, _) => format!("what is bare, protocol {protocol}{ends}"),
+    })
+}
+
+/// How a packet passes the reverse-path filter of a node's device, or of a router.
+fn lift_filter(place: &Place, model: &Model) -> String {
+    let (name, device) = place.name.split_once('/').unwrap_or((&place.name, ""));
+    let node = model.nodes.iter().find(|node| *node.name == *name);
+    match node.map(|node| node.rp_filter) {
+        Some(RpFilter::Strict) => format!(
+            "`rpFilter: loose` at {name} (net.ipv4.conf.*.rp_filter=2), or routes by which what goes back leaves by {device} too"
+        ),
+        Some(RpFilter::Loose | RpFilter::Off) => format!("a route of {name} to the packet's source, by {device}"),
+        None => format!("an encapsulation, or a route of {place} back to the packet's source"),
+    }
+}
+
+/// What spoiled a packet's checksum, and what to try: a kernel that translates tunnel packets, or a network's cards.
+fn spoiler(trace: &Trace, model: &Model) -> Option<(String, String)> {
+    let spoils = |step: &Step| matches!(step, Step::Engine(engine::Step::ChecksumSpoiled));
+    let at_node = trace.hops.iter().find(|hop| hop.steps.iter().any(spoils));
+    if let Some(node) = at_node.map(|hop| &hop.place.name) {
+        let machine = model.nodes.iter().find(|machine| machine.name == *node);
+        let kernel = machine.and_then(|machine| machine.kernel)?;
+        return Some((
+            format!(
+                "kernel {kernel} of {node}, with checksum offload left on (featureDetectOverride: ChecksumOffloadBroken=false)"
+            ),
+            format!("a kernel from 5.8 on at {node}, or featureDetectOverride: ChecksumOffloadBroken=true"),
+        ));
+    }
+    let wears_vxlan = trace.first_hop.first().is_some_and(|packet| packet.encap == Encap::Vxlan);
+    let dropped = matches!(&trace.disposition, Disposition::Dropped { reason, .. } if reason.name() == "bad_checksum");
+    let breaks = |underlay: &&Underlay| underlay.knobs.breaks_inner_checksums;
+    let underlay = model.underlays.iter().find(breaks).filter(|_| wears_vxlan && dropped)?;
+    Some((
+        format!("`breaksInnerChecksums` of underlay {}", underlay.name),
+        "a `vxlanPort` that the cards do not offload, IP in IP, or cards with VXLAN offload off".to_owned(),
+    ))
 }

@@ -66,9 +66,9 @@ const SWITCH: &str = "{name: switch, at: 500ms, patch: {kind: IPPool, name: pool
     "pool pool sends UDP to port 4789 from n1 to n3, and no rule of group right lets it in")]
 #[case::lists_admit(LISTS, [ALLOW, ALLOW], "ipipMode", "", "12", "")]
 #[case::left_list_denies(LISTS, [DENY, ALLOW], "ipipMode", "", "0",
-    "pool pool sends protocol 4 from n3 to n1, and the access list of vpc/az-a lets it not in")]
+    "pool pool sends protocol 4 from n3 to n1, and the access list of vpc/az-a does not let it in")]
 #[case::right_list_denies(LISTS, [ALLOW, DENY], "ipipMode", "", "0",
-    "pool pool sends protocol 4 from n1 to n3, and the access list of vpc/az-b lets it not in")]
+    "pool pool sends protocol 4 from n1 to n3, and the access list of vpc/az-b does not let it in")]
 #[case::firewall_admits(FIREWALL, [WESTWARDS, EASTWARDS], "ipipMode", "", "12", "")]
 #[case::firewall_lacks_a_rule_westwards(FIREWALL, [EASTWARDS, EASTWARDS], "ipipMode", "", "11",
     "pool pool sends protocol 4 from n3 to n1, and no rule of firewall fw lets it pass")]

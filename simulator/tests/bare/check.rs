@@ -25,7 +25,7 @@ fn a_sound_stream_is_0_and_kinds_that_take_no_part_are_listed_once() {
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "c"}}]}"#;
     check(&format!("{POOL}---\n{list}\n"), &[])
         .code(0)
-        .stdout(contains("ok  manifests: 1 pools, 0 nodes, 0 blocks"))
+        .stdout(contains("ok  manifests: 1 pool, 0 nodes, 0 blocks"))
         .stderr(contains("no part is taken by 1 Deployment, 2 Secret"));
 }
 
@@ -163,10 +163,10 @@ fn what_the_new_files_leave_out_is_deleted_on_demand() {
     };
     fs::write(&old, format!("{POOL}---\n{second}")).unwrap();
     fs::write(&new, POOL).unwrap();
-    update(&[]).code(0).stdout(contains("1 documents\n"));
+    update(&[]).code(0).stdout(contains("1 document\n"));
     update(&["--prune"])
         .code(0)
-        .stdout(contains("1 documents; deleted: IPPool b\n"));
+        .stdout(contains("1 document; deleted: IPPool b\n"));
     fs::write(&old, format!("{POOL}---\n{environment}")).unwrap();
     fs::write(&new, environment).unwrap();
     command(&["check", "--update", old.to_str().unwrap()])
@@ -191,7 +191,7 @@ fn the_manifests_of_a_folder_are_one_datastore() {
     write("pools.yaml", POOL);
     overlab(&["check", path])
         .code(0)
-        .stdout(format!("{path}: ok  manifests of 3 files: 1 pools, 0 nodes, 0 blocks\n"));
+        .stdout(format!("{path}: ok  manifests of 3 files: 1 pool, 0 nodes, 0 blocks\n"));
     overlab(&["check", &format!("{path}/peers.yaml")])
         .code(2)
         .stderr(contains("there is no BGPFilter \"f\""));

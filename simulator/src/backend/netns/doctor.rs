@@ -114,8 +114,8 @@ fn device_type(name: &'static str, link: LinkMessage) -> Capability {
         Ok(()) => found(name, TRIED.into()),
         Err(BackendError::System { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => missing(
             name,
-            "this kernel has no such type".into(),
-            "load the kernel module, or use another kernel",
+            "this kernel has no such type, which no run needs".into(),
+            "load its module where tunnels are to be compared with the kernel's own",
         ),
         Err(error) => missing(name, error.to_string(), AS_ROOT),
     }

@@ -231,7 +231,7 @@ impl Fabric {
         };
         let acl = |segment: usize| self.segments[segment].acl.as_ref();
         if let Some(left) = left.filter(|left| acl(*left).is_some_and(|acl| !acl.lets_out(&flow))) {
-            let text = format!("the access list of {} lets it not out", self.segments[left].place);
+            let text = format!("the access list of {} does not let it out", self.segments[left].place);
             return Fate::Drop(DropReason::NaclDeny, None, text);
         }
         let next = hop.route(from, destination).and_then(|target| self.next(target, destination));
@@ -250,7 +250,7 @@ impl Fabric {
             return Fate::Forward(next);
         };
         if acl(segment).is_some_and(|acl| Some(segment) != left && !acl.lets_in(&flow)) {
-            let text = format!("the access list of {} lets it not in", self.segments[segment].place);
+            let text = format!("the access list of {} does not let it in", self.segments[segment].place);
             return Fate::Drop(DropReason::NaclDeny, None, text);
         }
         let mtu = self.segments[segment].mtu;

@@ -27,7 +27,7 @@ pub(super) const TUNNEL_NOT_ADMITTED: Lint = Lint {
     find: not_admitted,
 };
 
-/// The first pair of nodes of each pool whose tunnel packets no rule lets pass.
+/// The first pair of nodes of each pool whose tunnel packets no rule lets pass, and how many more there are.
 fn not_admitted(subject: &Subject<'_>, found: &mut Found) {
     let Some(model) = subject.wires.map(|wires| wires.model) else {
         return;
@@ -52,8 +52,15 @@ fn not_admitted(subject: &Subject<'_>, found: &mut Found) {
         let receivers = ends.iter().filter(|end| owners.contains(&*end.node.name));
         let pairs = receivers.flat_map(|receiver| ends.iter().map(move |sender| (sender, receiver)));
         let pairs = pairs.filter(|(sender, receiver)| sender.place != receiver.place);
-        let denied = pairs.filter_map(|pair| denied_between((model, &groups), pool, pair));
-        found.extend(denied.take(1).map(|message| (pool.mode_field(), message)));
+        let mut denied = pairs.filter_map(|pair| denied_between((model, &groups), pool, pair));
+        if let Some(first) = denied.next() {
+            let others = match denied.count() {
+                0 => String::new(),
+                1 => "; so it is between 1 more pair".to_owned(),
+                more => format!("; so it is between {more} more pairs"),
+            };
+            found.push((pool.mode_field(), format!("{first}{others}")));
+        }
     }
 }
 
@@ -143,7 +150,7 @@ fn denied_on_the_way(model: &Model, (sender, receiver): (&Card, &Card), flow: &F
         subnet.acl.as_ref().map(|acl| (acl, name))
     };
     if let Some((_, name)) = acl(place(sender)).filter(|(acl, _)| !acl.lets_out(flow)) {
-        return Some(format!("the access list of {name} lets it not out"));
+        return Some(format!("the access list of {name} does not let it out"));
     }
     let mut firewalls = gateways_between(model, sender, (receiver.underlay, flow.destination)).into_iter();
     let denies = |gateway: &&Gateway| gateway.firewall.as_ref().is_some_and(|firewall| !firewall.admits(flow));
@@ -151,7 +158,7 @@ fn denied_on_the_way(model: &Model, (sender, receiver): (&Card, &Card), flow: &F
         return Some(format!("no rule of firewall {} lets it pass", gateway.name));
     }
     let (_, name) = acl(place(receiver)).filter(|(acl, _)| !acl.lets_in(flow))?;
-    Some(format!("the access list of {name} lets it not in"))
+    Some(format!("the access list of {name} does not let it in"))
 }
 
 /// The gateways that routes lead a packet by, from a card's subnet to an underlay or as far as there are routes.
