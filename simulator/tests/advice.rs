@@ -22,8 +22,8 @@ fn overlab(arguments: &[&str]) -> assert_cmd::assert::Assert {
         .assert()
 }
 
-/// Runs a shipped scenario in which a text was replaced, so that a claim of it fails.
-fn run_changed(path: &str, changes: &[(&str, &str)]) -> assert_cmd::assert::Assert {
+/// A shipped scenario in which texts were replaced.
+fn changed(path: &str, changes: &[(&str, &str)]) -> tempfile::NamedTempFile {
     let mut text = fs::read_to_string(root().join(path)).unwrap();
     for (from, to) in changes {
         assert!(text.contains(from), "{path} has {from}");
@@ -31,6 +31,12 @@ fn run_changed(path: &str, changes: &[(&str, &str)]) -> assert_cmd::assert::Asse
     }
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
     fs::write(&file, text).unwrap();
+    file
+}
+
+/// Runs one, in which a claim fails.
+fn run_changed(path: &str, changes: &[(&str, &str)]) -> assert_cmd::assert::Assert {
+    let file = changed(path, changes);
     overlab(&["run", file.path().to_str().unwrap()]).code(1)
 }
 
@@ -188,6 +194,20 @@ fn the_first_pair_whose_tunnel_is_denied_is_told_with_the_number_of_others() {
     .stderr(contains(
         "sends protocol 4 from b1 to a1, and the access list of main/az-a does not let it in; so it is between 3 more pairs\n",
     ));
+}
+
+/// A typing error in an address loses connections, which only the services that flows go to can show.
+#[rstest]
+#[case::wrong(&[("[192.168.2.2]", "[192.168.2.9]")], "]: 192.168.2.9, behind service default/ipip by default/ipip-1, is nobody's here\n")]
+#[case::not_called(&[("[192.168.2.2]", "[192.168.2.9]"), ("clusterIP: 10.96.0.12", "clusterIP: 10.96.0.99")], "")]
+#[case::right(&[], "")]
+fn an_endpoint_that_nobody_of_the_scenario_is_makes_a_lint(#[case] changes: &[(&str, &str)], #[case] lint: &str) {
+    let file = changed(SERVICES, changes);
+    let checked = overlab(&["check", file.path().to_str().unwrap()]).code(0);
+    match lint {
+        "" => checked.stderr(""),
+        lint => checked.stderr(contains("warning[ENDPOINT_OF_NOBODY").and(contains(lint))),
+    };
 }
 
 #[rstest]

@@ -9,6 +9,7 @@ mod later;
 mod mtu;
 mod nodes;
 mod pools;
+mod services;
 mod stale;
 
 use std::collections::BTreeSet;
@@ -35,7 +36,7 @@ pub struct Lint {
 }
 
 /// Every lint.
-pub const LINTS: [&Lint; 23] = [
+pub const LINTS: [&Lint; 24] = [
     &nodes::NODE_ADDRESS_SLASH_32,
     &nodes::NODE_ADDRESS_SLASH_31,
     &nodes::NODE_MASKS_UNEQUAL,
@@ -59,6 +60,7 @@ pub const LINTS: [&Lint; 23] = [
     &clouds::IPIP_IN_AZURE,
     &admission::TUNNEL_NOT_ADMITTED,
     &groups::GROUP_ON_NO_CARD,
+    &services::ENDPOINT_OF_NOBODY,
 ];
 
 /// What is looked at.
