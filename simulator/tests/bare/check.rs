@@ -207,6 +207,32 @@ fn the_manifests_of_a_folder_are_one_datastore() {
 }
 
 #[test]
+fn of_a_node_in_both_forms_calicos_own_counts() {
+    let kubernetes =
+        "---\napiVersion: v1\nkind: Node\nmetadata: {name: a1, annotations: {projectcalico.org/IPv4Address: 10.0.1.11/32}}\n";
+    let calicos =
+        "---\napiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: a1}\nspec: {bgp: {ipv4Address: 10.0.1.12/24}}\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    for texts in [[kubernetes, calicos], [calicos, kubernetes]] {
+        for (name, text) in ["a.yaml", "b.yaml"].into_iter().zip(texts) {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        overlab(&["check", path, "--deny-lints"]).code(0).stdout(contains("1 node,"));
+        let [a, b] = ["a.yaml", "b.yaml"].map(|name| format!("{path}/{name}"));
+        overlab(&["check", "--update", &a, "--update", &b, &a, &b]).code(0);
+        overlab(&["plan", path])
+            .code(0)
+            .stdout(contains("10.0.1.12").and(contains("10.0.1.11").not()));
+    }
+    fs::write(folder.path().join("c.yaml"), kubernetes).unwrap();
+    fs::remove_file(folder.path().join("a.yaml")).unwrap();
+    overlab(&["check", path])
+        .code(2)
+        .stderr(contains("error[K-DUPLICATE]: a second Node is named \"a1\""));
+}
+
+#[test]
 fn a_cluster_is_updated_from_one_state() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

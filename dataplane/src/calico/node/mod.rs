@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// Whether it is Calico's own object, which goes through Calico's API; a Kubernetes Node does not.
-    pub(super) fn through_api(&self) -> bool {
+    pub fn through_api(&self) -> bool {
         self.form == Form::Calico
     }
 

@@ -34,7 +34,7 @@ mod workloads;
 use std::collections::{BTreeMap, BTreeSet};
 
 use overlab_dataplane::Instant;
-use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile};
+use overlab_dataplane::calico::{self, ClusterState, Deletion, Profile, Resource};
 use overlab_dataplane::fields::{FieldRef, Fields, Refusal};
 
 use super::file::Written;
@@ -224,7 +224,7 @@ fn not_modelled(field: FieldRef, what: &str) -> Refusal {
 pub(super) fn update(written: &Written, there: usize, prune: bool, profile: Profile) -> Result<Vec<String>, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let (old, new) = written.manifests.split_at(there.min(written.manifests.len()));
-    let mut resources = |documents| belief::of_documents(documents, &mut refusals).resources;
+    let mut resources = |documents| of_both_forms_calicos(belief::of_documents(documents, &mut refusals).resources);
     let (old, new) = (resources(old), resources(new));
     let mut there_once: BTreeMap<_, &FieldRef> = BTreeMap::new();
     for object in &old {
@@ -256,6 +256,18 @@ pub(super) fn ignored(written: &Written) -> BTreeMap<String, usize> {
     belief::objects(written, &mut Vec::new()).ignored
 }
 
+/// A dump may hold a node in both of its forms: of these Calico's own counts.
+fn of_both_forms_calicos(mut resources: Vec<Resource>) -> Vec<Resource> {
+    let calicos = |resource: &Resource| matches!(resource, Resource::Node(node) if node.through_api());
+    let own: BTreeSet<_> = resources
+        .iter()
+        .filter(|object| calicos(object))
+        .map(|node| node.name().clone())
+        .collect();
+    resources.retain(|object| !matches!(object, Resource::Node(_)) || calicos(object) || !own.contains(object.name()));
+    resources
+}
+
 /// The cluster of bare manifests, and how many objects of each kind do not take part.
 ///
 /// # Errors
@@ -263,6 +275,7 @@ pub(super) fn ignored(written: &Written) -> BTreeMap<String, usize> {
 pub(super) fn bare(written: &Written, profile: Profile) -> Result<(ClusterState, BTreeMap<String, usize>), Vec<Refusal>> {
     let mut refusals = Vec::new();
     let belief::Read { resources, ignored } = belief::objects(written, &mut refusals);
+    let resources = of_both_forms_calicos(resources);
     match refusals.is_empty() {
         true => Ok((ClusterState::build(profile, resources, Vec::new())?, ignored)),
         false => Err(refusals),
