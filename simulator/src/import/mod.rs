@@ -5,6 +5,7 @@ mod flows;
 mod objects;
 mod pods;
 mod predict;
+mod services;
 mod wires;
 mod write;
 
@@ -43,7 +44,7 @@ pub struct Imported {
 /// # Errors
 /// What is wrong with the objects that take part; or, if the scenario made of them does not resolve, why, and its text with it.
 pub fn import(written: &Written, name: &str, limits: Limits) -> Result<Imported, (Vec<Diagnostic>, Option<String>)> {
-    let objects = Objects::sort(written).map_err(|diagnostics| (diagnostics, None))?;
+    let mut objects = Objects::sort(written).map_err(|diagnostics| (diagnostics, None))?;
     let unknown = |((kind, path), count): (&(String, String), &usize)| {
         let others = match count {
             1 => String::new(),
@@ -63,6 +64,7 @@ pub fn import(written: &Written, name: &str, limits: Limits) -> Result<Imported,
         let nothing = Diagnostic::of_file("F-PODS", "the dumps", "there are no two pods to send between", help);
         return Err((vec![nothing], None));
     }
+    services::keep(&mut objects, &wires, &pods, &mut notes);
     let manifests = write::manifests(&objects, &wires);
     let mut pairs = flows::choose(&wires, &pods);
     let unfilled = predict::probes(&pairs);

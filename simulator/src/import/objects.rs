@@ -13,13 +13,10 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Annotations of Kubernetes Nodes that Calico writes.
 const CALICO_ANNOTATION: &str = "projectcalico.org/";
 
-/// Kinds that say where services lead, of which a scenario made from a dump sends nothing.
-const SERVICES: [&str; 2] = ["Service", "EndpointSlice"];
-
 /// The objects of dumps, by what is made of them.
 #[derive(Default)]
 pub(super) struct Objects {
-    /// Manifests of the scenario, by kind and name. A Kubernetes Node gives way to Calico's own of that name.
+    /// Manifests of the scenario, by kind and name; those of services with their namespace. A Kubernetes Node gives way to Calico's own of that name.
     pub(super) manifests: BTreeMap<(String, String), Value>,
     /// Kubernetes Nodes, by name, whether or not they are manifests.
     pub(super) kubernetes_nodes: BTreeMap<String, Value>,
@@ -66,6 +63,10 @@ impl Objects {
             return;
         }
         strip(&mut object);
+        let name = match &*kind {
+            "Service" | "EndpointSlice" => qualified(&object, &name),
+            _ => name,
+        };
         let key = (kind, name);
         let calicos = |value: &Value| text(value, "/apiVersion").starts_with("projectcalico.org/");
         if self
@@ -79,9 +80,6 @@ impl Objects {
 
     /// Whether an object is read, once the keys that nobody knows are out of it.
     fn takes_part(&mut self, kind: &str, object: &mut Value) -> bool {
-        if SERVICES.contains(&kind) {
-            return false;
-        }
         let refusals = Resource::read(object, Origin::default()).err().unwrap_or_default();
         for Refusal { field, .. } in refusals.iter().filter(|refusal| is_unknown_key(refusal)) {
             remove(object, &field.path.0);
@@ -175,6 +173,14 @@ fn strip(object: &mut Value) {
             ranges.map_or_else(|| json!({}), |ranges| json!({ "podCIDRs": ranges })),
         );
         map.extend(addresses.map(|addresses| ("status".to_owned(), json!({ "addresses": addresses }))));
+    }
+}
+
+/// A name in the namespace of an object.
+pub(super) fn qualified(object: &Value, name: &str) -> String {
+    match text(object, "/metadata/namespace") {
+        "" => format!("default/{name}"),
+        namespace => format!("{namespace}/{name}"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
+use overlab_dataplane::route::Kernel;
 use overlab_dataplane::{Family, PerFamily};
 use serde_json::Value;
 
@@ -39,6 +40,8 @@ pub(super) struct Node {
     pub(super) address: PerFamily<Option<IpAddr>>,
     /// Whether an address is the one that Calico recorded, and the InternalIP another card's.
     pub(super) as_recorded: bool,
+    /// Its kernel, where that spoils packets.
+    pub(super) kernel: Option<Kernel>,
 }
 
 /// What dumps tell of a node.
@@ -49,6 +52,7 @@ struct Told {
     recorded: PerFamily<Option<IpNet>>,
     /// Whether an address is Calico's record, and not the InternalIP.
     as_recorded: bool,
+    kernel: Option<Kernel>,
     zone: String,
 }
 
@@ -104,13 +108,14 @@ pub(super) fn guess(objects: &Objects, notes: &mut Vec<String>) -> Option<Wires>
         if !has_other {
             *address.get_mut(other) = None;
         }
-        let as_recorded = node.as_recorded;
+        let (as_recorded, kernel) = (node.as_recorded, node.kernel);
         wires.nodes.insert(
             node.name.clone(),
             Node {
                 subnet,
                 address,
                 as_recorded,
+                kernel,
             },
         );
     }
@@ -134,6 +139,7 @@ fn told(name: &str, node: &Value, objects: &Objects) -> Told {
         .filter(|entry| text(entry, "/type") == "InternalIP")
         .filter_map(|entry| text(entry, "/address").split('/').next()?.parse().ok())
         .collect();
+    let kernel = kubernetes.and_then(|node| Kernel::read(text(node, "/status/nodeInfo/kernelVersion")));
     let zone = kubernetes.and_then(|node| node.pointer("/metadata/labels/topology.kubernetes.io~1zone"));
     Told {
         name: name.to_owned(),
@@ -143,6 +149,7 @@ fn told(name: &str, node: &Value, objects: &Objects) -> Told {
         }),
         recorded,
         as_recorded: false,
+        kernel: kernel.filter(|kernel| kernel.spoils_translated_vxlan()),
         zone: zone.and_then(Value::as_str).unwrap_or_default().to_owned(),
     }
 }

@@ -34,12 +34,19 @@ pub(super) fn scenario(name: &str, wires: &Wires, pods: &[Pod], sent: &str) -> S
     }
     text += "  nodes:\n";
     for (name, node) in &wires.nodes {
-        let addresses = pair(["ip", "ip6"], &node.address).join(", ");
+        let mut fields = pair(["ip", "ip6"], &node.address);
+        fields.extend(node.kernel.map(|kernel| format!("kernel: \"{kernel}\"")));
         let guess = match node.as_recorded {
             true => "  # guess: Calico's record, where the InternalIP is another card's",
             false => "",
         };
-        let _ = writeln!(text, "    {}: {{subnet: {}, {addresses}}}{guess}", scalar(name), node.subnet);
+        let _ = writeln!(
+            text,
+            "    {}: {{subnet: {}, {}}}{guess}",
+            scalar(name),
+            node.subnet,
+            fields.join(", ")
+        );
     }
     text += if pods.is_empty() {
         "  workloads: {}\n"

@@ -246,6 +246,73 @@ fn each_way_is_once_the_first() {
     );
 }
 
+fn service(name: &str, namespace: &str, cluster_ip: &str, endpoints: &[&str]) -> String {
+    let endpoint = |address: &&str| {
+        json!({"addresses": [address], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "uid": "8f2d"}, "zone": "z"})
+            .to_string()
+    };
+    let endpoints: Vec<_> = endpoints.iter().map(endpoint).collect();
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{clusterIP: {cluster_ip}, ports: [{{port: 80, protocol: UDP, targetPort: 8080}}]}}\nstatus: {{loadBalancer: {{}}}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+         metadata: {{name: {name}-x, namespace: {namespace}, labels: {{kubernetes.io/service-name: {name}}}}}\n\
+         endpoints: [{}]\nports: [{{port: 8080, protocol: UDP}}]\n---\n",
+        endpoints.join(", ")
+    )
+}
+
+/// Two services of one name, one that leads to pods and a node of which some are here, and one whose only pod is no workload.
+#[test]
+fn of_services_the_endpoints_that_are_here_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = [
+        service("web", "shop", "10.96.0.10", &["192.168.3.1", "192.168.9.9", "10.0.1.5"]),
+        service("web", "test", "10.96.0.11", &["192.168.17.1"]),
+        service("far", "shop", "10.96.0.12", &["192.168.9.9"]),
+    ];
+    let made = folder.path().join("made.yaml");
+    command(&["import", "-", "-o", made.to_str().unwrap()])
+        .write_stdin(dump() + &services.concat())
+        .assert()
+        .code(0)
+        .stderr(contains("left out: 1 EndpointSlice, 1 Service\n"))
+        .stderr(contains(
+            "3 of 5 endpoints of services are kept: those that are workloads or nodes",
+        ));
+    let text = fs::read_to_string(&made).unwrap();
+    assert!(
+        !text.contains("192.168.9.9") && !text.contains("uid") && !text.contains("far"),
+        "{text}"
+    );
+    let asks = "  flows:\n    asks: {from: web-y, to: 10.96.0.10, proto: udp, dport: 80, count: 2, start: 1800ms}\n";
+    let (before, flows) = text.split_once("  flows:").unwrap();
+    let (_, flows) = flows.split_once('\n').unwrap();
+    let flows = flows.replacen("    - {flow:", "    - {flow: asks, delivered: all}\n    - {flow:", 1);
+    fs::write(&made, [before, asks, &flows].concat()).unwrap();
+    let run = report(&["run", made.to_str().unwrap(), "--report", "json"]);
+    let answered = &run["scenarios"][0]["expectations"][0];
+    assert_eq!(
+        (&answered["label"], &answered["status"], &answered["actual"]),
+        (&json!("asks"), &json!("pass"), &json!("2 of 2 were delivered"))
+    );
+}
+
+/// A kernel before 5.8 spoils what it translates into VXLAN; any later one is as if nothing were said.
+#[rstest]
+#[case("5.4.0-1103-aws", true)]
+#[case("5.8.0", false)]
+#[case("6.1.0-18-cloud-amd64", false)]
+fn a_kernel_is_taken_where_it_spoils_packets(#[case] release: &str, #[case] taken: bool) {
+    let kernel = format!("status: {{nodeInfo: {{kernelVersion: {release}}}, addresses");
+    command(&["import", "-"])
+        .write_stdin(dump().replace("status: {addresses", &kernel))
+        .assert()
+        .code(0)
+        .stdout(contains("kernel: \"5.4\"}\n").count(if taken { 19 } else { 0 }))
+        .stdout(contains("kernel").count(if taken { 19 } else { 0 }));
+}
+
 /// Three machines that have the InternalIP on one card and what Calico recorded on another, on two subnets.
 fn two_cards(records: [&str; 3]) -> String {
     let each = (1..).zip(records).map(|(n, record)| {

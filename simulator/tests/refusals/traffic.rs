@@ -1,5 +1,7 @@
 //! Workloads, flows and expectations.
 
+use overlab_dataplane::route::Kernel;
+
 use crate::{broken, rendered};
 
 #[test]
@@ -441,13 +443,27 @@ fn a_flow_that_asks_for_more_of_a_service_than_is_modelled_is_refused(
     overlab_simulator::scenario::load(&path).expect("nobody asks for it");
 }
 
+/// As `uname -r` and `kubectl get nodes -o wide` print it.
+#[rstest::rstest]
+#[case("5.4", 4)]
+#[case("5.4.0-1103-aws", 4)]
+#[case("5.14-427.el9", 14)]
+fn of_a_kernels_release_two_numbers_count(#[case] release: &str, #[case] minor: u16) {
+    let kernel = format!("a1: {{subnet: az-a, ip: 10.20.1.11, kernel: {release:?}}}");
+    let text = crate::GOOD.replace("a1: {subnet: az-a, ip: 10.20.1.11}", &kernel);
+    let (_folder, path) = crate::Folder::with(text);
+    let loaded = overlab_simulator::scenario::load(&path).unwrap();
+    assert_eq!(loaded.model.nodes[0].kernel, Some(Kernel(5, minor)));
+}
+
 #[rstest::rstest]
 #[case("5.4")]
 #[case("\"5\"")]
 #[case("\"5.x\"")]
-#[case("\"5.4.\"")]
-#[case("\"5.4.0-1029-aws\"")]
-fn a_kernel_is_two_or_three_numbers_in_quotes(#[case] version: &str) {
+#[case("\"5.\"")]
+#[case("\"5.4x\"")]
+#[case("\"+5.4\"")]
+fn a_kernel_begins_with_two_numbers_in_quotes(#[case] version: &str) {
     let kernel = format!("a1: {{subnet: az-a, ip: 10.20.1.11, kernel: {version}}}");
     let refused = rendered(broken("a1: {subnet: az-a, ip: 10.20.1.11}", &kernel));
     assert!(

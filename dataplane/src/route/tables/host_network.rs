@@ -42,6 +42,16 @@ pub struct HostNetwork {
 pub struct Kernel(pub u16, pub u16);
 
 impl Kernel {
+    /// Reads a version, or a release as `uname -r` prints it, of which the first two numbers count: `5.4`, `5.4.0-1103-aws`.
+    pub fn read(release: &str) -> Option<Kernel> {
+        let (major, rest) = release.split_once('.')?;
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (minor, rest) = rest.split_at(end);
+        let number = |digits: &str| digits.parse().ok().filter(|_| digits.bytes().all(|c| c.is_ascii_digit()));
+        let ends = !rest.starts_with(char::is_alphabetic);
+        Some(Kernel(number(major)?, number(minor)?)).filter(|_| ends)
+    }
+
     /// Whether it spoils the UDP checksum of a VXLAN packet that it translates, where its device leaves checksums to the card (before
     /// 5.8).
     ///

@@ -162,13 +162,9 @@ fn rp_filter(value: &Value) -> Result<RpFilter, Wrong> {
 
 /// Reads a version as text: a number would lose the end of 5.10.
 fn kernel(value: &Value) -> Result<Kernel, Wrong> {
-    let wrong =
-        || Wrong::expected("a version of Linux in quotes, as \"5.4\"").help("write the numbers that `uname -r` begins with");
-    let numbers: Option<Vec<u16>> = text(value)
-        .ok()
-        .and_then(|text| text.split('.').map(|number| number.parse().ok()).collect());
-    match numbers.as_deref() {
-        Some([major, minor] | [major, minor, _]) => Ok(Kernel(*major, *minor)),
-        _ => Err(wrong()),
-    }
+    let wrong = || {
+        Wrong::expected("a version of Linux in quotes, as \"5.4\"")
+            .help("write what `uname -r` prints, or the two numbers it begins with")
+    };
+    text(value).ok().and_then(Kernel::read).ok_or_else(wrong)
 }
