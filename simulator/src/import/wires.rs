@@ -12,6 +12,9 @@ use serde_json::Value;
 use super::objects::{Objects, text};
 use crate::fabric::Preset;
 
+/// The shortest prefix of an underlay on premises.
+const WIDEST: u8 = 8;
+
 /// The prefix length of a subnet that nobody tells, by family.
 const USUAL: PerFamily<u8> = PerFamily { v4: 24, v6: 64 };
 
@@ -167,6 +170,17 @@ fn record(node: &Value, pointer: &str, annotation: &str) -> Option<IpNet> {
 /// Where Calico recorded another address than the InternalIP the machine has two cards, and the record's is the one that carries what
 /// pods send. A record that can be no card's is a wrong belief, and stays one.
 fn put_records_on_cards(family: Family, told: &mut [Told], notes: &mut Vec<String>) {
+    // Bridges of containers and virtual machines have the first address of a range.
+    let is_bridge = |record: IpNet| record.hosts().next() == Some(record.addr());
+    let is_card = |internal: IpAddr, record: IpNet| {
+        widths(family).contains(&record.prefix_len()) && !record.contains(&internal) && !is_bridge(record)
+    };
+    let wired = |node: &Told| {
+        let internal = (*node.address.get(family))?;
+        let record = node.recorded.get(family).filter(|record| is_card(internal, *record));
+        Some(record.unwrap_or(IpNet::from(internal)).trunc())
+    };
+    let is_one_network = around(told.iter().filter_map(wired)).is_none_or(|net| net.prefix_len() >= WIDEST);
     let (mut cards, mut wrong) = (Vec::new(), Vec::new());
     for node in told {
         let (Some(internal), Some(record)) = (*node.address.get(family), *node.recorded.get(family)) else {
@@ -179,10 +193,7 @@ fn put_records_on_cards(family: Family, told: &mut [Told], notes: &mut Vec<Strin
             "node {}: Calico recorded {record}, and the InternalIP is {internal}",
             node.name
         );
-        // Bridges of containers and virtual machines have the first address of a range.
-        let first = record.hosts().next() == Some(record.addr());
-        let a_subnets = widths(family).contains(&record.prefix_len()) && !record.contains(&internal);
-        if a_subnets && !first {
+        if is_one_network && is_card(internal, record) {
             *node.address.get_mut(family) = Some(record.addr());
             node.as_recorded = true;
             cards.push(differ);

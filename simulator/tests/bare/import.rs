@@ -349,11 +349,13 @@ fn where_machines_have_two_cards_the_recorded_one_carries_what_pods_send() {
     ));
 }
 
-/// A bridge's address, one from before on the same wire, and one without a subnet: none of them is a second card's.
+/// A bridge's address, one from before on the same wire, one without a subnet, and one that no network holds with the other nodes':
+/// none of them is a second card's.
 #[rstest]
 #[case::the_first_of_a_range("172.17.0.1/16")]
 #[case::of_the_same_subnet("10.10.0.99/24")]
 #[case::without_a_mask("10.20.1.11/32")]
+#[case::too_far_from_the_others("172.22.0.5/16")]
 fn a_record_that_is_on_no_other_card_stays_a_wrong_belief(#[case] record: &str) {
     command(&["import", "-"])
         .write_stdin(two_cards([record, "10.10.0.12/24", "10.10.0.13/24"]))
