@@ -5,6 +5,7 @@
 //! has come.
 
 mod allowance;
+mod connections;
 mod drop;
 mod effect;
 mod fault;
@@ -23,6 +24,7 @@ use std::net::IpAddr;
 use overlab_dataplane::wire::IpView;
 use overlab_dataplane::{Instant, Mtu, Packet, Tag};
 
+pub use connections::IdleTimes;
 pub use drop::DropReason;
 pub use fault::{Bottleneck, Effect, Fault, Scope, Share};
 pub use gateway::{Firewall, FirewallRule, GatewayKind, GatewayKnobs};

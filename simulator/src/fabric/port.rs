@@ -10,8 +10,9 @@ use overlab_dataplane::wire::{FlowKey, IcmpMessage, IpView, UdpView};
 use overlab_dataplane::{Family, Instant, Mtu, Packet, PerFamily};
 
 use super::allowance::Allowances;
+use super::connections::{Connection, ConnectionTable};
 use super::preset::{AddressCheck, DefaultGroup, FragmentPolicy, Security};
-use super::security::{Admission, Connection, ConnectionTable, GroupRule, Peers, SecurityGroup, Traffic};
+use super::security::{Admission, GroupRule, Peers, SecurityGroup, Traffic};
 use super::{DropReason, Fabric, NicId};
 use crate::observe::{Place, PlaceKind};
 use crate::scenario::{Card, Gateway, GatewayKind, Underlay, UnderlayRoute, Via};

@@ -467,21 +467,26 @@ fn a_learned_path_mtu_stops_the_next_packet_or_splits_it() -> Option<String> {
     None
 }
 
-fn a_port_unreachable_eats_no_send() -> Option<String> {
+/// Sends datagrams to a port that nobody listens on.
+fn send_unheard(ends: Ends, count: u32) -> Bench {
     let mut bench = pair(1500);
-    let unheard = Flow {
-        destination_port: 9,
-        ..flow(Transport::Udp, "10.65.2.2", 40001)
-    };
     let start = FlowStart {
         id: FlowId(0),
-        flow: unheard,
+        flow: Flow {
+            count,
+            ..flow(Transport::Udp, ends.there, 40001)
+        },
         from: A,
         to: Vec::new(),
         seed: 0,
     };
     bench.backend.host(HostAction::Start(start)).unwrap();
     bench.run(LONG_ENOUGH);
+    bench
+}
+
+fn a_port_unreachable_eats_no_send() -> Option<String> {
+    let bench = send_unheard(V4, 5);
     let out = bench.packets.iter().filter(|(port, _)| *port == PortId(1)).count();
     assert_eq!(out, 5);
     assert_eq!(bench.events(0), [0, 1, 2, 3, 4].map(|sequence| FlowEvent::Sent { sequence }));
@@ -490,20 +495,7 @@ fn a_port_unreachable_eats_no_send() -> Option<String> {
 
 fn each_datagram_that_nobody_takes_is_told() -> Option<String> {
     for ends in [V4, V6] {
-        let mut bench = pair(1500);
-        let unheard = Flow {
-            count: 20,
-            ..flow(Transport::Udp, ends.there, 40001)
-        };
-        let start = FlowStart {
-            id: FlowId(0),
-            flow: unheard,
-            from: A,
-            to: Vec::new(),
-            seed: 0,
-        };
-        bench.backend.host(HostAction::Start(start)).unwrap();
-        bench.run(LONG_ENOUGH);
+        let bench = send_unheard(ends, 20);
         assert_eq!(lengths(&bench, 2).len(), 20, "errors to {}", ends.here);
     }
     None

@@ -7,8 +7,9 @@ use overlab_dataplane::Instant;
 use overlab_dataplane::wire::ipv4::protocol;
 use overlab_dataplane::wire::{FlowKey, IcmpMessage, IpView};
 
+use super::super::connections::{Connection, ConnectionTable, IdleTimes};
 use super::super::port::{Refused, describe, quoted};
-use super::super::security::{Connection, ConnectionTable, IdleTimes, Traffic};
+use super::super::security::Traffic;
 use crate::fabric::DropReason;
 
 /// A rule: what may pass.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use overlab_dataplane::Mtu;
 
-use super::security::IdleTimes;
+use super::connections::IdleTimes;
 
 mod aws;
 mod azure;
